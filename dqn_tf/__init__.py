@@ -1,0 +1,1 @@
+"""Trains a Keras DQN under a tf.distribute scope."""

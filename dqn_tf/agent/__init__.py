@@ -1,0 +1,1 @@
+"""What the agent learns: network, losses, the update, and how it acts."""

@@ -1,0 +1,98 @@
+"""The actor: epsilon-greedy steps in the environments with a snapshot of the weights.
+
+Every environment has its own generator, so what it explores depends on the seed and its number in the run, not
+on which worker runs it or how many share the run.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dqn_tf.agent.policies import Policy
+from dqn_tf.environment.vector import VectorEnvironment
+from dqn_tf.experience.accumulator import Steps
+
+
+class Episodes(NamedTuple):
+    """Episodes that ended in a round, in order of time, then environment.
+
+    Attributes:
+      vector_step: <int64>[E] the step of the round, from 0, with which each ended.
+      episode_return: <float64>[E] sums of undiscounted rewards.
+      length: <int64>[E] env steps.
+    """
+
+    vector_step: np.ndarray
+    episode_return: np.ndarray
+    length: np.ndarray
+
+
+def linear_epsilon(env_steps: int, initial: float, final: float, decay_env_steps: int) -> float:
+    """Returns the exploration probability after `env_steps` of the run."""
+    if env_steps >= decay_env_steps:
+        return final
+    return initial + (final - initial) * env_steps / decay_env_steps
+
+
+class Actor:
+    """Collects rounds of experience, and counts episodes."""
+
+    def __init__(
+        self,
+        environment: VectorEnvironment,
+        policy: Policy,
+        num_actions: int,
+        seeds: Sequence[int],
+        generators: Sequence[np.random.Generator],
+    ):
+        """Resets the environments.
+
+        Args:
+          seeds: one for each environment's own randomness.
+          generators: one for each environment's exploration.
+        """
+        self._environment = environment
+        self._policy = policy
+        self._num_actions = num_actions
+        self._generators = generators
+        self._observation = environment.reset(seeds)
+        self._return = np.zeros(len(seeds))
+        self._length = np.zeros(len(seeds), np.int64)
+
+    def collect(self, weights: Sequence[np.ndarray], epsilons: Sequence[float]) -> tuple[Steps, Episodes]:
+        """Returns one round, [T, N, ...], and the episodes that ended in it.
+
+        Args:
+          weights: the snapshot to act with.
+          epsilons: the exploration probability of each of the T steps.
+        """
+        self._policy.load(weights)
+        num_steps = len(epsilons)
+        explores = np.stack([g.random(num_steps) for g in self._generators], axis=1) < np.reshape(epsilons, [-1, 1])
+        random_action = np.stack(
+            [g.integers(self._num_actions, size=num_steps, dtype=np.int32) for g in self._generators], axis=1
+        )  # [T, N]
+        rows, episodes = [], []
+        for t in range(num_steps):
+            observation, action = self._observation, random_action[t]
+            if not explores[t].all():
+                greedy = self._policy.values(observation).argmax(axis=-1)
+                action = np.where(explores[t], action, greedy).astype(np.int32)
+            step = self._environment.step(action)
+            rows.append((observation, action, step.reward, step.terminated, step.truncated, step.next_observation))
+            self._observation = step.observation
+            self._count(t, step, episodes)
+        ends = np.array(episodes).reshape(-1, 3)
+        columns = (np.stack(column) for column in zip(*rows, strict=True))
+        return Steps(*columns), Episodes(ends[:, 0].astype(np.int64), ends[:, 1], ends[:, 2].astype(np.int64))
+
+    def _count(self, t, step, episodes):
+        self._return += step.reward
+        self._length += 1
+        ended = step.terminated | step.truncated
+        if ended.any():
+            for i in np.flatnonzero(ended):
+                episodes.append((t, self._return[i], self._length[i]))
+            self._return[ended] = 0.0
+            self._length[ended] = 0

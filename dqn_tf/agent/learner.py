@@ -1,0 +1,164 @@
+"""The learner: network, target and optimizer, and the tf.function of K updates."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from dqn_tf.agent import losses
+from dqn_tf.cluster import strategy as strategy_lib
+from dqn_tf.config import Agent
+
+METRICS = ("loss", "q_mean", "td_error_mean", "gradient_norm")
+
+
+class Learner:
+    """Updates a Q-network from batches of transitions, alike under every placement.
+
+    Each replica packs the gradients of its part and its sums of the metrics into one vector; one all-reduce sums
+    it over all replicas; clipping, the optimizer and the target follow in cross-replica context, once.
+
+    Attributes:
+      network, target: the online and the target Q-network.
+      optimizer: the Keras optimizer; its `iterations` counts the updates.
+    """
+
+    def __init__(
+        self,
+        placement: strategy_lib.Placement,
+        build_network: Callable[[], keras.Model],
+        agent: Agent,
+        batch_size: int,
+        total_updates: int,
+        jit_compile: bool,
+    ):
+        """Creates the variables in the scope of `placement`.
+
+        Args:
+          batch_size: transitions of one update, over all replicas.
+          total_updates: the horizon of a linear or cosine learning rate.
+          jit_compile: whether XLA compiles the whole loop of updates, or the gradients where there are replicas.
+        """
+        self._placement = placement
+        self._agent = agent
+        self._batch_size = batch_size
+        self._loss = losses.LOSSES[agent.loss]
+        with placement.scope():
+            self.network, self.target = build_network(), build_network()
+            self.target.trainable = False
+            self.optimizer = make_optimizer(agent, total_updates)
+            self.optimizer.build(self.network.trainable_variables)
+        self._copy_to_target(1.0)
+        shapes = [variable.shape for variable in self.network.trainable_variables]
+        self._shapes = shapes
+        self._sizes = [int(np.prod(shape)) for shape in shapes]
+        one_replica = placement.num_replicas == 1
+        self._gradients = tf.function(self._packed_gradients, jit_compile=jit_compile and not one_replica)
+        self._updates = tf.function(self._many_updates, jit_compile=jit_compile and one_replica)
+
+    @property
+    def num_traces(self) -> int:
+        """Returns how often the K updates were traced: 1, or every call pays for a compilation."""
+        return self._updates.experimental_get_tracing_count()
+
+    @property
+    def num_updates(self) -> int:
+        return int(self.optimizer.iterations.numpy())
+
+    @property
+    def learning_rate(self) -> float:
+        return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+
+    def weights(self) -> list[np.ndarray]:
+        """Returns a copy of the online network's weights, in the order of `network.weights`."""
+        return [variable.numpy() for variable in self.network.weights]
+
+    def update(self, batches) -> np.ndarray:
+        """Makes K updates and returns the means over them of METRICS, <float32>[4].
+
+        Args:
+          batches: Transitions of arrays [K, b, ...], b the part of the batch that is this worker's.
+        """
+        return self._updates(self._placement.split(batches)).numpy()
+
+    def _many_updates(self, batches):
+        num_updates = self._placement.local(batches.a_tm1).shape[0]
+        metrics = tf.zeros([len(METRICS)])
+        for k in tf.range(num_updates):
+            packed = self._placement.run(self._replica_step, (batches, k))
+            metrics += self._apply(self._placement.sum(packed))
+        return metrics / num_updates
+
+    def _replica_step(self, batches, k):
+        """Returns the packed gradients of batch k on this replica. Called in replica context."""
+        weights = [variable.value for variable in self.network.trainable_variables]
+        target_weights = [variable.value for variable in self.target.variables]
+        return self._gradients(weights, target_weights, tuple(tensor[k] for tensor in batches))
+
+    def _packed_gradients(self, weights, target_weights, batch):
+        """Returns <float32>[P + 3]: gradients of this replica's part of the loss, then its sums of the metrics.
+
+        A function of tensors alone: XLA refuses variables of another device, such as a second logical CPU.
+        """
+        s_tm1, a_tm1, r_t, discount_t, s_t = batch
+        q_t = self._values(target_weights, s_t)  # [b, A]
+        selector = self._values(weights, s_t) if self._agent.double_q else q_t
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            q_tm1 = self._values(weights, s_tm1)  # [b, A]
+            error = losses.td_error(q_tm1, a_tm1, r_t, discount_t, q_t, selector)  # [b]
+            # Divided once, by the global batch: the sum over replicas is then the mean over the batch.
+            loss = tf.reduce_sum(self._loss(error)) / self._batch_size
+        gradients = tape.gradient(loss, weights)
+        q_mean = tf.reduce_sum(tf.reduce_mean(q_tm1, axis=-1)) / self._batch_size
+        td_error_mean = tf.reduce_sum(tf.abs(error)) / self._batch_size
+        flat = [tf.reshape(gradient, [-1]) for gradient in gradients]
+        return tf.concat([*flat, tf.stack([loss, q_mean, td_error_mean])], axis=0)
+
+    def _values(self, weights, observation):
+        values, _ = self.network.stateless_call(weights, [], observation)
+        return values
+
+    def _apply(self, packed):
+        """Applies the summed gradients, in cross-replica context, and returns this update's metrics."""
+        *flat, sums = tf.split(packed, [*self._sizes, 3])
+        norm = tf.linalg.global_norm(flat)
+        if self._agent.clip_norm:
+            scale = self._agent.clip_norm / tf.maximum(norm, self._agent.clip_norm)
+            flat = [gradient * scale for gradient in flat]
+        gradients = [tf.reshape(gradient, shape) for gradient, shape in zip(flat, self._shapes, strict=True)]
+        self.optimizer.apply(gradients, self.network.trainable_variables)
+        self._update_target()
+        return tf.concat([sums, [norm]], axis=0)
+
+    def _update_target(self):
+        period = self._agent.target_update_period
+        if period == 0:
+            self._copy_to_target(self._agent.target_update_rate)
+        else:
+            is_due = self.optimizer.iterations % period == 0
+            tf.cond(is_due, lambda: self._copy_to_target(1.0), lambda: None)
+
+    def _copy_to_target(self, rate):
+        for online, target in zip(self.network.variables, self.target.variables, strict=True):
+            target.assign(online if rate == 1.0 else target + rate * (online - target))
+
+
+def make_optimizer(agent: Agent, total_updates: int) -> keras.Optimizer:
+    """Returns the Keras optimizer with its learning rate schedule. Clipping is the learner's, after the sum."""
+    return keras.optimizers.get(
+        {"class_name": agent.optimizer, "config": {"learning_rate": _learning_rate(agent, total_updates)}}
+    )
+
+
+def _learning_rate(agent, total_updates):
+    schedules = keras.optimizers.schedules
+    initial, final = agent.learning_rate, agent.learning_rate_final
+    if agent.learning_rate_schedule == "linear":
+        return schedules.PolynomialDecay(initial, total_updates, end_learning_rate=final)
+    if agent.learning_rate_schedule == "cosine":
+        return schedules.CosineDecay(initial, total_updates, alpha=final / initial if initial else 0.0)
+    if agent.learning_rate_schedule == "inverse_time":
+        return schedules.InverseTimeDecay(initial, decay_steps=1, decay_rate=agent.learning_rate_decay)
+    return initial

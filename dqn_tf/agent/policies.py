@@ -1,0 +1,69 @@
+"""Greedy policies over a snapshot of a Q-network's weights.
+
+A TensorFlow call costs 250 us and more from Python, a small dense network in NumPy 17 us: dense networks act
+and are evaluated in NumPy, every other network through TensorFlow. Both give the same values (tested).
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_ACTIVATIONS = {
+    "linear": lambda x: x,
+    "relu": lambda x: np.maximum(x, 0.0, out=x),
+    "tanh": lambda x: np.tanh(x, out=x),
+}
+
+
+class Policy(Protocol):
+    """Q-values from the weights last loaded."""
+
+    def load(self, weights: Sequence[np.ndarray]) -> None:
+        """Takes over `weights`, in the order of the network's `weights`."""
+
+    def values(self, observation: np.ndarray) -> np.ndarray:
+        """Returns <float32>[N, A] Q-values of observations [N, *obs]."""
+
+
+class DensePolicy:
+    """Values of an mlp network, in NumPy."""
+
+    def __init__(self, activation: str, observation_scale: float):
+        self._activation = _ACTIVATIONS[activation]
+        self._scale = np.float32(observation_scale)
+        self._layers: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def load(self, weights):
+        self._layers = list(zip(weights[::2], weights[1::2], strict=True))
+
+    def values(self, observation):
+        x = observation.reshape(len(observation), -1) * self._scale
+        for kernel, bias in self._layers[:-1]:
+            x = self._activation(x @ kernel + bias)
+        kernel, bias = self._layers[-1]
+        return x @ kernel + bias
+
+
+class NetworkPolicy:
+    """Values of any network, through TensorFlow."""
+
+    def __init__(self, network: keras.Model):
+        self._network = network
+        self._call = tf.function(network, reduce_retracing=True)
+
+    def load(self, weights):
+        for variable, value in zip(self._network.weights, weights, strict=True):
+            variable.assign(value)
+
+    def values(self, observation):
+        return self._call(tf.convert_to_tensor(observation)).numpy()
+
+
+def create(kind: str, activation: str, observation_scale: float, build_network) -> Policy:
+    """Returns the cheapest Policy for a network of this kind; `build_network` makes a copy where one is needed."""
+    if kind == "mlp" and activation in _ACTIVATIONS:
+        return DensePolicy(activation, observation_scale)
+    return NetworkPolicy(build_network())

@@ -1,0 +1,1 @@
+"""Where does this process run: the cluster, the strategy over it, and the local cluster that stands in for one."""

@@ -1,0 +1,157 @@
+"""The tf.distribute strategy of this process: scope, placement of batches, the packed all-reduce.
+
+The only file that says tf.distribute. The update it serves (gradients in replica context, one sum over all
+replicas, everything after the sum in cross-replica context) is in `agent/learner.py`.
+"""
+
+import dataclasses
+import logging
+
+import numpy as np
+import tensorflow as tf
+
+from dqn_tf.cluster import topology
+from dqn_tf.config import ConfigError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where this process computes, and how it joins the others.
+
+    Attributes:
+      strategy: the tf.distribute strategy; variables are created inside `scope()`.
+      num_workers: processes of the run.
+      worker_index: this process among them; 0 is the chief.
+      replicas_per_worker: replicas in sync in each process.
+    """
+
+    strategy: tf.distribute.Strategy
+    num_workers: int
+    worker_index: int
+    replicas_per_worker: int
+
+    @property
+    def is_chief(self) -> bool:
+        return self.worker_index == 0
+
+    @property
+    def num_replicas(self) -> int:
+        return self.num_workers * self.replicas_per_worker
+
+    def scope(self):
+        """Returns the context manager in which variables are created."""
+        return self.strategy.scope()
+
+    def split(self, batch):
+        """Returns per-replica values of a worker's batch.
+
+        Args:
+          batch: nest of arrays [K, b, ...] of this worker.
+        Returns:
+          A nest of tensors [K, b / replicas_per_worker, ...] for each replica of this worker.
+        """
+        if self.replicas_per_worker == 1 and self.num_workers == 1:
+            return tf.nest.map_structure(tf.convert_to_tensor, batch)
+
+        def part(context):
+            # Under MultiWorkerMirroredStrategy the replica id counts over all workers.
+            local = context.replica_id_in_sync_group % self.replicas_per_worker
+            return tf.nest.map_structure(
+                lambda array: tf.convert_to_tensor(np.split(array, self.replicas_per_worker, axis=1)[local]), batch
+            )
+
+        return self.strategy.experimental_distribute_values_from_function(part)
+
+    def local(self, value):
+        """Returns the first of this worker's per-replica values."""
+        return self.strategy.experimental_local_results(value)[0]
+
+    def run(self, function, args):
+        """Returns the per-replica results of `function`, called in replica context."""
+        return self.strategy.run(function, args=args)
+
+    def sum(self, packed):
+        """Returns the sum over all replicas of a <float32>[P] vector: one collective."""
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, packed, axis=None)
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the rows [M, C] of all workers, [sum of M, C], in order of worker. All workers must call it."""
+        if self.num_workers == 1:
+            return rows
+
+        def first_replica(context):
+            is_first = context.replica_id_in_sync_group % self.replicas_per_worker == 0
+            return tf.convert_to_tensor(rows if is_first else rows[:0])
+
+        values = self.strategy.experimental_distribute_values_from_function(first_replica)
+        return self.strategy.gather(values, axis=0).numpy()
+
+    def barrier(self) -> None:
+        """Waits for all workers."""
+        self.gather(np.zeros([1, 1]))
+
+
+def create(
+    name: str, num_replicas: int, cluster: topology.Cluster | None, intra_op_threads: int | None = None
+) -> Placement:
+    """Returns the Placement for --strategy=`name`. Called once, before any other use of TensorFlow.
+
+    Args:
+      name: default, mirrored or multiworker.
+      num_replicas: replicas of mirrored; 0 takes all GPUs, or 2 logical CPUs where there is none.
+      cluster: the processes of multiworker, None for the other strategies.
+      intra_op_threads: threads of one operation; None leaves it to TensorFlow.
+    Raises:
+      ConfigError: more replicas than GPUs.
+    """
+    if intra_op_threads:
+        tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if name == "mirrored":
+        return _mirrored(num_replicas, gpus)
+    if name == "multiworker":
+        return _multiworker(cluster)
+    _log.info("strategy: one replica on %s, because --strategy=default", "GPU:0" if gpus else "the CPU")
+    return Placement(tf.distribute.get_strategy(), 1, 0, 1)
+
+
+def _mirrored(num_replicas, gpus):
+    if num_replicas > len(gpus) > 0:
+        raise ConfigError(f"--num_replicas={num_replicas} but {len(gpus)} GPUs are visible; use at most that many.")
+    if gpus:
+        count = num_replicas or len(gpus)
+        devices, reason = [f"GPU:{i}" for i in range(count)], f"{len(gpus)} GPUs are visible"
+    else:
+        count = num_replicas or 2
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+        devices, reason = [f"CPU:{i}" for i in range(count)], "no GPU is visible: logical CPUs"
+    _log.info("strategy: MirroredStrategy, %d replicas, because --strategy=mirrored and %s", count, reason)
+    return Placement(tf.distribute.MirroredStrategy(devices), 1, 0, count)
+
+
+def _multiworker(cluster):
+    spec = {"worker": list(cluster.workers)}
+    task = ("worker", cluster.index)
+    if cluster.has_chief:
+        spec = {"chief": [cluster.workers[0]]}
+        if cluster.num_workers > 1:
+            spec["worker"] = list(cluster.workers[1:])
+        task = ("chief", 0) if cluster.is_chief else ("worker", cluster.index - 1)
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec(spec), task_type=task[0], task_id=task[1], rpc_layer="grpc"
+    )
+    _log.info(
+        "strategy: MultiWorkerMirroredStrategy, %s %d of %d workers, because --strategy=multiworker and %s",
+        task[0],
+        task[1],
+        cluster.num_workers,
+        cluster.source,
+    )
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    replicas = strategy.num_replicas_in_sync // cluster.num_workers
+    return Placement(strategy, cluster.num_workers, cluster.index, replicas)

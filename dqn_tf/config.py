@@ -1,0 +1,294 @@
+"""The configuration of a run: one frozen dataclass tree and the checks that join its fields.
+
+A field carries its default, help, unit and source; the command line, `--help`, `config.json` and the
+documentation are all made from these (`settings.py`). Every number speaks of the whole run, never of one
+worker. TensorFlow is not imported here, so a mistake is answered in well under a second.
+"""
+
+import dataclasses
+import types
+
+OPTIMIZERS = (
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "ftrl",
+    "lamb",
+    "lion",
+    "muon",
+    "nadam",
+    "rmsprop",
+    "sgd",
+)
+ACTIVATIONS = (
+    "celu",
+    "elu",
+    "gelu",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_tanh",
+    "leaky_relu",
+    "linear",
+    "log_sigmoid",
+    "mish",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softplus",
+    "softsign",
+    "swish",
+    "tanh",
+    "tanh_shrink",
+)
+
+
+class ConfigError(ValueError):
+    """A mistake of the user's: what was given, what is allowed, what to do. Exit code 2.
+
+    Attributes:
+      problems: one line for each mistake found.
+    """
+
+    def __init__(self, *problems: str):
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _field(default, help, *, unit="", source="", choices=(), minimum=None, maximum=None, stored=True):
+    """Returns a dataclass field. `stored=False` keeps it out of config.json: it says where, not what, a run is."""
+    metadata = dict(
+        help=help, unit=unit, source=source, choices=choices, minimum=minimum, maximum=maximum, stored=stored
+    )
+    return dataclasses.field(default=default, metadata=types.MappingProxyType(metadata))
+
+
+_MNIH = "Mnih et al. 2015, doi:10.1038/nature14236"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is trained and where it is kept."""
+
+    env: str = _field("CartPole-v1", "Gymnasium environment with discrete actions: EnvId, or module:EnvId for your own")
+    preset: str = _field("auto", "named settings; auto takes those tuned for --env where there are any")
+    seed: int = _field(0, "seed of weights, environments, exploration and replay", minimum=0, maximum=2**31 - 1)
+    config: str = _field("", "read settings from this config.json; flags win over it", unit="path", stored=False)
+    logdir: str = _field(
+        "", "where the run is written; empty: runs/<env>/<time>", unit="path, on a disk all workers see", stored=False
+    )
+    resume: str = _field(
+        "auto",
+        "go on from the last checkpoint in --logdir: auto where there is one, never (refuse a used --logdir), "
+        "must (refuse an empty one)",
+        choices=("auto", "never", "must"),
+        stored=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """Where it runs. The strategy changes the speed, never the algorithm."""
+
+    strategy: str = _field(
+        "default",
+        "tf.distribute strategy: default (one device), mirrored (GPUs of one machine), multiworker (several processes)",
+        choices=("default", "mirrored", "multiworker"),
+    )
+    num_workers: int = _field(
+        2, "processes of the local cluster that multiworker starts where no cluster is given", minimum=1, maximum=512
+    )
+    num_replicas: int = _field(
+        0, "replicas of mirrored: 0 takes all GPUs, or 2 logical CPUs where there is none", minimum=0, maximum=64
+    )
+    tf_config: str = _field("", "cluster file for multiworker, see tf_config/README.md", unit="path", stored=False)
+    task_type: str = _field(
+        "", "this process in the cluster of --tf_config: chief or worker", choices=("", "chief", "worker"), stored=False
+    )
+    task_index: int | None = _field(None, "this process's index among its --task_type", minimum=0, stored=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How a run goes: rounds of acting and learning at the same time."""
+
+    train_env_steps: int = _field(
+        50_000, "length of the run; it ends with the round that reaches this", unit="env steps", minimum=1
+    )
+    num_envs: int = _field(16, "environments acted in at once, over all workers", minimum=1)
+    round_env_steps: int = _field(
+        80,
+        "env steps between two copies of the weights for acting",
+        unit="env steps",
+        minimum=1,
+        source="Daley & Amato 2021, arXiv:2111.01264",
+    )
+    replay_ratio: float = _field(0.5, "updates for each env step", unit="updates per env step", minimum=0)
+    batch_size: int = _field(128, "transitions in an update, over all replicas", unit="transitions", minimum=1)
+    replay_capacity: int = _field(
+        50_000, "transitions kept, over all workers", unit="transitions", minimum=1, source=_MNIH
+    )
+    learning_starts: int = _field(1_000, "random env steps before the first update", unit="env steps", minimum=1)
+    overlap: bool = _field(True, "act and learn at the same time; false gives the same weights, later")
+    vectorization: str = _field(
+        "sync", "sync steps the environments in turn, async in a process each", choices=("sync", "async")
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """The Q-network."""
+
+    network: str = _field(
+        "auto",
+        "auto takes nature_cnn for images of at least 36 x 36 and mlp for the rest",
+        choices=("auto", "mlp", "nature_cnn"),
+        source=_MNIH,
+    )
+    hidden_units: tuple[int, ...] = _field(
+        (128, 128), "units of each dense layer; nature_cnn uses its own 512", unit="units, comma separated", minimum=1
+    )
+    activation: str = _field("relu", "activation of hidden layers, a Keras name", choices=ACTIVATIONS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Agent:
+    """What is learned, and how fast."""
+
+    optimizer: str = _field("adam", "Keras optimizer", choices=OPTIMIZERS, source="Kingma & Ba 2015, arXiv:1412.6980")
+    learning_rate: float = _field(1e-3, "initial learning rate", minimum=0)
+    learning_rate_schedule: str = _field(
+        "linear",
+        "constant; linear or cosine to --learning_rate_final over the run; inverse_time: alpha_0 / (1 + t * lambda)",
+        choices=("constant", "linear", "cosine", "inverse_time"),
+    )
+    learning_rate_final: float = _field(0.0, "learning rate at the end of a linear or cosine schedule", minimum=0)
+    learning_rate_decay: float = _field(1e-4, "lambda of inverse_time", unit="per update", minimum=0)
+    discount: float = _field(0.99, "gamma", minimum=0, maximum=1, source=_MNIH)
+    n_step: int = _field(
+        5, "rewards summed before bootstrapping", unit="env steps", minimum=1, source="Sutton 1988; arXiv:1710.02298"
+    )
+    double_q: bool = _field(True, "the online network selects, the target evaluates", source="arXiv:1509.06461")
+    loss: str = _field("huber", "loss of the temporal-difference error", choices=("huber", "squared"), source=_MNIH)
+    clip_norm: float = _field(
+        10.0,
+        "global gradient norm to clip at, after the sum over replicas; 0: off",
+        minimum=0,
+        source="arXiv:1511.06581",
+    )
+    target_update_period: int = _field(
+        0,
+        "copy the online network to the target this often; 0: Polyak averaging",
+        unit="updates",
+        minimum=0,
+        source=_MNIH,
+    )
+    target_update_rate: float = _field(
+        0.01,
+        "Polyak averaging in each update: target += rate * (online - target)",
+        minimum=0,
+        maximum=1,
+        source="Lillicrap et al. 2016, arXiv:1509.02971",
+    )
+    epsilon_initial: float = _field(
+        1.0, "exploration at the start", unit="probability", minimum=0, maximum=1, source=_MNIH
+    )
+    epsilon_final: float = _field(0.05, "exploration after the decay", unit="probability", minimum=0, maximum=1)
+    epsilon_decay_env_steps: int = _field(10_000, "length of the linear decay", unit="env steps", minimum=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """When a run is evaluated, logged and saved: at the first round end at or after each period."""
+
+    eval_period: int = _field(5_000, "between greedy evaluations; 0: only at the end", unit="env steps", minimum=0)
+    eval_episodes: int = _field(20, "episodes of an evaluation during the run", unit="episodes", minimum=1)
+    final_eval_episodes: int = _field(
+        100, "fresh episodes of the kept model for the figures reported", unit="episodes", minimum=1
+    )
+    eval_max_episode_steps: int = _field(
+        27_000, "longer evaluation episodes are cut, for environments without a time limit", unit="env steps", minimum=1
+    )
+    checkpoint_period: int = _field(10_000, "between checkpoints; 0: only at the end", unit="env steps", minimum=0)
+    log_period: int = _field(1_000, "between rows of metrics", unit="env steps", minimum=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """How the machine is used."""
+
+    jit_compile: str = _field(
+        "auto", "compile the update with XLA; auto: dense networks only", choices=("auto", "true", "false")
+    )
+    precision: str = _field(
+        "float32", "arithmetic of the network; weights stay float32", choices=("float32", "bfloat16")
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything a run depends on. Together with the code it decides every bit of the result on CPU."""
+
+    run: Run = Run()
+    cluster: Cluster = Cluster()
+    training: Training = Training()
+    network: Network = Network()
+    agent: Agent = Agent()
+    evaluation: Evaluation = Evaluation()
+    hardware: Hardware = Hardware()
+
+
+def check(config: Config) -> list[str]:
+    """Returns one line for each pair of settings that contradict each other."""
+    training, agent = config.training, config.agent
+    problems = _division(
+        "round_env_steps", training.round_env_steps, training.num_envs, f"--num_envs={training.num_envs}"
+    )
+    updates = training.replay_ratio * training.round_env_steps
+    if updates < 1 or abs(updates - round(updates)) > 1e-6:
+        low = max(1, int(updates)) / training.round_env_steps
+        high = (max(1, int(updates)) + 1) / training.round_env_steps
+        problems.append(
+            f"--replay_ratio={training.replay_ratio:g} makes {updates:g} updates in a round of "
+            f"--round_env_steps={training.round_env_steps}, which must be a whole number of at least 1; "
+            f"try {low:.6g} or {high:.6g}, or other round_env_steps."
+        )
+    first = training.num_envs * agent.n_step
+    if training.learning_starts < first:
+        problems.append(
+            f"--learning_starts={training.learning_starts} must be at least {first} "
+            f"(num_envs x n_step), so that there is a transition to learn from."
+        )
+    if training.learning_starts >= training.train_env_steps:
+        problems.append(
+            f"--learning_starts={training.learning_starts} must be below "
+            f"--train_env_steps={training.train_env_steps}, else nothing is learned."
+        )
+    if training.replay_capacity < training.round_env_steps:
+        problems.append(
+            f"--replay_capacity={training.replay_capacity} must hold at least a round of "
+            f"--round_env_steps={training.round_env_steps}."
+        )
+    return problems
+
+
+def check_division(config: Config, num_workers: int, replicas_per_worker: int) -> list[str]:
+    """Returns one line for each number that does not divide among the workers and their replicas."""
+    training, replicas = config.training, num_workers * replicas_per_worker
+    among = f"the {replicas} replicas in sync ({num_workers} workers x {replicas_per_worker} replicas)"
+    problems = _division("batch_size", training.batch_size, replicas, among)
+    for name in ("num_envs", "replay_capacity"):
+        problems += _division(name, getattr(training, name), num_workers, f"the {num_workers} workers")
+    return problems
+
+
+def _division(name, value, divisor, among):
+    if value % divisor == 0:
+        return []
+    low = value // divisor * divisor
+    nearest = f"{low} or {low + divisor}" if low else f"{low + divisor}"
+    return [f"--{name}={value} must be divisible by {among}; try {nearest}."]

@@ -1,0 +1,73 @@
+"""Ring buffer of transitions."""
+
+import numpy as np
+
+from dqn_tf.experience import accumulator
+
+
+class Replay:
+    """Keeps the newest `capacity` transitions and samples them uniformly."""
+
+    def __init__(
+        self,
+        capacity: int,
+        observation_shape: tuple[int, ...],
+        observation_dtype: np.typing.DTypeLike,
+        generator: np.random.Generator,
+    ):
+        """Makes an empty buffer.
+
+        Args:
+          capacity: transitions kept, at least 1.
+          observation_shape: shape of one observation.
+          observation_dtype: dtype of one observation.
+          generator: the only source of randomness of `sample`.
+        """
+        observations = (capacity, *observation_shape)
+        self._capacity = capacity
+        self._generator = generator
+        self._num_added = 0
+        # np.empty: the system hands out the pages as they fill, so a large capacity costs nothing at the start.
+        self._storage = accumulator.Transitions(
+            s_tm1=np.empty(observations, observation_dtype),
+            a_tm1=np.empty(capacity, np.int32),
+            r_t=np.empty(capacity, np.float32),
+            discount_t=np.empty(capacity, np.float32),
+            s_t=np.empty(observations, observation_dtype),
+        )
+
+    def __len__(self) -> int:
+        """Number of transitions held."""
+        return min(self._num_added, self._capacity)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of storage when full."""
+        return sum(column.nbytes for column in self._storage)
+
+    def add(self, transitions: accumulator.Transitions) -> None:
+        """Stores transitions of leading shape [M], M >= 0, over the oldest ones. Of M > capacity the newest are kept.
+
+        Raises:
+          TypeError: where a dtype would lose its kind, such as float observations in a uint8 buffer.
+        """
+        num_new = len(transitions.r_t)
+        num_kept = min(num_new, self._capacity)
+        start = (self._num_added + num_new - num_kept) % self._capacity
+        num_first = min(num_kept, self._capacity - start)  # as many as fit before the ring wraps
+        for stored, new in zip(self._storage, transitions, strict=True):
+            kept = new[num_new - num_kept :]
+            np.copyto(stored[start : start + num_first], kept[:num_first])
+            np.copyto(stored[: num_kept - num_first], kept[num_first:])
+        self._num_added += num_new
+
+    def sample(self, num_batches: int, batch_size: int) -> accumulator.Transitions:
+        """Returns copies of transitions drawn uniformly with replacement, of leading shape [num_batches, batch_size].
+
+        Raises:
+          ValueError: where nothing has been added yet.
+        """
+        if not self._num_added:
+            raise ValueError("The replay buffer is empty; add transitions before sampling.")
+        index = self._generator.integers(len(self), size=(num_batches, batch_size))
+        return accumulator.Transitions(*(column.take(index, axis=0) for column in self._storage))

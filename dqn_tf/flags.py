@@ -1,0 +1,112 @@
+"""The command line: one absl flag for each setting, `--help` in groups, and argv to a Config."""
+
+import dataclasses
+import difflib
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import flags as absl_flags
+
+from dqn_tf import config as config_lib
+from dqn_tf import presets, settings
+from dqn_tf.config import Config, ConfigError
+
+
+class _Text(absl_flags.ArgumentParser):
+    """Keeps the text as given: settings.py turns it into a value, so that all mistakes are told at once."""
+
+    def parse(self, argument):
+        return argument
+
+
+def define() -> absl_flags.FlagValues:
+    """Returns the absl flags of the program, one for each setting, none of them given."""
+    values = absl_flags.FlagValues()
+    for setting in settings.SETTINGS.values():
+        flag = absl_flags.Flag(
+            _Text(), absl_flags.ArgumentSerializer(), setting.name, None, setting.field.metadata["help"]
+        )
+        flag.boolean = setting.field.type is bool  # --overlap and --nooverlap
+        absl_flags.DEFINE_flag(flag, values, module_name=f"dqn_tf.{setting.section}")
+    return values
+
+
+def parse(argv: Sequence[str]) -> Config:
+    """Returns the checked Config of a command line; argv[0] is the program. Raises ConfigError with all mistakes.
+
+    Defaults, then the preset, then --config, then flags: the later wins.
+    """
+    given, problems = _given(argv)
+    typed, wrong = settings.parse_all(given)
+    problems += wrong
+    stored: dict[str, Any] = {}
+    if "config" in typed:
+        stored, wrong = _read(typed["config"])
+        problems += wrong
+    named = {**stored, **typed}
+    preset: Mapping[str, Any] = {}
+    try:
+        preset = presets.find(named.get("preset", "auto"), named.get("env", Config().run.env))
+    except ConfigError as error:
+        problems += error.problems
+    config = settings.build({**preset, **stored, **typed})
+    problems += config_lib.check(config)
+    if problems:
+        raise ConfigError(*problems)
+    return config
+
+
+def _given(argv):
+    values = define()
+    try:
+        rest = values(argv, known_only=True)[1:]
+    except (absl_flags.Error, ValueError) as error:
+        raise ConfigError(f"{error}; see --help.") from None
+    problems = []
+    for argument in rest:
+        name = argument.lstrip("-").split("=")[0]
+        nearest = difflib.get_close_matches(name, settings.SETTINGS, n=1)
+        hint = f"; did you mean --{nearest[0]}?" if nearest and argument.startswith("-") else "; see --help."
+        kind = "an unknown flag" if argument.startswith("-") else "not a flag"
+        problems.append(f"{argument} is {kind}{hint}")
+    return {name: values[name].value for name in settings.SETTINGS if values[name].present}, problems
+
+
+def _read(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            tree = json.load(file)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "it is not JSON"
+        return {}, [f"--config={path} cannot be read: {reason}."]
+    return settings.from_json(tree, f"--config={path}")
+
+
+def wants_help(argv: Sequence[str]) -> bool:
+    """Returns whether the command line asks for help and nothing else matters."""
+    return any(argument in ("-h", "--help", "-help", "--helpfull", "--helpshort") for argument in argv[1:])
+
+
+def help_text() -> str:
+    """Returns what --help prints: every flag in its group with default, unit and source."""
+    lines = ["Trains a DQN: python train.py [flags]. Flags win over --config, --config over --preset.", ""]
+    for branch in dataclasses.fields(Config):
+        lines.append(f"{branch.name}: {branch.type.__doc__}")
+        for setting in settings.SETTINGS.values():
+            if setting.section == branch.name:
+                lines += _describe(setting)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _describe(setting):
+    limits, default = setting.field.metadata, setting.field.default
+    text = limits["help"]
+    if limits["choices"]:
+        text += f" ({setting.allowed()})"
+    details = [f"default: {settings.to_text(default)}" if default not in ("", None) else "default: empty"]
+    details += [f"{key}: {limits[key]}" for key in ("unit", "source") if limits[key]]
+    body = textwrap.wrap(f"{text} [{'; '.join(details)}]", width=92)
+    return [f"  --{setting.name}"] + [f"      {line}" for line in body]

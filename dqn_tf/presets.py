@@ -1,0 +1,38 @@
+"""Named settings, tuned per environment. A preset changes defaults; a config file and flags win over it."""
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from dqn_tf.config import ConfigError
+
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        # The defaults of Config, tuned on CartPole: see docs/learning.md.
+        "none": {},
+        # The plain setting many tutorials and comparisons use.
+        "classic": {
+            "hidden_units": (64, 64),
+            "batch_size": 32,
+            "replay_ratio": 1.0,
+            "round_env_steps": 160,
+            "n_step": 1,
+            "target_update_period": 500,
+            "learning_rate_schedule": "constant",
+        },
+    }
+)
+
+_BY_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
+
+
+def find(name: str, env: str) -> Mapping[str, Any]:
+    """Returns the values of preset `name`; auto takes the one for `env`. Raises ConfigError where there is none."""
+    if name == "auto":
+        name = _BY_ENVIRONMENT.get(env, "none")
+    if name not in PRESETS:
+        nearest = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else "."
+        raise ConfigError(f"--preset={name} must be one of auto, {', '.join(PRESETS)}{hint}")
+    return PRESETS[name]

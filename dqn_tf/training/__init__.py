@@ -1,0 +1,1 @@
+"""How a run goes: rounds, evaluation, checkpoints, metrics, export."""

@@ -1,0 +1,139 @@
+"""Builds the parts of a run on this worker from its configuration; every automatic choice is logged."""
+
+import dataclasses
+import logging
+
+import keras
+import numpy as np
+
+from dqn_tf.agent import networks, policies
+from dqn_tf.agent.actor import Actor
+from dqn_tf.agent.learner import Learner
+from dqn_tf.cluster.strategy import Placement
+from dqn_tf.config import Config
+from dqn_tf.environment.vector import EnvironmentSpec, VectorEnvironment
+from dqn_tf.experience.accumulator import Accumulator
+from dqn_tf.experience.replay import Replay
+from dqn_tf.training import seeding
+from dqn_tf.training.checkpoints import Checkpoints, Progress
+from dqn_tf.training.evaluation import Evaluator
+from dqn_tf.training.seeding import Stream
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """Makes copies of one run's Q-network: same architecture, same initial weights."""
+
+    config: Config
+    kind: str
+    spec: EnvironmentSpec
+
+    @property
+    def scale(self) -> float:
+        """Returns what observations are multiplied by inside the model: images to [0, 1]."""
+        is_bytes = self.spec.observation_dtype == np.uint8
+        return 1.0 / float(np.max(self.spec.observation_space.high)) if is_bytes else 1.0
+
+    def build(self) -> keras.Model:
+        """Returns a new network."""
+        network = self.config.network
+        return networks.build(
+            self.kind,
+            self.spec.observation_shape,
+            self.spec.observation_dtype,
+            self.spec.num_actions,
+            observation_scale=self.scale,
+            hidden_units=network.hidden_units,
+            activation=network.activation,
+            precision=self.config.hardware.precision,
+            seed=self.config.run.seed,
+        )
+
+    def policy(self) -> policies.Policy:
+        """Returns a greedy policy for this network, without weights yet."""
+        return policies.create(self.kind, self.config.network.activation, self.scale, self.build)
+
+
+@dataclasses.dataclass(frozen=True)
+class Components:
+    """The parts that meet in the training loop. `kept` is the model that is exported: the best by evaluation."""
+
+    spec: EnvironmentSpec
+    placement: Placement
+    learner: Learner
+    actor: Actor
+    accumulator: Accumulator
+    replay: Replay
+    policy: policies.Policy
+    evaluator: Evaluator | None  # the chief's
+    kept: keras.Model
+    checkpoints: Checkpoints
+
+
+def build(
+    config: Config, kind: str, spec: EnvironmentSpec, placement: Placement, checkpoint_directory, progress: Progress
+) -> Components:
+    """Returns this worker's parts, restored from the newest checkpoint where there is one; so is `progress`."""
+    training, agent = config.training, config.agent
+    make = Networks(config, kind, spec)
+    total_updates = round(training.replay_ratio * (training.train_env_steps - training.learning_starts))
+    learner = Learner(
+        placement, make.build, agent, training.batch_size, max(total_updates, 1), _uses_xla(config, kind, placement)
+    )
+    kept = make.build()
+    checkpoints = Checkpoints(checkpoint_directory, learner, kept, progress)
+    path = checkpoints.restore()
+    if path:
+        _log.info("resume: %s at %d env steps, %d updates", path, progress.env_steps, learner.num_updates)
+    num_envs = training.num_envs // placement.num_workers
+    numbers = range(placement.worker_index * num_envs, (placement.worker_index + 1) * num_envs)
+    seed, begin = config.run.seed, progress.env_steps
+    return Components(
+        spec=spec,
+        placement=placement,
+        learner=learner,
+        actor=Actor(
+            VectorEnvironment(spec.env_id, num_envs, training.vectorization),
+            make.policy(),
+            spec.num_actions,
+            [seeding.integer(seed, Stream.ENVIRONMENT, number, begin) for number in numbers],
+            [seeding.generator(seed, Stream.EXPLORATION, number, begin) for number in numbers],
+        ),
+        accumulator=Accumulator(agent.n_step, agent.discount),
+        replay=Replay(
+            training.replay_capacity // placement.num_workers,
+            spec.observation_shape,
+            spec.observation_dtype,
+            seeding.generator(seed, Stream.REPLAY, placement.worker_index, begin),
+        ),
+        policy=make.policy(),
+        evaluator=_evaluator(config) if placement.is_chief else None,
+        kept=kept,
+        checkpoints=checkpoints,
+    )
+
+
+def _evaluator(config):
+    evaluation = config.evaluation
+    return Evaluator(
+        config.run.env, evaluation.eval_episodes, evaluation.eval_max_episode_steps, config.training.vectorization
+    )
+
+
+def _uses_xla(config, kind, placement):
+    asked = config.hardware.jit_compile
+    if asked != "auto":
+        _log.info("jit_compile: %s, because --jit_compile=%s", asked, asked)
+        return asked == "true"
+    if kind == "nature_cnn":
+        _log.info("jit_compile: false, because XLA's convolutions on CPU are about 20 times slower")
+        return False
+    if placement.num_replicas > 1:
+        _log.info(
+            "jit_compile: false, because the all-reduce of %d replicas cannot be compiled", placement.num_replicas
+        )
+        return False
+    _log.info("jit_compile: true, because a dense network on one replica gains threefold from XLA")
+    return True

@@ -1,0 +1,48 @@
+"""The reward curve: every episode, their running mean, the evaluations."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+WINDOW = 100
+
+
+def draw(rows: Sequence[dict], path: pathlib.Path, title: str, threshold: float | None = None) -> None:
+    """Draws the reward curve of the rows of metrics.jsonl into a PNG file.
+
+    Args:
+      threshold: the return from which the environment counts as solved, drawn as a line.
+    """
+    figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    steps, returns = _column(rows, "train/episode_return")
+    if len(steps):
+        axes.plot(steps, returns, ".", color="tab:blue", alpha=0.25, markersize=4, markeredgewidth=0, label="episode")
+        mean_steps, means = running_mean(steps, returns)
+        axes.plot(mean_steps, means, color="tab:blue", label=f"mean of {WINDOW} episodes")
+    steps, returns = _column(rows, "eval/return_mean")
+    if len(steps):
+        axes.plot(steps, returns, "o-", color="tab:orange", markersize=4, label="greedy evaluation, mean")
+    if threshold is not None:
+        axes.axhline(threshold, color="tab:green", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
+    axes.set(title=title, xlabel="env steps of all workers", ylabel="return")
+    axes.grid(alpha=0.3)
+    if axes.has_data():
+        axes.legend(loc="best")
+    figure.savefig(path)
+
+
+def running_mean(steps: np.ndarray, returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mean of each 100 successive returns, at the step of the last; of all where there are fewer."""
+    window = min(WINDOW, len(returns))
+    sums = np.cumsum(np.concatenate([[0.0], returns]))
+    return steps[window - 1 :], (sums[window:] - sums[:-window]) / window
+
+
+def _column(rows, tag):
+    points = [(row["env_steps"], row[tag]) for row in rows if tag in row]
+    return np.array(points, float).reshape(-1, 2).T

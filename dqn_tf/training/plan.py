@@ -1,0 +1,113 @@
+"""What a command will do, settled and checked before TensorFlow is imported."""
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Mapping
+
+from dqn_tf import config as config_lib
+from dqn_tf.agent import architecture
+from dqn_tf.cluster import launch, topology
+from dqn_tf.config import Config, ConfigError
+from dqn_tf.environment import vector
+from dqn_tf.training import rundir
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """One process's part of a run.
+
+    Attributes:
+      network_kind: mlp or nature_cnn.
+      cluster: the processes this one trains with; None where it trains alone or has yet to start them.
+      started: time.time() when the command was given.
+      intra_op_threads: threads of one TensorFlow operation, None for as many as there are cores.
+    """
+
+    config: Config
+    spec: vector.EnvironmentSpec
+    network_kind: str
+    cluster: topology.Cluster | None
+    directory: rundir.RunDirectory
+    started: float
+
+    @property
+    def needs_launcher(self) -> bool:
+        """Whether this process starts a local cluster instead of training itself."""
+        return self.config.cluster.strategy == "multiworker" and self.cluster is None
+
+    @property
+    def num_workers(self) -> int:
+        if self.config.cluster.strategy != "multiworker":
+            return 1
+        return self.cluster.num_workers if self.cluster else self.config.cluster.num_workers
+
+    @property
+    def is_chief(self) -> bool:
+        return self.cluster is None or self.cluster.is_chief
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether an earlier command has finished this very run."""
+        return self.directory.finished_env_steps() >= self.config.training.train_env_steps
+
+    @property
+    def intra_op_threads(self) -> int | None:
+        return 1 if self.network_kind == "mlp" else None
+
+    def locked(self):
+        """Returns a context in which this process alone writes the run's directory; only the chief writes."""
+        return self.directory.acquired() if self.is_chief else contextlib.nullcontext()
+
+
+def make(config: Config, environ: Mapping[str, str], started: float) -> Plan:
+    """Returns the Plan of a command. Raises ConfigError with every mistake that can be known by now."""
+    spec = vector.describe(config.run.env)
+    kind = architecture.choose(config.network.network, spec.observation_shape, spec.observation_dtype)
+    cluster = _cluster(config, environ)
+    directory = rundir.RunDirectory(config.run.logdir or rundir.default_logdir(config.run.env))
+    plan = Plan(config, spec, kind, cluster, directory, started)
+    problems = config_lib.check_division(config, plan.num_workers, _replicas_per_worker(plan, environ))
+    if problems:
+        raise ConfigError(*problems)
+    if plan.is_chief:
+        with directory.acquired():
+            directory.check(config)
+    if plan.is_finished:
+        _log.info("finished: %s holds all %d env steps", directory.path, directory.finished_env_steps())
+    return plan
+
+
+def _cluster(config, environ):
+    settings = config.cluster
+    cluster = None
+    if (
+        settings.strategy == "multiworker"
+        or settings.tf_config
+        or settings.task_type
+        or settings.task_index is not None
+    ):
+        cluster = topology.resolve(
+            environ, path=settings.tf_config, task_type=settings.task_type, task_index=settings.task_index
+        )
+    if settings.strategy != "multiworker":
+        if cluster is not None:
+            raise ConfigError(
+                f"--strategy={settings.strategy} trains in one process, but a cluster is given; "
+                "add --strategy=multiworker or leave out --tf_config, --task_type and --task_index."
+            )
+        if environ.get("TF_CONFIG", "").strip():
+            _log.warning("TF_CONFIG is set but not read, because --strategy=%s", settings.strategy)
+    return cluster
+
+
+def _replicas_per_worker(plan, environ):
+    """Returns replicas of each process as far as can be known without TensorFlow, which is asked again later."""
+    num_gpus = len(launch.visible_gpus(environ))
+    if plan.config.cluster.strategy == "mirrored":
+        return plan.config.cluster.num_replicas or num_gpus or 2
+    if plan.needs_launcher:
+        return max(1, num_gpus // plan.num_workers)
+    return max(1, num_gpus) if plan.cluster else 1

@@ -1,0 +1,156 @@
+"""What the chief tells of a run: rows, TensorBoard, progress, and at the end summary and reward curve."""
+
+import collections
+import platform
+import time
+from importlib import metadata
+
+import numpy as np
+
+from dqn_tf import settings
+from dqn_tf.config import Config
+from dqn_tf.training import curve
+from dqn_tf.training.checkpoints import Progress
+from dqn_tf.training.metrics import MetricsWriter, ProgressDisplay, read_rows
+from dqn_tf.training.rundir import RunDirectory
+
+
+class Reporter:
+    """Reports one run. On workers that are not the chief every method but `wall_seconds` does nothing."""
+
+    def __init__(self, config: Config, directory: RunDirectory, progress: Progress, is_chief: bool, started: float):
+        """Opens the run's files to go on from `progress`.
+
+        Args:
+          started: time.time() when the command was given.
+        """
+        self._config = config
+        self._directory = directory
+        self._started = started - progress.wall_seconds
+        self._is_chief = is_chief
+        self._recent: collections.deque[float] = collections.deque(maxlen=curve.WINDOW)
+        self._rate = _Rate(progress.env_steps)
+        self._last_evaluation = ""
+        if is_chief:
+            self._writer = MetricsWriter(directory.path, progress.env_steps)
+            self._writer.text("config", _markdown(config))
+            self._display = ProgressDisplay(config.training.train_env_steps, progress.env_steps)
+
+    def wall_seconds(self) -> float:
+        """Returns seconds since the command was given, those of the runs that this one resumes included."""
+        return time.time() - self._started
+
+    def show(self, progress: Progress) -> None:
+        """Shows how far the run is."""
+        if not self._is_chief:
+            return
+        notes = {}
+        if self._recent:
+            notes["return"] = f"{np.mean(self._recent):.1f}"
+        if self._last_evaluation:
+            notes["eval"] = self._last_evaluation
+        self._display.update(progress.env_steps, notes)
+
+    def log(self, progress: Progress, episodes: np.ndarray, metrics: dict[str, float], num_updates: int) -> None:
+        """Writes the episodes [E, 3] (env step, return, length) that ended since the last call, and the metrics."""
+        env_rate, update_rate = self._rate.since_last(progress.env_steps, num_updates)
+        if not self._is_chief:
+            return
+        for step, episode_return, length in episodes:
+            self._recent.append(episode_return)
+            row = {"train/episode_return": float(episode_return), "train/episode_length": float(length)}
+            self._writer.scalars(int(step), row)
+        rates = {"time/env_steps_per_second": env_rate, "time/updates_per_second": update_rate}
+        self._writer.scalars(progress.env_steps, {**metrics, **rates})
+        self._writer.flush()
+
+    def evaluated(self, progress: Progress, returns: np.ndarray) -> None:
+        """Writes an evaluation's returns [E]."""
+        self._last_evaluation = f"{returns.mean():.1f}"
+        row = {"eval/return_mean": float(returns.mean()), "eval/return_max": float(returns.max())}
+        self._writer.scalars(progress.env_steps, row)
+
+    def finish(
+        self,
+        progress: Progress,
+        returns: np.ndarray,
+        num_updates: int,
+        num_replicas: int,
+        num_workers: int,
+        threshold: float | None,
+    ) -> dict:
+        """Writes summary.json and reward_curve.png from the kept model's fresh `returns` [E]; returns the summary."""
+        self._display.close()
+        self._writer.close()
+        env_rate, update_rate = self._rate.overall(progress.env_steps, num_updates)
+        summary = {
+            "env": self._config.run.env,
+            "seed": self._config.run.seed,
+            "strategy": self._config.cluster.strategy,
+            "num_workers": num_workers,
+            "num_replicas": num_replicas,
+            "env_steps": progress.env_steps,
+            "updates": num_updates,
+            "episodes": progress.num_episodes,
+            "wall_seconds": self.wall_seconds(),
+            "env_steps_per_second": env_rate,
+            "updates_per_second": update_rate,
+            "eval_return_mean": float(returns.mean()),
+            "eval_return_std": float(returns.std()),
+            "eval_return_max": float(returns.max()),
+            "eval_episodes": len(returns),
+            "threshold": threshold,
+            "threshold_env_steps": progress.threshold_env_steps,
+            "threshold_seconds": progress.threshold_seconds,
+            "versions": versions(),
+        }
+        rows = read_rows(self._directory.path / "metrics.jsonl")
+        title = f"{self._config.run.env}, seed {self._config.run.seed}, {self._config.cluster.strategy}"
+        curve.draw(rows, self._directory.path / "reward_curve.png", title, threshold)
+        self._directory.write_json("summary.json", summary)
+        return summary
+
+
+class _Rate:
+    """Env steps and updates per second; the overall ones without the first call of the update, which compiles."""
+
+    def __init__(self, env_steps):
+        self._last = (time.perf_counter(), env_steps, None)
+        self._first = None
+
+    def since_last(self, env_steps, num_updates):
+        now = (time.perf_counter(), env_steps, num_updates)
+        rates = _rates(self._last, now)
+        self._last = now
+        if self._first is None and num_updates:
+            self._first = now
+        return rates
+
+    def overall(self, env_steps, num_updates):
+        return _rates(self._first or self._last, (self._last[0], env_steps, num_updates))
+
+
+def _rates(before, now):
+    seconds = max(now[0] - before[0], 1e-9)
+    updates = now[2] - before[2] if before[2] is not None else 0
+    return (now[1] - before[1]) / seconds, updates / seconds
+
+
+def _markdown(config):
+    lines = ["| setting | value |", "|---|---|"]
+    for section, leaves in settings.to_json(config).items():
+        lines += [f"| {section}.{name} | {settings.to_text(value)} |" for name, value in leaves.items()]
+    return "\n".join(lines)
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions that a result depends on."""
+    packages = ("dqn_tf", "tensorflow", "keras", "gymnasium", "numpy")
+    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
+
+
+def _version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"

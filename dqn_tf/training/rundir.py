@@ -1,0 +1,128 @@
+"""The directory of a run: one writer at a time, one configuration for life. Without TensorFlow."""
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import pathlib
+from typing import Any
+
+from dqn_tf import settings
+from dqn_tf.config import Config, ConfigError
+
+# What a resumed run may do differently: how long, how often, on what. Everything else is part of its meaning.
+_MAY_CHANGE_SECTIONS = ("cluster", "evaluation", "hardware")
+_MAY_CHANGE = ("preset", "train_env_steps", "overlap", "vectorization")
+
+
+def default_logdir(env_id: str) -> str:
+    """Returns runs/<env>/<time>."""
+    name = env_id.rsplit(":", 1)[-1].replace("/", "-")
+    return os.path.join("runs", name, datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+
+
+class RunDirectory:
+    """Files of one run.
+
+    Attributes:
+      path: the directory.
+    """
+
+    def __init__(self, path: str):
+        self.path = pathlib.Path(path)
+        self._lock = None
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        return self.path / "checkpoints"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        return any(self.checkpoints.glob("ckpt-*.index"))
+
+    def check(self, config: Config) -> None:
+        """Raises ConfigError where `config` may not be run here: --resume, another run's meaning."""
+        resume = config.run.resume
+        if resume == "never" and self.is_used:
+            raise ConfigError(f"--resume=never but --logdir={self.path} holds a run; use a new --logdir.")
+        if resume == "must" and not self.has_checkpoint:
+            raise ConfigError(f"--resume=must but --logdir={self.path} holds no checkpoint; use the --logdir of a run.")
+        if self.has_checkpoint:
+            differences = _differences(self._read_json("config.json"), settings.to_json(config))
+            if differences:
+                raise ConfigError(*(f"checkpoint {self.path} was trained with {line}" for line in differences))
+
+    @property
+    def is_used(self) -> bool:
+        return (self.path / "config.json").exists()
+
+    def finished_env_steps(self) -> int:
+        """Returns the env steps of the finished run here, 0 where there is none."""
+        if not (self.path / "summary.json").exists():
+            return 0
+        return int(self._read_json("summary.json").get("env_steps", 0))
+
+    def acquire(self) -> None:
+        """Makes the directory and takes its lock, for as long as this process lives.
+
+        Raises:
+          ConfigError: it cannot be written, or another process writes it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 - held until release
+        except OSError as error:
+            raise ConfigError(f"--logdir={self.path} cannot be written: {error.strerror}.") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.release()
+            raise ConfigError(
+                f"--logdir={self.path} is being written by another process; use a new --logdir."
+            ) from None
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @contextlib.contextmanager
+    def acquired(self):
+        """Returns a context in which the lock is held."""
+        self.acquire()
+        try:
+            yield self
+        finally:
+            self.release()
+
+    def write_json(self, name: str, tree: Any) -> None:
+        """Writes `name` whole or not at all."""
+        temporary = self.path / f".{name}.new"
+        temporary.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, self.path / name)
+
+    def _read_json(self, name):
+        try:
+            tree = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ConfigError(f"{self.path / name} cannot be read: {error}.") from None
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{self.path / name} must hold a JSON object.")
+        return tree
+
+
+def _differences(old, new):
+    lines = []
+    for section, leaves in new.items():
+        if section in _MAY_CHANGE_SECTIONS:
+            continue
+        stored = old.get(section)
+        for name, value in leaves.items():
+            if name in _MAY_CHANGE or not isinstance(stored, dict) or name not in stored or stored[name] == value:
+                continue
+            lines.append(
+                f"{section}.{name}={stored[name]}, this run asks for {value}; use a new --logdir or the old value."
+            )
+    return lines

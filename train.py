@@ -1,0 +1,42 @@
+"""Trains a DQN: python train.py [flags]; see --help. The logic lives in dqn_tf, where it is tested."""
+
+import time
+
+STARTED = time.time()
+
+import os  # noqa: E402 - the clock starts first
+import sys  # noqa: E402
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on absent GPUs
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # acting shares the cores with the learner
+
+from dqn_tf import console, flags  # noqa: E402
+from dqn_tf.cluster import launch  # noqa: E402
+from dqn_tf.config import ConfigError  # noqa: E402
+from dqn_tf.training import plan as plan_lib  # noqa: E402
+
+
+def main(argv: list[str]) -> int:
+    """Returns the exit code: 0 done, 2 the user's mistake, 143 start me again, 1 a bug."""
+    launch.follow_parent()
+    console.set_up()
+    if flags.wants_help(argv):
+        print(flags.help_text())
+        return 0
+    try:
+        plan = plan_lib.make(flags.parse(argv), os.environ, STARTED)
+        if plan.is_finished:
+            return 0
+        if plan.needs_launcher:
+            return launch.run([sys.executable, *argv, f"--logdir={plan.directory.path}"], plan.num_workers)
+        with plan.locked():
+            from dqn_tf.training import run  # TensorFlow is imported here
+
+            return run.train(plan)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
