@@ -48,7 +48,7 @@ def _tensor_spec(name, leaf):
 
 
 def _encode(observations, leaves, network):
-    """Returns what the network takes: an array as it is, else all parts flattened and concatenated as gymnasium does."""
+    """Returns what the network takes: an array, or all parts flattened and concatenated."""
     parts = [_flatten(observations[name], leaf) for name, leaf in leaves.items()]
     encoded = parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
     return tf.reshape(tf.cast(encoded, network.inputs[0].dtype), [-1, *network.inputs[0].shape[1:]])

@@ -34,6 +34,17 @@ def tell(text):
 def wait_for(path):
     while not os.path.exists(path):
         time.sleep(0.01)
+def tell_pid_of_0():
+    open("pid.part", "w").write(str(os.getpid()))
+    os.rename("pid.part", "pid")
+def wait_until_0_is_reaped():
+    wait_for("pid")
+    try:
+        while True:
+            os.kill(int(open("pid").read()), 0)
+            time.sleep(0.01)
+    except ProcessLookupError:
+        pass
 """
 SLEEP = "tell(os.getpid()); time.sleep(60)"
 IGNORE_SIGTERM = "signal.signal(signal.SIGTERM, lambda *_: tell('asked'))\n"
@@ -195,8 +206,7 @@ def test_run_when_a_worker_does_not_stop_kills_it_after_the_grace(run):
 
 
 def test_run_when_one_worker_is_done_waits_for_the_others(run):
-    first_is_reaped = "wait_for('pid'); pid = os.readlink('pid')\n  while os.path.exists('/proc/' + pid): time.sleep(0.01)\n"
-    done = run("if me:\n  " + first_is_reaped + "else:\n  os.symlink(str(os.getpid()), 'pid')\ntell('done')")
+    done = run("if me:\n  wait_until_0_is_reaped()\nelse:\n  tell_pid_of_0()\ntell('done')")
     assert done.returncode == 0
     assert lines_of(done.stdout) == ["[worker 0] done", "[worker 1] done"]
 
