@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -164,6 +165,26 @@ def test_run_writes_whole_lines_when_workers_write_in_pieces(run):
     expected = [f"[worker {i}] {str(i) * 9000}" for i in (0, 1) for _ in range(100)]
     assert lines_of(done.stdout) == expected
     assert done.stdout.count(b"\n") == 200
+
+
+def test_console_when_only_parts_can_be_written_keeps_lines_whole(tmp_path, monkeypatch):
+    console, whole_write = launch._Console(), os.write
+
+    def write_two_bytes(descriptor, output):
+        time.sleep(0)  # lets the other thread in
+        return whole_write(descriptor, output[:2])
+
+    monkeypatch.setattr(os, "write", write_two_bytes)
+    with open(tmp_path / "out", "wb") as out:
+        lines = [(b"text", b"\n")] * 200
+        threads = [
+            threading.Thread(target=console.write, args=(out.fileno(), prefix, lines)) for prefix in (b"[0] ", b"[1] ")
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SECONDS)
+    assert sorted((tmp_path / "out").read_bytes().splitlines()) == [b"[0] text"] * 200 + [b"[1] text"] * 200
 
 
 def test_run_when_nobody_reads_its_output_lets_the_workers_finish(tmp_path):
