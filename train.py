@@ -24,13 +24,14 @@ def main(argv: list[str]) -> int:
         print(flags.help_text())
         return 0
     try:
-        plan = plan_lib.make(flags.parse(argv), os.environ, STARTED)
+        plan = plan_lib.make(*flags.parse(argv), os.environ, STARTED)
         if plan.is_finished:
             return 0
         if plan.needs_launcher:
             return launch.run([sys.executable, *argv, f"--logdir={plan.directory.path}"], plan.num_workers)
         with plan.locked():
-            from dqn_tf.training import run  # TensorFlow is imported here
+            with console.without_gpu_notes():
+                from dqn_tf.training import run  # TensorFlow is imported here
 
             return run.train(plan)
     except ConfigError as error:

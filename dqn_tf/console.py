@@ -1,9 +1,22 @@
 """Lines on stderr for people: one line for each decision, undisturbed by a progress bar."""
 
+import contextlib
 import logging
+import os
 import sys
+import tempfile
 
 import tqdm
+
+_GPU_NOTES = (
+    "All log messages before absl::InitializeLog()",
+    "Could not find cuda drivers on your machine",
+    "failed call to cuInit",
+    "Unable to register cu",
+    "oneDNN custom operations are on",
+    "optimized to use available CPU instructions",
+    "rebuild TensorFlow with the appropriate compiler flags",
+)
 
 
 class _Handler(logging.Handler):
@@ -18,3 +31,26 @@ def set_up() -> None:
     log.handlers = [_Handler()]
     log.setLevel(logging.INFO)
     log.propagate = False
+
+
+@contextlib.contextmanager
+def without_gpu_notes():
+    """Holds back what native code writes to stderr in this context, and writes it at the end without the notes.
+
+    TensorFlow tells every user without a GPU, in up to six lines, that there is none; before its log is set up no
+    setting of its own silences that (TF_CPP_MIN_LOG_LEVEL does later).
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            lines = held.read().decode(errors="replace").splitlines(keepends=True)
+            sys.stderr.write("".join(line for line in lines if not any(note in line for note in _GPU_NOTES)))
+            sys.stderr.flush()

@@ -33,10 +33,11 @@ def define() -> absl_flags.FlagValues:
     return values
 
 
-def parse(argv: Sequence[str]) -> Config:
-    """Returns the checked Config of a command line; argv[0] is the program. Raises ConfigError with all mistakes.
+def parse(argv: Sequence[str]) -> tuple[Config, list[str]]:
+    """Returns the Config of a command line, argv[0] is the program, and one line for each mistake in it.
 
-    Defaults, then the preset, then --config, then flags: the later wins.
+    Defaults, then the preset, then --config, then flags: the later wins. Where there are mistakes, the Config has
+    defaults in their places, so that later checks can go on and tell all mistakes at once.
     """
     given, problems = _given(argv)
     typed, wrong = settings.parse_all(given)
@@ -52,10 +53,9 @@ def parse(argv: Sequence[str]) -> Config:
     except ConfigError as error:
         problems += error.problems
     config = settings.build({**preset, **stored, **typed})
-    problems += config_lib.check(config)
-    if problems:
-        raise ConfigError(*problems)
-    return config
+    mistaken = [f"--{name}=" for name in given.keys() - typed.keys()]
+    problems += [line for line in config_lib.check(config) if not any(name in line for name in mistaken)]
+    return config, problems
 
 
 def _given(argv):
@@ -63,7 +63,7 @@ def _given(argv):
     try:
         rest = values(argv, known_only=True)[1:]
     except (absl_flags.Error, ValueError) as error:
-        raise ConfigError(f"{error}; see --help.") from None
+        return {}, [f"{error}; see --help."]
     problems = []
     for argument in rest:
         name = argument.lstrip("-").split("=")[0]

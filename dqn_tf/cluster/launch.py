@@ -9,6 +9,7 @@ import ctypes
 import dataclasses
 import itertools
 import json
+import logging
 import os
 import queue
 import re
@@ -20,9 +21,9 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from absl import logging
-
 from dqn_tf import config
+
+_log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 _LEFTOVER_SECONDS = 2.0  # for the last output of workers that have left
@@ -120,7 +121,7 @@ def _environments(num_workers, shares):
     """Returns the environment variables of each worker; the ports in them are free at this moment."""
     ports = _free_ports(num_workers)
     addresses = [f"127.0.0.1:{port}" for port in ports]
-    logging.info(
+    _log.info(
         "cluster: %d workers on this machine, 127.0.0.1 ports %s, because neither TF_CONFIG nor --tf_config names one",
         num_workers,
         ", ".join(map(str, ports)),
@@ -208,7 +209,7 @@ def _watch(workers, events):
                 worker.kill()
         elif event.code and not code:
             code, deadline = event.code, time.monotonic() + _GRACE_SECONDS
-            logging.warning("cluster: stopping, because of %s", event.reason)
+            _log.warning("cluster: stopping, because of %s", event.reason)
             for worker in running.values():
                 worker.terminate()
     return code

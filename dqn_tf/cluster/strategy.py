@@ -5,15 +5,19 @@ replicas, everything after the sum in cross-replica context) is in `agent/learne
 """
 
 import dataclasses
+import functools
 import logging
 
 import numpy as np
 import tensorflow as tf
 
+from dqn_tf import console
 from dqn_tf.cluster import topology
 from dqn_tf.config import ConfigError
 
 _log = logging.getLogger(__name__)
+
+_GATHER_ROWS = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,16 +81,36 @@ class Placement:
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, packed, axis=None)
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the rows [M, C] of all workers, [sum of M, C], in order of worker. All workers must call it."""
+        """Returns the rows <float64>[M, C] of all workers, [sum of M, C], in order of worker. All must call it.
+
+        By sums of blocks of one size: strategy.gather traces a function anew for every number of rows.
+        """
         if self.num_workers == 1:
             return rows
+        counts = self._all(np.array([[len(rows)]], np.float64))[:, 0, 0].astype(int)  # [W]
+        num_blocks = -(-counts.max() // _GATHER_ROWS)
+        mine = np.zeros([num_blocks, _GATHER_ROWS, rows.shape[1]])
+        mine.reshape(-1, rows.shape[1])[: len(rows)] = rows
+        blocks = [self._all(block) for block in mine]  # each [W, rows, C]
+        if not blocks:
+            return rows
+        everyone = np.concatenate(blocks, axis=1)
+        return np.concatenate([part[:count] for part, count in zip(everyone, counts, strict=True)])
 
-        def first_replica(context):
+    def _all(self, block):
+        """Returns the blocks [M, C] of all workers as [W, M, C]."""
+        slots = np.zeros([self.num_workers, *block.shape])
+        slots[self.worker_index] = block
+
+        def once(context):
             is_first = context.replica_id_in_sync_group % self.replicas_per_worker == 0
-            return tf.convert_to_tensor(rows if is_first else rows[:0])
+            return tf.convert_to_tensor(slots if is_first else np.zeros_like(slots))
 
-        values = self.strategy.experimental_distribute_values_from_function(first_replica)
-        return self.strategy.gather(values, axis=0).numpy()
+        return self._sum_function(self.strategy.experimental_distribute_values_from_function(once)).numpy()
+
+    @functools.cached_property
+    def _sum_function(self):
+        return tf.function(self.sum)
 
     def barrier(self) -> None:
         """Waits for all workers."""
@@ -108,7 +132,8 @@ def create(
     """
     if intra_op_threads:
         tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
-    gpus = tf.config.list_physical_devices("GPU")
+    with console.without_gpu_notes():
+        gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     if name == "mirrored":

@@ -62,22 +62,43 @@ class Plan:
         return self.directory.acquired() if self.is_chief else contextlib.nullcontext()
 
 
-def make(config: Config, environ: Mapping[str, str], started: float) -> Plan:
-    """Returns the Plan of a command. Raises ConfigError with every mistake that can be known by now."""
-    spec = vector.describe(config.run.env)
-    kind = architecture.choose(config.network.network, spec.observation_shape, spec.observation_dtype)
-    cluster = _cluster(config, environ)
+def make(config: Config, problems: list[str], environ: Mapping[str, str], started: float) -> Plan:
+    """Returns the Plan of a command.
+
+    Args:
+      problems: mistakes that were found on the command line.
+    Raises:
+      ConfigError: with these and every other mistake that can be known without TensorFlow.
+    """
+    problems = list(problems)
+
+    def attempt(function, *args):
+        try:
+            return function(*args)
+        except ConfigError as error:
+            problems.extend(line for line in error.problems if line not in problems)
+
+    spec = attempt(vector.describe, config.run.env)
+    kind = None
+    if spec is not None:
+        kind = attempt(architecture.choose, config.network.network, spec.observation_shape, spec.observation_dtype)
+    cluster = attempt(_cluster, config, environ)
     directory = rundir.RunDirectory(config.run.logdir or rundir.default_logdir(config.run.env))
     plan = Plan(config, spec, kind, cluster, directory, started)
-    problems = config_lib.check_division(config, plan.num_workers, _replicas_per_worker(plan, environ))
+    if not problems:
+        problems += config_lib.check_division(config, plan.num_workers, _replicas_per_worker(plan, environ))
+    if plan.is_chief and not problems:
+        attempt(_check_directory, plan)
     if problems:
         raise ConfigError(*problems)
-    if plan.is_chief:
-        with directory.acquired():
-            directory.check(config)
     if plan.is_finished:
         _log.info("finished: %s holds all %d env steps", directory.path, directory.finished_env_steps())
     return plan
+
+
+def _check_directory(plan):
+    with plan.directory.acquired():
+        plan.directory.check(plan.config)
 
 
 def _cluster(config, environ):
