@@ -8,6 +8,7 @@ import os  # noqa: E402 - the clock starts first
 import sys  # noqa: E402
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on absent GPUs
+sys.path.append(os.getcwd())  # --env=module:EnvId finds modules here, wherever train.py is
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # acting shares the cores with the learner
 
 from dqn_tf import console, flags  # noqa: E402

@@ -147,9 +147,9 @@ class Learner:
 
 def make_optimizer(agent: Agent, total_updates: int) -> keras.Optimizer:
     """Returns the Keras optimizer with its learning rate schedule. Clipping is the learner's, after the sum."""
-    return keras.optimizers.get(
-        {"class_name": agent.optimizer, "config": {"learning_rate": _learning_rate(agent, total_updates)}}
-    )
+    # keras.optimizers.get does not know Lamb: it is missing in ALL_OBJECTS of Keras 3.15's optimizers/__init__.py.
+    classes = {name.lower(): member for name, member in vars(keras.optimizers).items()}
+    return classes[agent.optimizer](learning_rate=_learning_rate(agent, total_updates))
 
 
 def _learning_rate(agent, total_updates):

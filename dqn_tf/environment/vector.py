@@ -102,13 +102,14 @@ class VectorEnvironment:
       num_envs: N.
     """
 
-    def __init__(self, env_id: str, num_envs: int, vectorization: str = "sync"):
+    def __init__(self, env_id: str, num_envs: int, vectorization: str = "sync", render_mode: str | None = None):
         """Makes the environments; `reset` them before the first step.
 
         Args:
           env_id: EnvId, or module:EnvId.
           num_envs: N.
           vectorization: sync steps the environments in turn, async in a process each.
+          render_mode: gymnasium's; rgb_array for `render`.
         Raises:
           config.ConfigError: as describe.
         """
@@ -125,6 +126,7 @@ class VectorEnvironment:
             vector_kwargs=vector_kwargs,
             wrappers=[_LastObservation if _is_array(self.spec.observation_space) else _FLATTEN],
             disable_env_checker=True,
+            **({"render_mode": render_mode} if render_mode else {}),
         )
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
@@ -148,6 +150,15 @@ class VectorEnvironment:
             for i in np.flatnonzero(terminated | truncated):
                 next_observation[i] = infos["final_obs"][i]
         return Step(next_observation, reward.astype(np.float32), terminated, truncated, observation)
+
+    def render(self) -> Sequence[np.ndarray]:
+        """Returns a picture <uint8>[H, W, 3] of each environment."""
+        return self._envs.render()
+
+    @property
+    def frames_per_second(self) -> int:
+        """Returns the speed at which pictures show the environment as it is meant, 30 where it does not say."""
+        return self._envs.metadata.get("render_fps", 30)
 
     def close(self) -> None:
         """Ends the environments and, where async, their processes."""

@@ -16,7 +16,7 @@ from dqn_tf.experience.accumulator import Accumulator
 from dqn_tf.experience.replay import Replay
 from dqn_tf.training import seeding
 from dqn_tf.training.checkpoints import Checkpoints, Progress
-from dqn_tf.training.evaluation import Evaluator
+from dqn_tf.training.evaluator import Evaluator
 from dqn_tf.training.seeding import Stream
 
 _log = logging.getLogger(__name__)

@@ -1,50 +1,97 @@
-"""Greedy episodes in environments of their own; as a command, evaluates the model of a finished run again."""
+"""Evaluates the model of a finished run again, and films it.
 
-import numpy as np
+python -m dqn_tf.training.evaluation --logdir=runs/CartPole-v1/... [--episodes=100] [--seed=0] [--video=DIR]
+"""
 
-from dqn_tf.agent.policies import Policy
-from dqn_tf.environment.vector import VectorEnvironment
+import argparse
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
 
-MAX_NUM_ENVS = 25
+from dqn_tf import console
+from dqn_tf.config import ConfigError
+from dqn_tf.environment import vector
 
 
-class Evaluator:
-    """Runs greedy episodes, many environments at once."""
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise ConfigError(f"{message}; see --help.")
 
-    def __init__(self, env_id: str, num_episodes: int, max_episode_steps: int, vectorization: str = "sync"):
-        """Creates min(num_episodes, 25) environments.
 
-        Args:
-          max_episode_steps: longer episodes are cut here, their return so far counts.
-        """
-        self._num_episodes = num_episodes
-        self._max_episode_steps = max_episode_steps
-        self._num_envs = min(num_episodes, MAX_NUM_ENVS)
-        self._environment = VectorEnvironment(env_id, self._num_envs, vectorization)
+def _parse(argv):
+    parser = _Parser(
+        prog="python -m dqn_tf.training.evaluation",
+        description="Evaluates the model of a finished run greedily and prints the returns as JSON.",
+    )
+    parser.add_argument("--logdir", required=True, help="directory of the run")
+    parser.add_argument("--episodes", type=int, default=100, help="episodes to play (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the environments (default: %(default)s)")
+    parser.add_argument(
+        "--max_episode_steps", type=int, default=27_000, help="longer episodes are cut (default: %(default)s)"
+    )
+    parser.add_argument("--video", help="directory to write a film of one episode to; needs the extra [video]")
+    arguments = parser.parse_args(argv)
+    for name in ("episodes", "max_episode_steps"):
+        if getattr(arguments, name) < 1:
+            raise ConfigError(f"--{name}={getattr(arguments, name)} must be a whole number of at least 1.")
+    if arguments.seed < 0:
+        raise ConfigError(f"--seed={arguments.seed} must be a whole number of at least 0.")
+    return arguments
 
-    def evaluate(self, policy: Policy, seed: int) -> np.ndarray:
-        """Returns <float64>[num_episodes] undiscounted returns; a function of the policy and `seed`.
 
-        The first environments to end do not get more episodes than the others: that would favour short episodes.
-        """
-        returns = np.empty(0)
-        num_groups = -(-self._num_episodes // self._num_envs)
-        for group in range(num_groups):
-            seeds = np.random.SeedSequence((seed, group)).generate_state(self._num_envs)
-            returns = np.concatenate([returns, self._one_episode_each(policy, [int(s) // 2 for s in seeds])])
-        return returns[: self._num_episodes]
+def _find(logdir):
+    """Returns the environment id and the model file of a finished run."""
+    try:
+        env_id = json.loads((logdir / "config.json").read_text(encoding="utf-8"))["run"]["env"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigError(f"--logdir={logdir} holds no run: config.json is missing or cannot be read.") from None
+    path = logdir / "model" / "q_network.keras"
+    if not path.exists():
+        raise ConfigError(f"--logdir={logdir} holds no finished run: there is no {path}.")
+    vector.describe(env_id)
+    return env_id, path
 
-    def _one_episode_each(self, policy, seeds):
-        observation = self._environment.reset(seeds)
-        returns, running = np.zeros(self._num_envs), np.ones(self._num_envs, bool)
-        for _ in range(self._max_episode_steps):
-            step = self._environment.step(policy.values(observation).argmax(axis=-1).astype(np.int32))
-            returns += np.where(running, step.reward, 0.0)
-            running &= ~(step.terminated | step.truncated)
-            observation = step.observation
-            if not running.any():
-                break
-        return returns
 
-    def close(self) -> None:
-        self._environment.close()
+def main(argv: Sequence[str]) -> int:
+    """Returns the exit code: 0 done, 2 the user's mistake."""
+    try:
+        arguments = _parse(argv)
+        env_id, path = _find(pathlib.Path(arguments.logdir))
+        with console.without_gpu_notes():
+            result = _evaluate(arguments, env_id, path)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json.dumps(result, indent=2))
+    return 0
+
+
+def _evaluate(arguments, env_id, path):
+    import keras  # TensorFlow is imported here, after the mistakes that can be known without it
+
+    from dqn_tf.agent.policies import NetworkPolicy
+    from dqn_tf.training import video
+    from dqn_tf.training.evaluator import Evaluator
+
+    policy = NetworkPolicy(keras.models.load_model(path, compile=False, safe_mode=True))
+    evaluator = Evaluator(env_id, arguments.episodes, arguments.max_episode_steps)
+    returns = evaluator.evaluate(policy, arguments.seed)
+    evaluator.close()
+    if arguments.video:
+        directory = pathlib.Path(arguments.video)
+        video.record(env_id, policy, arguments.seed, arguments.max_episode_steps, directory)
+    return {
+        "env": env_id,
+        "eval_return_mean": float(returns.mean()),
+        "eval_return_std": float(returns.std()),
+        "eval_return_max": float(returns.max()),
+        "eval_episodes": len(returns),
+    }
+
+
+if __name__ == "__main__":
+    sys.path.append(os.getcwd())
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.exit(main(sys.argv[1:]))

@@ -10,7 +10,7 @@ from dqn_tf.cluster import strategy
 from dqn_tf.config import ConfigError
 from dqn_tf.training import builder, export, seeding
 from dqn_tf.training.checkpoints import Progress
-from dqn_tf.training.evaluation import Evaluator
+from dqn_tf.training.evaluator import Evaluator
 from dqn_tf.training.loop import Loop
 from dqn_tf.training.plan import Plan
 from dqn_tf.training.reporter import Reporter

@@ -1,0 +1,50 @@
+"""Greedy episodes in environments of their own."""
+
+import numpy as np
+
+from dqn_tf.agent.policies import Policy
+from dqn_tf.environment.vector import VectorEnvironment
+
+MAX_NUM_ENVS = 25
+
+
+class Evaluator:
+    """Runs greedy episodes, many environments at once."""
+
+    def __init__(self, env_id: str, num_episodes: int, max_episode_steps: int, vectorization: str = "sync"):
+        """Creates min(num_episodes, 25) environments.
+
+        Args:
+          max_episode_steps: longer episodes are cut here, their return so far counts.
+        """
+        self._num_episodes = num_episodes
+        self._max_episode_steps = max_episode_steps
+        self._num_envs = min(num_episodes, MAX_NUM_ENVS)
+        self._environment = VectorEnvironment(env_id, self._num_envs, vectorization)
+
+    def evaluate(self, policy: Policy, seed: int) -> np.ndarray:
+        """Returns <float64>[num_episodes] undiscounted returns; a function of the policy and `seed`.
+
+        The first environments to end do not get more episodes than the others: that would favour short episodes.
+        """
+        returns = np.empty(0)
+        num_groups = -(-self._num_episodes // self._num_envs)
+        for group in range(num_groups):
+            seeds = np.random.SeedSequence((seed, group)).generate_state(self._num_envs)
+            returns = np.concatenate([returns, self._one_episode_each(policy, [int(s) // 2 for s in seeds])])
+        return returns[: self._num_episodes]
+
+    def _one_episode_each(self, policy, seeds):
+        observation = self._environment.reset(seeds)
+        returns, running = np.zeros(self._num_envs), np.ones(self._num_envs, bool)
+        for _ in range(self._max_episode_steps):
+            step = self._environment.step(policy.values(observation).argmax(axis=-1).astype(np.int32))
+            returns += np.where(running, step.reward, 0.0)
+            running &= ~(step.terminated | step.truncated)
+            observation = step.observation
+            if not running.any():
+                break
+        return returns
+
+    def close(self) -> None:
+        self._environment.close()

@@ -1,0 +1,40 @@
+"""A film of the greedy policy, written by gymnasium and moviepy: the extra [video]."""
+
+import pathlib
+
+import gymnasium
+import numpy as np
+
+from dqn_tf.agent.policies import Policy
+from dqn_tf.config import ConfigError
+from dqn_tf.environment.vector import VectorEnvironment
+
+
+def record(env_id: str, policy: Policy, seed: int, max_episode_steps: int, directory: pathlib.Path) -> float:
+    """Writes one greedy episode, an .mp4 in `directory`, and returns its undiscounted return.
+
+    Raises:
+      ConfigError: the environment draws no pictures, or a package to draw or to write them is not installed.
+    """
+    try:
+        from gymnasium.utils import save_video
+
+        environment = VectorEnvironment(env_id, 1, render_mode="rgb_array")
+        observation, frames, total = environment.reset([seed]), [environment.render()[0]], 0.0
+        for _ in range(max_episode_steps):
+            step = environment.step(policy.values(observation).argmax(axis=-1).astype(np.int32))
+            total += float(step.reward[0])
+            if step.terminated[0] or step.truncated[0]:
+                break
+            observation = step.observation
+            frames.append(environment.render()[0])
+        environment.close()
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise ConfigError(
+            f"--video needs a package that is not installed: {error}; pip install -e '.[video]' has all."
+        ) from None
+    directory.mkdir(parents=True, exist_ok=True)
+    save_video.save_video(
+        frames, str(directory), episode_trigger=lambda _: True, fps=environment.frames_per_second, name_prefix="greedy"
+    )
+    return total
