@@ -88,7 +88,7 @@ class Placement:
         if self.num_workers == 1:
             return rows
         counts = self._all(np.array([[len(rows)]], np.float64))[:, 0, 0].astype(int)  # [W]
-        num_blocks = -(-counts.max() // _GATHER_ROWS)
+        num_blocks = -(-int(counts.max()) // _GATHER_ROWS)
         mine = np.zeros([num_blocks, _GATHER_ROWS, rows.shape[1]])
         mine.reshape(-1, rows.shape[1])[: len(rows)] = rows
         blocks = [self._all(block) for block in mine]  # each [W, rows, C]

@@ -35,6 +35,7 @@ class Loop:
         self._steps_per_round = training.round_env_steps // training.num_envs
         self._updates_per_round = round(training.replay_ratio * training.round_env_steps)
         self._worker_batch_size = training.batch_size // self._num_workers
+        self._has_learned = False
         self._round_metrics: list[np.ndarray] = []
         self._episode_rows: list[tuple[float, float, float]] = []
         self._learns_from = training.learning_starts
@@ -90,6 +91,9 @@ class Loop:
         metrics = learner.update(batches)
         if not np.isfinite(metrics).all():
             raise self._diverged(f"updates {first} to {learner.num_updates}")
+        if not self._has_learned:
+            self._has_learned = True
+            self._reporter.first_update()
         self._round_metrics.append(metrics)
 
     def _diverged(self, where):
@@ -116,10 +120,7 @@ class Loop:
         return period > 0 and now // period > (now - self._config.training.round_env_steps) // period
 
     def _log(self):
-        # A row of zeros keeps every worker's part of the gather from being empty.
-        rows = np.array([(0.0, 0.0, 0.0), *self._episode_rows])
-        rows = self._parts.placement.gather(rows)
-        rows = rows[rows[:, 2] > 0]
+        rows = self._parts.placement.gather(np.array(self._episode_rows).reshape(-1, 3))
         rows = rows[np.argsort(rows[:, 0], kind="stable")]
         self._progress.num_episodes += len(rows)
         metrics = {}

@@ -1,6 +1,7 @@
 """What the chief tells of a run: rows, TensorBoard, progress, and at the end summary and reward curve."""
 
 import collections
+import logging
 import platform
 import time
 from importlib import metadata
@@ -14,6 +15,8 @@ from dqn_tf.training.checkpoints import Progress
 from dqn_tf.training.metrics import MetricsWriter, ProgressDisplay, read_rows
 from dqn_tf.training.rundir import RunDirectory
 
+_log = logging.getLogger(__name__)
+
 
 class Reporter:
     """Reports one run. On workers that are not the chief every method but `wall_seconds` does nothing."""
@@ -26,6 +29,7 @@ class Reporter:
         """
         self._config = config
         self._directory = directory
+        self._command_time = started
         self._started = started - progress.wall_seconds
         self._is_chief = is_chief
         self._recent: collections.deque[float] = collections.deque(maxlen=curve.WINDOW)
@@ -39,6 +43,11 @@ class Reporter:
     def wall_seconds(self) -> float:
         """Returns seconds since the command was given, those of the runs that this one resumes included."""
         return time.time() - self._started
+
+    def first_update(self) -> None:
+        """Logs how long the start took: imports, tracing and compilation."""
+        if self._is_chief:
+            _log.info("first update: %.1f s after the command", time.time() - self._command_time)
 
     def show(self, progress: Progress) -> None:
         """Shows how far the run is."""

@@ -1,0 +1,121 @@
+"""Greedy policies give the values of the Keras network whose weights they were given."""
+
+import numpy as np
+import pytest
+
+from dqn_tf.agent import networks, policies
+
+FLOAT32 = np.dtype(np.float32)
+UINT8 = np.dtype(np.uint8)
+# NumPy's and TensorFlow's matrix products add in different orders: a few roundings of float32 (6e-8) on values near 1.
+TOLERANCE = 1e-5
+
+
+def dense_network(hidden_units=(16, 8), activation="relu", shape=(5,), dtype=FLOAT32, scale=1.0, seed=3):
+    """Returns an mlp with biases that are not 0, as after training."""
+    network = networks.build(
+        "mlp", shape, dtype, 3, observation_scale=scale, hidden_units=hidden_units, activation=activation, seed=seed
+    )
+    generator = np.random.default_rng(seed)
+    network.set_weights([weight + generator.normal(0, 0.3, weight.shape) for weight in network.get_weights()])
+    return network
+
+
+def observations(shape=(5,), dtype=FLOAT32):
+    generator = np.random.default_rng(0)
+    if dtype == UINT8:
+        return generator.integers(256, size=(7, *shape), dtype=np.uint8)
+    return generator.normal(size=(7, *shape)).astype(np.float32)
+
+
+def refuse():
+    raise AssertionError("no network is needed")
+
+
+def assert_same_values(policy, network, observation):
+    actual = policy.values(observation)
+    assert actual.dtype == np.float32 and actual.shape == (len(observation), 3)
+    np.testing.assert_allclose(actual, np.asarray(network(observation)), rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "linear"])
+@pytest.mark.parametrize("hidden_units", [(), (16,), (16, 8), (4, 32, 4)])
+def test_dense_policy_when_loaded_gives_the_values_of_the_keras_network(activation, hidden_units):
+    network = dense_network(hidden_units, activation)
+    policy = policies.DensePolicy(activation, 1.0)
+    policy.load(network.get_weights())
+    assert_same_values(policy, network, observations())
+
+
+def test_dense_policy_when_observations_are_bytes_scales_them_like_the_network():
+    network = dense_network(shape=(3, 4), dtype=UINT8, scale=1 / 255)
+    policy = policies.DensePolicy("relu", 1 / 255)
+    policy.load(network.get_weights())
+    assert_same_values(policy, network, observations((3, 4), UINT8))
+
+
+def test_dense_policy_leaves_the_observation_alone():
+    # With "linear" and relu's in-place maximum nothing else would show a write into the actor's own array.
+    network = dense_network((), "relu")
+    policy = policies.DensePolicy("relu", 1.0)
+    policy.load(network.get_weights())
+    observation = observations()
+    policy.values(observation)
+    np.testing.assert_array_equal(observation, observations())
+
+
+def test_network_policy_when_loaded_gives_the_values_of_the_keras_network():
+    def build(seed):
+        return networks.build("nature_cnn", (36, 36, 2), UINT8, 3, observation_scale=1 / 255, seed=seed)
+
+    network, policy = build(3), policies.NetworkPolicy(build(4))
+    policy.load(network.get_weights())
+    for num_observations in (7, 2):  # evaluation ends with fewer environments than the actor has
+        assert_same_values(policy, network, observations((36, 36, 2), UINT8)[:num_observations])
+
+
+@pytest.mark.parametrize("make", [lambda: policies.DensePolicy("relu", 1.0), None])
+def test_load_takes_a_snapshot_that_later_changes_of_the_network_do_not_reach(make):
+    network = dense_network()
+    policy = make() if make else policies.NetworkPolicy(dense_network(seed=4))
+    policy.load(network.get_weights())
+    before = policy.values(observations())
+    network.set_weights([weight + 1 for weight in network.get_weights()])
+    np.testing.assert_array_equal(policy.values(observations()), before)
+
+
+@pytest.mark.parametrize("make", [lambda: policies.DensePolicy("relu", 1.0), None])
+def test_load_when_called_again_takes_over_the_new_weights(make):
+    first, second = dense_network(seed=5), dense_network(seed=6)
+    policy = make() if make else policies.NetworkPolicy(dense_network(seed=4))
+    policy.load(first.get_weights())
+    policy.values(observations())
+    policy.load(second.get_weights())
+    assert_same_values(policy, second, observations())
+
+
+@pytest.mark.parametrize("make", [lambda: policies.DensePolicy("relu", 1.0), None])
+def test_load_when_there_is_a_weight_too_few_refuses(make):
+    policy = make() if make else policies.NetworkPolicy(dense_network(seed=4))
+    with pytest.raises(ValueError, match="shorter"):
+        policy.load(dense_network().get_weights()[:-1])
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "linear"])
+def test_create_when_numpy_knows_the_network_builds_none(activation):
+    policy = policies.create("mlp", activation, 1.0, refuse)
+    assert isinstance(policy, policies.DensePolicy)
+    network = dense_network(activation=activation)
+    policy.load(network.get_weights())
+    assert_same_values(policy, network, observations())
+
+
+@pytest.mark.parametrize(("kind", "activation"), [("mlp", "gelu"), ("nature_cnn", "relu"), ("nature_cnn", "linear")])
+def test_create_when_numpy_does_not_know_the_network_takes_tensorflow(kind, activation):
+    def build():
+        return networks.build(kind, (36, 36), UINT8, 3, activation=activation, observation_scale=1 / 255, seed=9)
+
+    policy, network = policies.create(kind, activation, 1 / 255, build), build()
+    assert isinstance(policy, policies.NetworkPolicy)
+    policy.load(network.get_weights())
+    assert_same_values(policy, network, observations((36, 36), UINT8))
