@@ -35,6 +35,9 @@ def main(argv: list[str]) -> int:
                 from dqn_tf.training import run  # TensorFlow is imported here
 
             return run.train(plan)
+    except KeyboardInterrupt:
+        print("interrupted; the same command with the same --logdir goes on from its last checkpoint", file=sys.stderr)
+        return 130
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

@@ -51,12 +51,16 @@ class ConfigError(ValueError):
     """A mistake of the user's: what was given, what is allowed, what to do. Exit code 2.
 
     Attributes:
-      problems: one line for each mistake found.
+      problems: one line for each mistake found; line ends and the like in what was given are escaped.
     """
 
     def __init__(self, *problems: str):
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = tuple(map(_one_line, problems))
+        super().__init__("\n".join(self.problems))
+
+
+def _one_line(text):
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _field(default, help, *, unit="", source="", choices=(), minimum=None, maximum=None, stored=True):
@@ -127,7 +131,7 @@ class Training:
         minimum=1,
         source="Daley & Amato 2021, arXiv:2111.01264",
     )
-    replay_ratio: float = _field(0.5, "updates for each env step", unit="updates per env step", minimum=0)
+    replay_ratio: float = _field(0.5, "updates for each env step", unit="updates per env step", minimum=0, maximum=1000)
     batch_size: int = _field(128, "transitions in an update, over all replicas", unit="transitions", minimum=1)
     replay_capacity: int = _field(
         50_000, "transitions kept, over all workers", unit="transitions", minimum=1, source=_MNIH
@@ -249,7 +253,8 @@ def check(config: Config) -> list[str]:
         "round_env_steps", training.round_env_steps, training.num_envs, f"--num_envs={training.num_envs}"
     )
     updates = training.replay_ratio * training.round_env_steps
-    if updates < 1 or abs(updates - round(updates)) > 1e-6:
+    whole = round(updates)
+    if whole < 1 or abs(updates - whole) > 1e-5 * whole:  # six digits of a ratio are enough
         low = max(1, int(updates)) / training.round_env_steps
         high = (max(1, int(updates)) + 1) / training.round_env_steps
         problems.append(
@@ -261,7 +266,7 @@ def check(config: Config) -> list[str]:
     if training.learning_starts < first:
         problems.append(
             f"--learning_starts={training.learning_starts} must be at least {first} "
-            f"(num_envs x n_step), so that there is a transition to learn from."
+            f"(--num_envs={training.num_envs} x --n_step={agent.n_step}), so that there is a transition to learn from."
         )
     if training.learning_starts >= training.train_env_steps:
         problems.append(

@@ -42,19 +42,18 @@ def parse(argv: Sequence[str]) -> tuple[Config, list[str]]:
     given, problems = _given(argv)
     typed, wrong = settings.parse_all(given)
     problems += wrong
-    stored: dict[str, Any] = {}
-    if "config" in typed:
-        stored, wrong = _read(typed["config"])
-        problems += wrong
+    stored, unread = _read(typed["config"]) if "config" in typed else ({}, [])
     named = {**stored, **typed}
     preset: Mapping[str, Any] = {}
     try:
         preset = presets.find(named.get("preset", "auto"), named.get("env", Config().run.env))
     except ConfigError as error:
-        problems += error.problems
+        unread += error.problems
     config = settings.build({**preset, **stored, **typed})
-    mistaken = [f"--{name}=" for name in given.keys() - typed.keys()]
-    problems += [line for line in config_lib.check(config) if not any(name in line for name in mistaken)]
+    problems += unread
+    if not unread:  # else a contradiction may be with a default that the file or the preset replaces
+        mistaken = [f"--{name}=" for name in given.keys() - typed.keys()]
+        problems += [line for line in config_lib.check(config) if not any(name in line for name in mistaken)]
     return config, problems
 
 

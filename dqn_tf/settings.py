@@ -58,6 +58,9 @@ class Setting:
         return (not choices or item in choices) and (low is None or item >= low) and (high is None or item <= high)
 
 
+_LARGEST = 2**53  # whole numbers up to here are exact as floats, JSON's numbers
+
+
 def _to_bool(value):
     text = str(value).lower()
     if text not in ("true", "false", "1", "0"):
@@ -73,13 +76,13 @@ def _to_float(value):
 
 def _to_int(value):
     try:
-        return int(value) if isinstance(value, str) else _whole(_to_float(value))
+        return _whole(int(value) if isinstance(value, str) else _to_float(value))
     except ValueError:
         return _whole(float(value))  # 1e6
 
 
 def _whole(number):
-    if number != int(number):
+    if number != int(number) or abs(number) > _LARGEST:
         raise ValueError
     return int(number)
 
@@ -91,6 +94,8 @@ def _to_str(value):
 
 
 def _to_ints(value):
+    if not isinstance(value, str | list | tuple):
+        raise TypeError
     items = value.strip("()[] ").split(",") if isinstance(value, str) else value
     return tuple(_to_int(item) for item in items if item != "")
 

@@ -36,9 +36,15 @@ def train(plan: Plan) -> int:
     except _PEER_LOST as error:
         if placement.num_workers == 1:
             raise
-        _log.error("a worker was lost, leaving with %d: %s", EXIT_AGAIN, str(error).splitlines()[0])
+        _log.error("a worker was lost, leaving with exit code %d: %s", EXIT_AGAIN, _reason(error))
         return EXIT_AGAIN
     return 0
+
+
+def _reason(error):
+    """Returns the line of a TensorFlow error that says what happened: the first ones say where."""
+    lines = [line.strip() for line in error.message.splitlines()]
+    return next((line for line in lines if "UNAVAILABLE" in line or "heartbeat" in line), type(error).__name__)
 
 
 def _train(plan, placement):

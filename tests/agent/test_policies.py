@@ -55,7 +55,6 @@ def test_dense_policy_when_observations_are_bytes_scales_them_like_the_network()
 
 
 def test_dense_policy_leaves_the_observation_alone():
-    # With "linear" and relu's in-place maximum nothing else would show a write into the actor's own array.
     network = dense_network((), "relu")
     policy = policies.DensePolicy("relu", 1.0)
     policy.load(network.get_weights())
