@@ -5,6 +5,7 @@ import time
 STARTED = time.time()
 
 import os  # noqa: E402 - the clock starts first
+import signal  # noqa: E402
 import sys  # noqa: E402
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on absent GPUs
@@ -22,6 +23,7 @@ def main(argv: list[str]) -> int:
     launch.follow_parent()
     console.set_up()
     if flags.wants_help(argv):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # --help | head
         print(flags.help_text())
         return 0
     try:

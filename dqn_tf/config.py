@@ -174,7 +174,7 @@ class Agent:
     learning_rate_decay: float = _field(1e-4, "lambda of inverse_time", unit="per update", minimum=0)
     discount: float = _field(0.99, "gamma", minimum=0, maximum=1, source=_MNIH)
     n_step: int = _field(
-        5, "rewards summed before bootstrapping", unit="env steps", minimum=1, source="Sutton 1988; arXiv:1710.02298"
+        3, "rewards summed before bootstrapping", unit="env steps", minimum=1, source="Sutton 1988; arXiv:1710.02298"
     )
     double_q: bool = _field(True, "the online network selects, the target evaluates", source="arXiv:1509.06461")
     loss: str = _field("huber", "loss of the temporal-difference error", choices=("huber", "squared"), source=_MNIH)

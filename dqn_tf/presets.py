@@ -9,8 +9,13 @@ from dqn_tf.config import ConfigError
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        # The defaults of Config, tuned on CartPole: see docs/learning.md.
         "none": {},
+        # Ten of ten seeds: docs/learning.md.
+        "cartpole": {
+            "learning_rate": 2e-3,
+            "epsilon_final": 0.02,
+            "epsilon_decay_env_steps": 3_000,
+        },
         # The plain setting many tutorials and comparisons use.
         "classic": {
             "hidden_units": (64, 64),
@@ -24,7 +29,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 
-_BY_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
+_BY_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"CartPole-v0": "cartpole", "CartPole-v1": "cartpole"})
 
 
 def find(name: str, env: str) -> Mapping[str, Any]:

@@ -58,7 +58,7 @@ class Setting:
         return (not choices or item in choices) and (low is None or item >= low) and (high is None or item <= high)
 
 
-_LARGEST = 2**53  # whole numbers up to here are exact as floats, JSON's numbers
+_LARGEST = 2**53 - 1  # whole numbers up to here survive as floats, which JSON's numbers may be
 
 
 def _to_bool(value):
@@ -166,6 +166,17 @@ def to_json(config: Config) -> dict[str, dict[str, Any]]:
     return tree
 
 
+def _hint(section, name, setting):
+    """Returns what to do about an unknown section.name; `setting` is the one of that name, if any."""
+    if setting is not None and not setting.is_stored:
+        return f"; it says where a run is, not what: give --{name}."
+    known = [f"{s.section}.{s.name}" for s in SETTINGS.values() if s.is_stored]
+    nearest = difflib.get_close_matches(f"{section}.{name}", known, n=1)
+    if setting is not None:
+        nearest = [f"{setting.section}.{name}"]
+    return f"; did you mean {nearest[0]}?" if nearest else "."
+
+
 def from_json(tree: Any, source: str) -> tuple[dict[str, Any], list[str]]:
     """Returns the typed values of a config.json tree and one line for each mistake in it.
 
@@ -178,10 +189,7 @@ def from_json(tree: Any, source: str) -> tuple[dict[str, Any], list[str]]:
         for name, value in leaves.items():
             setting = SETTINGS.get(name)
             if setting is None or setting.section != section or not setting.is_stored:
-                known = [f"{s.section}.{s.name}" for s in SETTINGS.values() if s.is_stored]
-                nearest = difflib.get_close_matches(f"{section}.{name}", known, n=1)
-                hint = f"; did you mean {nearest[0]}?" if nearest else "."
-                problems.append(f"{source} has an unknown setting {section}.{name}{hint}")
+                problems.append(f"{source} has an unknown setting {section}.{name}{_hint(section, name, setting)}")
             else:
                 values[name] = value
     parsed, wrong = parse_all(values)

@@ -26,6 +26,7 @@ def build(
       observation_scale: observations are multiplied by it inside the model, 1/255 for images.
       precision: float32, or bfloat16 arithmetic with float32 weights and outputs.
       seed: weights are a function of it alone.
+    Weights and biases start uniform in +-1/sqrt(fan in), as Torch had them in the original DQN.
     Source: Mnih et al. 2015 (doi:10.1038/nature14236), extended data table 1.
     """
     policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
@@ -35,16 +36,15 @@ def build(
     if kind == "nature_cnn":
         x = _channels_last(x, observation_shape)
         for i, (filters, size, stride) in enumerate(((32, 8, 4), (64, 4, 2), (64, 3, 1))):
-            initializer = keras.initializers.GlorotUniform(seed=seed + 100 + i)
-            x = keras.layers.Conv2D(filters, size, stride, kernel_initializer=initializer, name=f"conv{i}", **common)(x)
+            initial = _initializers(size * size * x.shape[-1], seed, 100 + i)
+            x = keras.layers.Conv2D(filters, size, stride, name=f"conv{i}", **initial, **common)(x)
         hidden_units = (512,)
     if len(x.shape) > 2:
         x = keras.layers.Flatten(dtype=policy, name="flatten")(x)
     for i, units in enumerate(hidden_units):
-        initializer = keras.initializers.GlorotUniform(seed=seed + i)
-        x = keras.layers.Dense(units, kernel_initializer=initializer, name=f"hidden{i}", **common)(x)
-    initializer = keras.initializers.GlorotUniform(seed=seed + 99)
-    x = keras.layers.Dense(num_actions, kernel_initializer=initializer, dtype="float32", name="q_values")(x)
+        x = keras.layers.Dense(units, name=f"hidden{i}", **_initializers(x.shape[-1], seed, i), **common)(x)
+    initial = _initializers(x.shape[-1], seed, 99)
+    x = keras.layers.Dense(num_actions, dtype="float32", name="q_values", **initial)(x)
     return keras.Model(inputs, x, name=name)
 
 
@@ -54,3 +54,12 @@ def _channels_last(x, observation_shape):
     if architecture.is_channels_first(observation_shape):
         return keras.layers.Permute((2, 3, 1), name="channels_last")(x)  # CPU convolutions know only this layout
     return x
+
+
+def _initializers(fan_in, seed, layer):
+    limit = fan_in**-0.5
+    kernel_seed, bias_seed = np.random.SeedSequence((seed, layer)).generate_state(2)
+    return {
+        "kernel_initializer": keras.initializers.RandomUniform(-limit, limit, seed=int(kernel_seed)),
+        "bias_initializer": keras.initializers.RandomUniform(-limit, limit, seed=int(bias_seed)),
+    }

@@ -21,7 +21,7 @@ def draw(rows: Sequence[dict], path: pathlib.Path, title: str, threshold: float 
     axes = figure.add_subplot()
     steps, returns = _column(rows, "train/episode_return")
     if len(steps):
-        axes.plot(steps, returns, ".", color="tab:blue", alpha=0.25, markersize=4, markeredgewidth=0, label="episode")
+        axes.plot(steps, returns, ".", color="tab:blue", alpha=0.35, markersize=5, markeredgewidth=0, label="episode")
         mean_steps, means = running_mean(steps, returns)
         axes.plot(mean_steps, means, color="tab:blue", label=f"mean of {WINDOW} episodes")
     steps, returns = _column(rows, "eval/return_mean")

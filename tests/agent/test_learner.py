@@ -179,9 +179,10 @@ def test_update_when_the_gradient_is_zero_changes_nothing():
     assert metrics[LOSS] == metrics[GRADIENT_NORM] == 0
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("clip_norm", [0.0, 1.0])
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("bad", "clip_norm", "jit_compile"),
+    [(np.nan, 0.0, False), (np.nan, 1.0, False), (np.inf, 1.0, False), (np.nan, 1.0, True)],
+)
 def test_update_when_a_reward_is_not_finite_says_so_in_the_metrics(bad, clip_norm, jit_compile):
     broken = random_batches(3)
     broken.r_t[1, 4] = bad
@@ -236,16 +237,22 @@ def test_activations_of_the_command_line_are_those_of_keras():
     assert known > NO_ACTIVATIONS_OF_HIDDEN_LAYERS
 
 
-@pytest.mark.parametrize("place", [one_replica, two_replicas])
+def state(made):
+    """Returns the weights of the network and its target, and the optimizer's slots."""
+    return [*made.weights(), *made.target.get_weights(), *(slot.numpy() for slot in made.optimizer.variables)]
+
+
 @pytest.mark.parametrize("optimizer", config.OPTIMIZERS)
-def test_update_when_the_optimizer_is_any_of_keras_changes_every_weight(optimizer, place):
+def test_update_when_the_optimizer_is_any_of_keras_makes_the_same_step_on_one_replica_and_on_two(optimizer):
     agent = sgd(optimizer=optimizer, learning_rate=0.01, learning_rate_schedule="linear", clip_norm=1.0)
-    made = make(agent, hidden_units=(4,), batch_size=8, placement=place())
-    before = made.weights()
-    metrics = made.update(random_batches(2))
-    assert np.isfinite(metrics).all()
-    for old, new in zip(before, made.weights(), strict=True):
+    one, two = (make(agent, batch_size=8, placement=place()) for place in (one_replica, two_replicas))
+    before = one.weights()
+    for made in (one, two):
+        assert np.isfinite(made.update(random_batches(2))).all()
+    for old, new in zip(before, one.weights(), strict=True):
         assert np.isfinite(new).all() and (old != new).any()
+    # The two halves of a batch are summed in another order, and some optimizers divide by what is near 0.
+    assert_weights(state(two), state(one), tolerance=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", config.OPTIMIZERS)
@@ -340,10 +347,6 @@ def test_target_when_the_rate_is_1_is_the_network():
 
 
 ADAM = config.Agent(clip_norm=0.3, learning_rate=0.01)
-
-
-def state(made):
-    return [*made.weights(), *made.target.get_weights(), *(np.asarray(slot) for slot in made.optimizer.variables)]
 
 
 def test_update_when_many_in_one_call_equals_one_in_each_of_many_calls():

@@ -103,4 +103,4 @@ def test_squared_is_half_the_square_everywhere():
 
 
 def test_losses_has_every_loss_of_the_command_line():
-    assert losses.LOSSES == {"huber": losses.huber, "squared": losses.squared}
+    assert {"huber": losses.huber, "squared": losses.squared} == losses.LOSSES

@@ -1,0 +1,107 @@
+"""The same 20 updates under any placement; as a script one process of the parity test.
+
+    python -m tests.distributed.parity_worker OUT mirrored NUM_REPLICAS
+    python -m tests.distributed.parity_worker OUT multiworker INDEX ADDRESS ADDRESS
+
+writes what came out to OUT, an .npz.
+"""
+
+import signal
+import sys
+import time
+
+import numpy as np
+
+from dqn_tf import config
+from dqn_tf.agent import learner, networks
+from dqn_tf.cluster import strategy, topology
+from dqn_tf.experience import accumulator
+
+NUM_UPDATES = 20
+BATCH_SIZE = 16
+# Some gradients are longer than clip_norm and some shorter. Where all are, or none, Adam hides a wrong division: it
+# takes the same steps with a gradient twice as long.
+AGENT = config.Agent(
+    optimizer="adam", learning_rate=0.01, learning_rate_schedule="constant", clip_norm=0.4, target_update_rate=0.1
+)
+
+
+def train(placement, *, jit_compile=False, num_calls=2, learner_class=learner.Learner):
+    """Makes NUM_UPDATES updates and returns the arrays that came out, by name; `metrics` is [num_calls, 4]."""
+
+    def build():
+        return networks.build("mlp", (4,), np.float32, 3, hidden_units=(16, 8), seed=1)
+
+    made = learner_class(placement, build, AGENT, BATCH_SIZE, NUM_UPDATES, jit_compile)
+    metrics = [made.update(_part_of(call, placement)) for call in _split(_batches(), num_calls)]
+    found = {"metrics": np.stack(metrics), "num_traces": np.int64(made.num_traces)}
+    for name, arrays in (
+        ("network", made.weights()),
+        ("target", made.target.get_weights()),
+        ("optimizer", [variable.numpy() for variable in made.optimizer.variables]),
+    ):
+        found.update({f"{name}/{i}": array for i, array in enumerate(arrays)})
+    return found
+
+
+def _batches():
+    """Returns the Transitions [NUM_UPDATES, BATCH_SIZE, ...] of the whole run."""
+    generator = np.random.default_rng(0)
+    shape = (NUM_UPDATES, BATCH_SIZE)
+    return accumulator.Transitions(
+        generator.normal(size=(*shape, 4)).astype(np.float32),
+        generator.integers(3, size=shape, dtype=np.int32),
+        generator.normal(size=shape).astype(np.float32),
+        generator.choice(np.float32([0, 0.9]), size=shape),
+        generator.normal(size=(*shape, 4)).astype(np.float32),
+    )
+
+
+def _split(batches, num_calls):
+    columns = (np.split(column, num_calls) for column in batches)
+    return [accumulator.Transitions(*call) for call in zip(*columns, strict=True)]
+
+
+def _part_of(batches, placement):
+    """Returns the part of the worker of `placement`."""
+    return accumulator.Transitions(
+        *(np.split(column, placement.num_workers, axis=1)[placement.worker_index] for column in batches)
+    )
+
+
+def rows_of(worker, count):
+    """Returns <float64>[count, 2] rows that tell their worker and their place."""
+    return np.stack([np.full(count, worker), np.arange(count) + 0.25], axis=-1)
+
+
+# Rows of worker 0 and of worker 1 in each gather. Blocks are of 128 rows.
+GATHERS = ((2, 3), (0, 2), (1, 0), (0, 0), (128, 1), (300, 5), (256, 257))
+
+
+def _gather_and_wait(placement):
+    """Returns what each gather gave, and when this worker came to the barrier and left it; worker 1 comes late."""
+    index, found = placement.worker_index, {}
+    for counts in GATHERS:
+        found[f"gather/{counts}"] = placement.gather(rows_of(index, counts[index]))
+    found["gather/of integers"] = placement.gather(np.array([[2**40 + index]]))
+    time.sleep(0.5 * index)
+    came = time.monotonic()  # one clock for all processes of a machine
+    placement.barrier()
+    return {**found, "barrier": np.array([came, time.monotonic()])}
+
+
+def _main(path, name, *arguments):
+    signal.alarm(120)  # ends this process, should the test not be there to do it
+    if name == "mirrored":
+        found = train(strategy.create("mirrored", int(arguments[0]), None))
+    else:
+        index, *addresses = arguments
+        placement = strategy.create(name, 0, topology.Cluster(tuple(addresses), int(index), False, "the test"))
+        found = train(placement)
+        found.update({f"jit/{key}": array for key, array in train(placement, jit_compile=True).items()})
+        found.update(_gather_and_wait(placement))
+    np.savez(path, **found)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

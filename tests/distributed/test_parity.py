@@ -1,0 +1,216 @@
+"""The strategy changes the speed, never the algorithm: the same 20 updates, whatever the number of replicas.
+
+One process here runs 1, 2 and 4 replicas; three more run beside it: a MirroredStrategy as `strategy.create` makes it,
+and two workers of a MultiWorkerMirroredStrategy on the loopback device.
+"""
+
+import contextlib
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dqn_tf.agent import learner
+from dqn_tf.cluster import strategy
+from tests.distributed import parity_worker
+
+ROOT = pathlib.Path(__file__).parents[2]
+SECONDS = 100  # for all processes together
+# Sums of float32 in another order differ by a few times 6e-8 of their largest terms, and 20 updates carry that on.
+TOLERANCE = 1e-6
+GRADIENT_NORM = learner.METRICS.index("gradient_norm")
+
+
+def replicas(count):
+    """Returns the Placement of so many replicas in this process, on logical CPUs."""
+    if count == 1:
+        return strategy.Placement(tf.distribute.get_strategy(), 1, 0, 1)
+    return strategy.Placement(tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)]), 1, 0, count)
+
+
+def addresses(count):
+    """Returns so many free ones, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+
+
+@contextlib.contextmanager
+def started(directory, commands):
+    """Starts a parity_worker for each of the `commands`, by name, and ends those that are left."""
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
+    environment["CUDA_VISIBLE_DEVICES"] = "-1"
+    processes = {}
+    try:
+        for name, arguments in commands.items():
+            with (directory / f"{name}.log").open("w") as log:
+                processes[name] = subprocess.Popen(
+                    [sys.executable, "-m", parity_worker.__name__, str(directory / f"{name}.npz"), *arguments],
+                    cwd=ROOT,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+        yield processes
+    finally:
+        for process in processes.values():
+            process.kill()
+        for process in processes.values():
+            process.wait()
+
+
+def wait_for(processes, directory):
+    """Waits until all have ended well; fails with their output where one has not, at once or after SECONDS."""
+    deadline = time.monotonic() + SECONDS
+    while any(process.poll() is None for process in processes.values()):
+        if any(process.poll() for process in processes.values()) or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    codes = {name: process.poll() for name, process in processes.items()}
+    logs = "".join(f"\n--- {name}:\n{(directory / f'{name}.log').read_text()[-3000:]}" for name in processes)
+    assert set(codes.values()) == {0}, f"exit codes {codes}{logs}"
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """Returns the arrays of each way to make the updates, by name."""
+    directory = tmp_path_factory.mktemp("parity")
+    two = addresses(2)
+    commands = {
+        "created": ["mirrored", "2"],
+        "worker0": ["multiworker", "0", *two],
+        "worker1": ["multiworker", "1", *two],
+    }
+    with started(directory, commands) as processes:
+        found = {
+            "one": parity_worker.train(replicas(1)),
+            "one_compiled": parity_worker.train(replicas(1), jit_compile=True),
+            "two": parity_worker.train(replicas(2)),
+            "two_compiled": parity_worker.train(replicas(2), jit_compile=True),
+            "four": parity_worker.train(replicas(4)),
+        }
+        wait_for(processes, directory)
+    for name in commands:
+        with np.load(directory / f"{name}.npz") as file:
+            found[name] = {key: file[key] for key in file.files}
+    for name in ("worker0", "worker1"):
+        compiled = {key: array for key, array in found[name].items() if key.startswith("jit/")}
+        found[f"{name}_compiled"] = {key.removeprefix("jit/"): array for key, array in compiled.items()}
+    return found
+
+
+def assert_same_outcome(actual, expected):
+    names = [name for name in expected if "/" in name]
+    # 3 layers of kernel and bias; Adam has two slots for each, its iterations and its learning rate.
+    assert len(names) == 6 + 6 + 2 * 6 + 2
+    for name in [*names, "metrics"]:
+        assert actual[name].shape == expected[name].shape, name
+        scale = np.abs(expected[name]).max()
+        np.testing.assert_allclose(actual[name], expected[name], rtol=0, atol=TOLERANCE * scale, err_msg=name)
+
+
+WAYS = (
+    "one_compiled",
+    "two",
+    "two_compiled",
+    "four",
+    "created",
+    "worker0",
+    "worker1",
+    "worker0_compiled",
+    "worker1_compiled",
+)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_updates_when_made_by_several_replicas_equal_those_of_one(outcomes, way):
+    assert_same_outcome(outcomes[way], outcomes["one"])
+
+
+@pytest.mark.parametrize("way", ("one", *WAYS))
+def test_updates_when_called_twice_are_traced_once(outcomes, way):
+    assert outcomes[way]["num_traces"] == 1
+
+
+@pytest.mark.parametrize("way", ("worker1", "worker1_compiled"))
+def test_updates_when_made_by_two_workers_leave_both_with_the_same_bits(outcomes, way):
+    other = outcomes[way.replace("1", "0")]
+    for name, array in outcomes[way].items():
+        if name.startswith(("network", "target", "optimizer", "metrics")):
+            np.testing.assert_array_equal(array, other[name], err_msg=name)
+
+
+def test_parity_is_of_updates_that_move_the_weights_and_clip_some_gradients(outcomes):
+    found = parity_worker.train(replicas(1), num_calls=parity_worker.NUM_UPDATES)
+    is_clipped = found["metrics"][:, GRADIENT_NORM] > parity_worker.AGENT.clip_norm
+    assert 5 <= is_clipped.sum() <= parity_worker.NUM_UPDATES - 5
+    assert np.abs(found["network/0"] - found["target/0"]).max() > 0.01
+    assert_same_outcome({**found, "metrics": outcomes["one"]["metrics"]}, outcomes["one"])
+
+
+class MeanPerReplica(learner.Learner):
+    """Wrong: divides by a replica's part of the batch, then sums."""
+
+    def __init__(self, placement, build_network, agent, batch_size, *others):
+        super().__init__(placement, build_network, agent, batch_size // placement.num_replicas, *others)
+
+
+class ClipPerReplica(learner.Learner):
+    """Wrong: clips before the sum."""
+
+    def _packed_gradients(self, *arguments):
+        packed = super()._packed_gradients(*arguments)
+        gradients, sums = packed[:-3], packed[-3:]
+        return tf.concat([tf.clip_by_norm(gradients, self._agent.clip_norm), sums], axis=0)
+
+
+class NoSum(learner.Learner):
+    """Wrong: every replica's part is that of the first."""
+
+    def update(self, batches):
+        half = type(batches)(*(np.split(column, 2, axis=1)[0] for column in batches))
+        return super().update(type(batches)(*(np.concatenate([column, column], axis=1) for column in half)))
+
+
+@pytest.mark.parametrize("learner_class", [MeanPerReplica, ClipPerReplica, NoSum])
+def test_parity_when_the_learner_is_wrong_is_broken(outcomes, learner_class):
+    wrong = parity_worker.train(replicas(2), learner_class=learner_class)
+    for name in ("network/0", "target/0", "metrics"):
+        assert np.abs(wrong[name] - outcomes["one"][name]).max() > 1000 * TOLERANCE, name
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        assert_same_outcome(wrong, outcomes["one"])
+
+
+@pytest.mark.parametrize("worker", ["worker0", "worker1"])
+@pytest.mark.parametrize("counts", parity_worker.GATHERS)
+def test_gather_when_workers_have_other_numbers_of_rows_gives_all_in_order_of_worker(outcomes, counts, worker):
+    gathered = outcomes[worker][f"gather/{counts}"]
+    assert gathered.dtype == np.float64
+    expected = np.concatenate([parity_worker.rows_of(0, counts[0]), parity_worker.rows_of(1, counts[1])])
+    np.testing.assert_array_equal(gathered, expected)
+
+
+@pytest.mark.parametrize("worker", ["worker0", "worker1"])
+def test_gather_when_rows_are_integers_gives_their_value(outcomes, worker):
+    np.testing.assert_array_equal(outcomes[worker]["gather/of integers"], [[2**40], [2**40 + 1]])
+
+
+def test_gather_when_there_is_one_worker_gives_its_rows():
+    rows = np.arange(6.0).reshape(3, 2)
+    for count in (1, 2):
+        np.testing.assert_array_equal(replicas(count).gather(rows), rows)
+
+
+def test_barrier_when_a_worker_comes_late_holds_the_other_until_then(outcomes):
+    came, left = np.transpose([outcomes["worker0"]["barrier"], outcomes["worker1"]["barrier"]])
+    assert came[1] > came[0]
+    assert left.min() >= came.max()

@@ -1,0 +1,132 @@
+"""Small environments whose every return is known, for --env=tests.environments:EnvId."""
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+
+class Chain(gymnasium.Env):
+    """A combination lock: the right action of each of six states leads on, a wrong one back to the first.
+
+    The last right action pays 1 and ends the episode, so a greedy policy gets 1 (all six right) or 0, and a random one
+    opens the lock in (1/2)^6 of its tries. Observations count from 2 and actions from 1, as spaces with a start do.
+    """
+
+    metadata = {"render_modes": []}
+    RIGHT_ACTIONS = (1, 2, 2, 1, 2, 1)
+
+    def __init__(self):
+        self.observation_space = spaces.Discrete(len(self.RIGHT_ACTIONS), start=2)
+        self.action_space = spaces.Discrete(2, start=1)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._state = 0
+        return np.int64(2), {}
+
+    def step(self, action):
+        self._state = self._state + 1 if action == self.RIGHT_ACTIONS[self._state] else 0
+        is_open = self._state == len(self.RIGHT_ACTIONS)
+        return np.int64(2 + min(self._state, 5)), float(is_open), is_open, False, {}
+
+
+class Tape(gymnasium.Env):
+    """Episodes of 3 to 7 steps, as the seed says; step t of action a pays 10 a + t / 4. `played` holds all that began.
+
+    Attributes:
+      played: [seed, return so far, steps, whether it ended] of every episode, in order of their first reset.
+    """
+
+    metadata = {"render_modes": []}
+    played: list = []
+
+    def __init__(self):
+        self.observation_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
+        self.action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._episode = [seed, 0.0, 0, False]
+        self._length = int(self.np_random.integers(3, 8))
+        self.played.append(self._episode)
+        return self._observe(), {}
+
+    def step(self, action):
+        self._episode[2] += 1
+        reward = 10.0 * float(action) + self._episode[2] / 4
+        self._episode[1] += reward
+        self._episode[3] = self._episode[2] == self._length
+        return self._observe(), reward, self._episode[3], False, {}
+
+    def _observe(self):
+        return self.np_random.uniform(-1, 1, 3).astype(np.float32)
+
+
+class Endless(gymnasium.Env):
+    """Pays 1 a step, for ever."""
+
+    metadata = {"render_modes": []}
+
+    def __init__(self):
+        self.observation_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self.action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), 1.0, False, False, {}
+
+
+class Pixel(gymnasium.Env):
+    """A bright square moves over a 36 x 36 picture, left or right; its column, in [0, 1], is the reward."""
+
+    metadata = {"render_modes": []}
+
+    def __init__(self):
+        self.observation_space = spaces.Box(0, 255, (36, 36, 1), np.uint8)
+        self.action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._column = int(self.np_random.integers(9))
+        return self._draw(), {}
+
+    def step(self, action):
+        self._column = int(np.clip(self._column + (1 if action else -1), 0, 8))
+        return self._draw(), self._column / 8, False, False, {}
+
+    def _draw(self):
+        picture = np.zeros((36, 36, 1), np.uint8)
+        picture[16:20, 4 * self._column : 4 * self._column + 4] = 255
+        return picture
+
+
+class Broken(gymnasium.Env):
+    """Pays `reward`, which is not a finite number, in the last of an episode's 8 steps and 0 before."""
+
+    metadata = {"render_modes": []}
+
+    def __init__(self, reward):
+        self.observation_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self.action_space = spaces.Discrete(2)
+        self._reward = reward
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._step = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self._step += 1
+        is_last = self._step == 8
+        return np.zeros(2, np.float32), self._reward if is_last else 0.0, is_last, False, {}
+
+
+gymnasium.register("Chain-v0", entry_point=Chain, max_episode_steps=30, reward_threshold=1.0)
+gymnasium.register("Tape-v0", entry_point=Tape)
+gymnasium.register("Endless-v0", entry_point=Endless)
+gymnasium.register("Pixel-v0", entry_point=Pixel, max_episode_steps=12)
+gymnasium.register("NaN-v0", entry_point=Broken, kwargs={"reward": float("nan")})
+gymnasium.register("Infinite-v0", entry_point=Broken, kwargs={"reward": float("inf")})

@@ -1,0 +1,110 @@
+"""Short runs, and what a run leaves behind, for tests to look at."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+SECONDS = 300  # no test waits longer for a process
+
+# Every number that decides what happens when, so that the defaults may be tuned without a change here.
+# 8 environments, rounds of 40 env steps and 20 updates, which begin with the round that starts at 200.
+SMALL = [
+    "--train_env_steps=1200",
+    "--num_envs=8",
+    "--round_env_steps=40",
+    "--replay_ratio=0.5",
+    "--batch_size=16",
+    "--replay_capacity=1000",
+    "--learning_starts=200",
+    "--n_step=3",
+    "--hidden_units=16,16",
+    "--epsilon_initial=1",
+    "--epsilon_final=0.1",
+    "--epsilon_decay_env_steps=800",
+    "--eval_period=400",
+    "--eval_episodes=3",
+    "--final_eval_episodes=7",
+    "--checkpoint_period=400",
+    "--log_period=200",
+]
+
+
+def start(*argv, program=(str(ROOT / "train.py"),), **environment):
+    """Starts train.py, or another `program` of Python's, in a session of its own."""
+    inherited = {name: value for name, value in os.environ.items() if name not in ("TF_CONFIG", "DQN_TF_PROGRESS")}
+    return subprocess.Popen(
+        [sys.executable, *program, *argv],
+        cwd=ROOT,
+        env={**inherited, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process):
+    """Returns the process's CompletedProcess; it is gone afterwards, and so is its session."""
+    try:
+        stdout, stderr = process.communicate(timeout=SECONDS)
+    finally:
+        kill(process)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def kill(process):
+    """Kills a process of `start` and its session, where they still run."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def command(*argv, **environment):
+    """Returns the CompletedProcess of train.py with these flags and environment variables."""
+    return finish(start(*argv, **environment))
+
+
+def read_json(path):
+    return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+
+
+def rows(logdir, prefix=""):
+    """Returns the rows of metrics.jsonl that have a scalar of this prefix, without those that measure time."""
+    lines = (pathlib.Path(logdir) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    read = [
+        {name: value for name, value in json.loads(line).items() if not name.startswith("time/")} for line in lines
+    ]
+    return [row for row in read if any(name.startswith(prefix) for name in row)]
+
+
+def steps(logdir, tag):
+    """Returns the env steps of the rows that have the scalar `tag`."""
+    return [row["env_steps"] for row in rows(logdir, tag)]
+
+
+def checkpoints(logdir):
+    """Returns the env steps of the checkpoints in a run's directory."""
+    return sorted(int(path.stem.split("-")[1]) for path in (pathlib.Path(logdir) / "checkpoints").glob("ckpt-*.index"))
+
+
+def tensors(logdir, env_steps=None):
+    """Returns the arrays of a checkpoint, the last one unless told: networks, target, optimizer with its slots."""
+    import tensorflow as tf
+
+    env_steps = checkpoints(logdir)[-1] if env_steps is None else env_steps
+    reader = tf.train.load_checkpoint(str(pathlib.Path(logdir) / "checkpoints" / f"ckpt-{env_steps}"))
+    arrays = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    # The bookkeeping of tf.train.Checkpoint, and the progress, which holds seconds.
+    skipped = ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter", "progress")
+    return {name: array for name, array in arrays.items() if not name.startswith(skipped)}
+
+
+def bits(logdir, env_steps=None):
+    """Returns the same as bytes, by name: equal where all bits are."""
+    return {name: (array.dtype.str, array.tobytes()) for name, array in tensors(logdir, env_steps).items()}

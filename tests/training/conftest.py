@@ -1,0 +1,34 @@
+"""Runs in the test's own process: a start of TensorFlow for each would take seconds."""
+
+import sys
+import time
+
+import pytest
+import tensorflow as tf
+
+from dqn_tf import flags
+from dqn_tf.cluster import strategy
+from dqn_tf.training import plan, run
+from tests import runs
+
+
+@pytest.fixture(scope="session")
+def placement(logical_cpus):
+    """Returns the Placement of --strategy=default; strategy.create may be called only once in a process."""
+    return strategy.Placement(tf.distribute.get_strategy(), 1, 0, 1)
+
+
+@pytest.fixture(scope="session")
+def train(placement):
+    """Returns a function that trains as runs.SMALL and `argv` say, and returns the run's directory."""
+
+    def train(logdir, *argv):
+        made = plan.make(*flags.parse(["train.py", *runs.SMALL, f"--logdir={logdir}", *argv]), {}, time.time())
+        with pytest.MonkeyPatch.context() as patch, made.locked():
+            patch.setattr(strategy, "create", lambda *arguments: placement)
+            assert run.train(made) == 0
+        return logdir
+
+    switch_interval = sys.getswitchinterval()
+    yield train
+    sys.setswitchinterval(switch_interval)  # the loop sets its own

@@ -1,0 +1,173 @@
+"""Rounds: nothing depends on timing, all that is due falls on its env step, a loss that is no number stops a run."""
+
+import math
+import pathlib
+
+import pytest
+
+from dqn_tf import config
+from dqn_tf.training import checkpoints
+from tests import runs
+
+KINDS = {
+    "mlp": ["--env=CartPole-v1"],
+    "nature_cnn": [
+        "--env=tests.environments:Pixel-v0",
+        "--network=nature_cnn",
+        "--train_env_steps=480",
+        "--replay_ratio=0.25",
+        "--eval_period=240",
+        "--checkpoint_period=240",
+    ],
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def overlapped(kind, train, tmp_path_factory):
+    """Returns the directory of a run whose rounds act and learn at the same time, the default."""
+    return train(tmp_path_factory.mktemp("overlapped") / kind, *KINDS[kind])
+
+
+def test_rounds_that_overlap_give_the_same_bits_as_sequential_ones(kind, overlapped, train, tmp_path):
+    train(tmp_path, *KINDS[kind], "--nooverlap")
+    assert runs.bits(tmp_path) == runs.bits(overlapped)
+    assert runs.rows(tmp_path) == runs.rows(overlapped)
+
+
+def test_run_with_the_same_seed_gives_the_same_bits(kind, overlapped, train, tmp_path):
+    train(tmp_path, *KINDS[kind])
+    assert runs.bits(tmp_path) == runs.bits(overlapped)
+    assert runs.rows(tmp_path) == runs.rows(overlapped)
+
+
+def test_run_with_another_seed_gives_other_weights_and_episodes(kind, overlapped, train, tmp_path):
+    train(tmp_path, *KINDS[kind], "--seed=1")
+    mine, theirs = runs.bits(tmp_path), runs.bits(overlapped)
+    assert mine.keys() == theirs.keys()
+    differing = [name for name in mine if mine[name] != theirs[name]]
+    assert any("network" in name for name in differing) and any("optimizer" in name for name in differing)
+    assert runs.rows(tmp_path, "train/episode_return") != runs.rows(overlapped, "train/episode_return")
+
+
+def test_network_of_a_run_learns(kind, overlapped):
+    first, last = runs.tensors(overlapped, runs.checkpoints(overlapped)[0]), runs.tensors(overlapped)
+    kernels = [name for name in last if name.startswith("network/") and last[name].ndim > 1]
+    assert len(kernels) == {"mlp": 3, "nature_cnn": 5}[kind]
+    assert all((first[name] != last[name]).any() for name in kernels)
+
+
+def test_updates_begin_with_the_first_round_from_learning_starts(overlapped, kind):
+    summary = runs.read_json(overlapped / "summary.json")
+    # Rounds that start at 200, 240, ... and make 20 (10) updates each.
+    assert (summary["env_steps"], summary["updates"]) == {
+        "mlp": (1200, (1200 - 200) // 40 * 20),
+        "nature_cnn": (480, (480 - 200) // 40 * 10),
+    }[kind]
+    assert runs.steps(overlapped, "train/loss")[0] == 400  # the row at 200 comes before the first update
+
+
+def test_triggers_at_multiples_of_the_round_fall_on_their_env_steps(overlapped, kind):
+    if kind == "mlp":
+        assert runs.steps(overlapped, "train/epsilon") == [200, 400, 600, 800, 1000, 1200]
+        assert runs.steps(overlapped, "eval/return_mean") == [400, 800, 1200]
+        assert runs.checkpoints(overlapped) == [400, 800, 1200]
+    else:
+        assert runs.steps(overlapped, "train/epsilon") == [200, 400, 480]
+        assert runs.steps(overlapped, "eval/return_mean") == [240, 480]
+        assert runs.checkpoints(overlapped) == [240, 480]
+
+
+def test_triggers_between_rounds_fall_on_the_next_round_end(train, tmp_path):
+    periods = ["--train_env_steps=590", "--eval_period=250", "--checkpoint_period=190", "--log_period=150"]
+    train(tmp_path, *periods)
+    assert runs.steps(tmp_path, "eval/return_mean") == [280, 520, 600]  # 250, 500, the end
+    assert runs.checkpoints(tmp_path) == [400, 600]  # 200 follows; see below
+    assert runs.steps(tmp_path, "train/epsilon") == [160, 320, 480, 600]  # 150, 300, 450, 600
+
+
+def test_triggers_of_period_0_fall_on_the_end_only(train, tmp_path):
+    train(tmp_path, "--train_env_steps=400", "--eval_period=0", "--checkpoint_period=0", "--log_period=1000")
+    assert runs.steps(tmp_path, "eval/return_mean") == [400]
+    assert runs.checkpoints(tmp_path) == [400]
+    assert runs.steps(tmp_path, "train/epsilon") == [400]
+
+
+def test_episodes_are_logged_with_the_env_step_at_which_they_end(train, tmp_path):
+    # Every episode of Pixel has 12 steps, in all of 8 environments at once.
+    train(tmp_path, "--env=tests.environments:Pixel-v0", "--network=mlp", "--train_env_steps=400")
+    episodes = runs.rows(tmp_path, "train/episode_return")
+    assert [row["env_steps"] for row in episodes] == [12 * 8] * 8 + [24 * 8] * 8 + [36 * 8] * 8 + [48 * 8] * 8
+    assert {row["train/episode_length"] for row in episodes} == {12.0}
+    assert runs.read_json(tmp_path / "summary.json")["episodes"] == 4 * 8
+
+
+def test_epsilon_is_1_until_learning_starts_and_falls_linearly_from_there_on_the_schedule(overlapped, kind):
+    epsilons = {row["env_steps"]: row["train/epsilon"] for row in runs.rows(overlapped, "train/epsilon")}
+    expected = {200: 1 - 0.9 * 200 / 800, 400: 1 - 0.9 * 400 / 800, 600: 1 - 0.9 * 600 / 800, 800: 0.1, 1000: 0.1}
+    for step in epsilons.keys() & expected.keys():
+        assert epsilons[step] == pytest.approx(expected[step], rel=1e-12)  # Python floats
+    assert len(epsilons.keys() & expected.keys()) == {"mlp": 5, "nature_cnn": 2}[kind]
+
+
+def diverge(train, logdir, *argv):
+    with pytest.raises(config.ConfigError) as error:
+        train(logdir, *argv)
+    (line,) = error.value.problems
+    return line
+
+
+@pytest.mark.parametrize("env_id", ["NaN-v0", "Infinite-v0"])
+@pytest.mark.parametrize("overlap", ["--overlap", "--nooverlap"])
+def test_loss_that_is_not_finite_stops_and_names_updates_and_last_checkpoint(train, tmp_path, env_id, overlap):
+    argv = [f"--env=tests.environments:{env_id}", "--checkpoint_period=40", overlap]
+    line = diverge(train, tmp_path, *argv)
+    assert line == (
+        "the loss is not finite in updates 1 to 20; lower --learning_rate or --clip_norm. "
+        f"The last good checkpoint is {tmp_path}/checkpoints/ckpt-200."
+    )
+    assert runs.checkpoints(tmp_path) == [120, 160, 200]
+    assert not {path.name for path in pathlib.Path(tmp_path).iterdir()} & {"summary.json", "model", "reward_curve.png"}
+
+
+def test_loss_that_is_not_finite_leaves_a_checkpoint_of_numbers(train, tmp_path):
+    diverge(train, tmp_path, "--learning_rate=1e30", "--learning_rate_schedule=constant", "--checkpoint_period=40")
+    arrays = runs.tensors(tmp_path)
+    assert arrays and all(math.isfinite(float(abs(array.astype(float)).sum())) for array in arrays.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_loss_that_is_not_finite_before_any_checkpoint_says_there_is_none(kind, train, tmp_path):
+    argv = [*KINDS[kind], "--learning_rate=1e30", "--learning_rate_schedule=constant", "--checkpoint_period=0"]
+    assert diverge(train, tmp_path, *argv) == (
+        f"the loss is not finite in updates 1 to {'20' if kind == 'mlp' else '10'}; "
+        "lower --learning_rate or --clip_norm. There is no checkpoint yet."
+    )
+    assert runs.checkpoints(tmp_path) == []
+
+
+def test_weights_that_are_not_finite_at_a_checkpoint_are_not_saved(train, tmp_path, monkeypatch):
+    # The metrics of a round are taken before its last update, so that update may be the one that breaks the weights.
+    saved = []
+    monkeypatch.setattr(checkpoints.Checkpoints, "save", lambda self: saved.append(self._progress.env_steps))
+    argv = ["--learning_rate=1e39", "--learning_rate_schedule=constant", "--checkpoint_period=40"]
+    line = diverge(train, tmp_path, *argv, "--replay_ratio=0.025")
+    assert line == (
+        "the loss is not finite in the updates up to 1; lower --learning_rate or --clip_norm. There is no checkpoint yet."
+    )
+    assert saved == [40, 80, 120, 160, 200]
+
+
+def test_kept_model_is_the_best_by_evaluation(train, tmp_path, monkeypatch):
+    train(tmp_path)
+    means = [row["eval/return_mean"] for row in runs.rows(tmp_path, "eval/")]
+    best = [400, 800, 1200][max(range(3), key=lambda i: (means[i], i))]
+    kept = {name.removeprefix("kept/"): array for name, array in runs.bits(tmp_path).items() if name.startswith("kept/")}
+    network = runs.bits(tmp_path, best)
+    assert kept and kept == {
+        name.removeprefix("network/"): array for name, array in network.items() if name.startswith("network/")
+    }
