@@ -31,6 +31,7 @@ SMALL = [
     "--final_eval_episodes=7",
     "--checkpoint_period=400",
     "--log_period=200",
+    "--jit_compile=false",  # compiling takes longer than such a run
 ]
 
 
@@ -77,9 +78,7 @@ def read_json(path):
 def rows(logdir, prefix=""):
     """Returns the rows of metrics.jsonl that have a scalar of this prefix, without those that measure time."""
     lines = (pathlib.Path(logdir) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    read = [
-        {name: value for name, value in json.loads(line).items() if not name.startswith("time/")} for line in lines
-    ]
+    read = [{name: value for name, value in json.loads(line).items() if not name.startswith("time/")} for line in lines]
     return [row for row in read if any(name.startswith(prefix) for name in row)]
 
 
@@ -108,3 +107,13 @@ def tensors(logdir, env_steps=None):
 def bits(logdir, env_steps=None):
     """Returns the same as bytes, by name: equal where all bits are."""
     return {name: (array.dtype.str, array.tobytes()) for name, array in tensors(logdir, env_steps).items()}
+
+
+def network(arrays):
+    """Returns those of `tensors` or `bits` that are the online network's, in order: it is saved as the optimizer's."""
+    return [arrays[name] for name in sorted(arrays) if name.startswith("optimizer/_trainable_variables/")]
+
+
+def kept(arrays):
+    """Returns those that are the kept network's, in the same order."""
+    return [arrays[name] for name in sorted(arrays) if name.startswith("kept/")]

@@ -1,6 +1,8 @@
 """One run on one worker, from its plan to its results."""
 
 import logging
+import os
+import signal
 
 import tensorflow as tf
 
@@ -28,6 +30,8 @@ def train(plan: Plan) -> int:
     placement = strategy.create(
         config.cluster.strategy, config.cluster.num_replicas, plan.cluster, plan.intra_op_threads
     )
+    # MultiWorkerMirroredStrategy takes SIGTERM for itself and lives on; a launcher or a platform means it.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_AGAIN))
     problems = config_lib.check_division(config, placement.num_workers, placement.replicas_per_worker)
     if problems:
         raise ConfigError(*problems)

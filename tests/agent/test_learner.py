@@ -1,5 +1,7 @@
 """The update by hand on a linear network, its clipping, schedules and target; and every optimizer Keras offers."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -296,11 +298,17 @@ def test_update_when_the_schedule_falls_takes_the_rate_of_each_update():
     assert made.num_updates == 3
 
 
-def test_learner_when_made_has_the_networks_weights_in_the_target():
-    for place in (one_replica, two_replicas):
-        made = make(sgd(), hidden_units=(4,), placement=place())
-        assert_weights(made.target, made.weights(), tolerance=0)
-        assert made.num_updates == 0
+@pytest.mark.parametrize("place", [one_replica, two_replicas])
+def test_learner_when_made_has_the_networks_weights_in_the_target(place):
+    seeds = itertools.count()
+
+    def build():
+        return networks.build("mlp", (2,), np.float32, 2, hidden_units=(4,), seed=1000 * next(seeds))
+
+    made = learner.Learner(place(), build, sgd(), 2, 10, False)
+    assert next(seeds) == 2  # the two started with other weights
+    assert_weights(made.target, made.weights(), tolerance=0)
+    assert made.num_updates == 0
 
 
 def one_at_a_time(agent, updates, **settings):

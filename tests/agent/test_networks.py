@@ -76,6 +76,14 @@ def test_build_when_observations_are_bytes_equals_its_float_twin_on_values_from_
     np.testing.assert_allclose(values(of_bytes, frames), values(of_floats, unit), rtol=1e-4, atol=1e-5)
 
 
+def test_build_when_observations_are_bytes_sees_255_as_1():
+    network = networks.build("mlp", (3,), UINT8, 2, observation_scale=1 / 255, hidden_units=())
+    kernel, _ = network.get_weights()
+    actual = values(network, np.uint8([[255, 255, 255], [0, 255, 0], [51, 0, 0], [0, 0, 0]]))
+    expected = [kernel.sum(axis=0), kernel[1], 0.2 * kernel[0], np.zeros(2)]  # 51 = 255 / 5
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)  # float32 rounds 1/255
+
+
 def test_build_when_channels_come_first_gives_the_values_of_channels_last():
     last = np.random.default_rng(0).integers(256, size=(3, 40, 44, 4), dtype=np.uint8)
     first = np.transpose(last, (0, 3, 1, 2))
