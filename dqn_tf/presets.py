@@ -23,7 +23,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "replay_ratio": 1.0,
             "round_env_steps": 160,
             "n_step": 1,
+            "double_q": False,
             "target_update_period": 500,
+            "clip_norm": 0.0,
             "learning_rate_schedule": "constant",
         },
     }

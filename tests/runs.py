@@ -117,3 +117,31 @@ def network(arrays):
 def kept(arrays):
     """Returns those that are the kept network's, in the same order."""
     return [arrays[name] for name in sorted(arrays) if name.startswith("kept/")]
+
+
+def events(logdir):
+    """Returns what TensorBoard reads from a run's directory."""
+    from tensorboard.backend.event_processing import event_accumulator
+
+    everything = {event_accumulator.TENSORS: 0}
+    return event_accumulator.EventAccumulator(str(logdir), size_guidance=everything).Reload()
+
+
+def scalars(logdir):
+    """Returns (step, value) of TensorBoard's scalars by tag."""
+    from tensorboard.util import tensor_util
+
+    read = events(logdir)
+    return {
+        tag: [(event.step, float(tensor_util.make_ndarray(event.tensor_proto))) for event in read.Tensors(tag)]
+        for tag in read.Tags()["tensors"]
+        if read.SummaryMetadata(tag).plugin_data.plugin_name == "scalars"
+    }
+
+
+def without_tensorflow(directory):
+    """Makes a `directory` for PYTHONPATH with which a process that imports TensorFlow or Keras leaves with code 99."""
+    for package in ("tensorflow", "keras"):
+        (directory / package).mkdir(parents=True)
+        (directory / package / "__init__.py").write_text("import os\nos._exit(99)\n")
+    return str(directory)

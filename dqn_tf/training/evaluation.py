@@ -45,6 +45,8 @@ def _find(logdir):
     """Returns the environment id and the model file of a finished run."""
     try:
         env_id = json.loads((logdir / "config.json").read_text(encoding="utf-8"))["run"]["env"]
+        if not isinstance(env_id, str):
+            raise TypeError
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigError(f"--logdir={logdir} holds no run: config.json is missing or cannot be read.") from None
     path = logdir / "model" / "q_network.keras"
@@ -75,7 +77,10 @@ def _evaluate(arguments, env_id, path):
     from dqn_tf.training import video
     from dqn_tf.training.evaluator import Evaluator
 
-    policy = NetworkPolicy(keras.models.load_model(path, compile=False, safe_mode=True))
+    try:
+        policy = NetworkPolicy(keras.models.load_model(path, compile=False, safe_mode=True))
+    except Exception as error:  # whatever a damaged file makes of its parsers
+        raise ConfigError(f"--logdir={arguments.logdir}: {path} cannot be loaded: {error}") from error
     evaluator = Evaluator(env_id, arguments.episodes, arguments.max_episode_steps)
     returns = evaluator.evaluate(policy, arguments.seed)
     evaluator.close()

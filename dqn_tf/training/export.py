@@ -1,6 +1,7 @@
 """The model of a run as others use it: a .keras file, and a SavedModel that takes raw observations."""
 
 import pathlib
+import re
 
 import gymnasium
 import keras
@@ -14,13 +15,13 @@ def export(network: keras.Model, space: gymnasium.Space, directory: pathlib.Path
 
     The .keras model takes observations as the network does: Discrete, Dict and the like flattened. The SavedModel's
     serving_default signature takes a batch of raw observations of `space` (for Dict and Tuple one named tensor for
-    each entry, `a/b` for entry b of a) and returns <float32>[B, A] `q_values`.
+    each entry: `a/b` for entry b of a, with `_` for what no name may hold) and returns <float32>[B, A] `q_values`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     network.save(directory / "q_network.keras")
     module = tf.Module()
     module.network = network
-    names = _leaves(space)
+    names = _input_names(_leaves(space))
 
     @tf.function(input_signature=[{name: _tensor_spec(name, leaf) for name, leaf in names.items()}])
     def serve(observations):
@@ -43,8 +44,20 @@ def _leaves(space, prefix=""):
     return leaves
 
 
+def _input_names(leaves):
+    """Returns the leaves by names that a signature may have, all different."""
+    named = {}
+    for name, leaf in leaves.items():
+        name = re.sub("[^A-Za-z0-9_./-]", "_", name)
+        name = name if re.match("[A-Za-z0-9]", name) else f"observation{name}"
+        while name in named:
+            name += "_"
+        named[name] = leaf
+    return named
+
+
 def _tensor_spec(name, leaf):
-    return tf.TensorSpec([None, *leaf.shape], tf.as_dtype(leaf.dtype), name=name.replace("/", "_"))
+    return tf.TensorSpec([None, *leaf.shape], tf.as_dtype(leaf.dtype), name=name)
 
 
 def _encode(observations, leaves, network):

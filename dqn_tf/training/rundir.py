@@ -61,7 +61,10 @@ class RunDirectory:
         """Returns the env steps of the finished run here, 0 where there is none."""
         if not (self.path / "summary.json").exists():
             return 0
-        return int(self._read_json("summary.json").get("env_steps", 0))
+        env_steps = self._read_json("summary.json").get("env_steps")
+        if not isinstance(env_steps, int):
+            raise ConfigError(f"{self.path / 'summary.json'} holds no env_steps; use a new --logdir or delete it.")
+        return env_steps
 
     def acquire(self) -> None:
         """Makes the directory and takes its lock, for as long as this process lives.

@@ -32,6 +32,7 @@ def sgd(**settings):
         learning_rate=0.1,
         learning_rate_schedule="constant",
         loss="squared",
+        double_q=True,
         clip_norm=0.0,
         target_update_period=1000,
     )
@@ -354,7 +355,9 @@ def test_target_when_the_rate_is_1_is_the_network():
         assert_weights(target, online, tolerance=0)
 
 
-ADAM = config.Agent(clip_norm=0.3, learning_rate=0.01)
+ADAM = sgd(
+    optimizer="adam", learning_rate=0.01, loss="huber", clip_norm=0.3, target_update_period=0, target_update_rate=0.1
+)
 
 
 def test_update_when_many_in_one_call_equals_one_in_each_of_many_calls():

@@ -78,9 +78,9 @@ def test_build_when_observations_are_bytes_equals_its_float_twin_on_values_from_
 
 def test_build_when_observations_are_bytes_sees_255_as_1():
     network = networks.build("mlp", (3,), UINT8, 2, observation_scale=1 / 255, hidden_units=())
-    kernel, _ = network.get_weights()
+    kernel, bias = network.get_weights()
     actual = values(network, np.uint8([[255, 255, 255], [0, 255, 0], [51, 0, 0], [0, 0, 0]]))
-    expected = [kernel.sum(axis=0), kernel[1], 0.2 * kernel[0], np.zeros(2)]  # 51 = 255 / 5
+    expected = bias + [kernel.sum(axis=0), kernel[1], 0.2 * kernel[0], np.zeros(2)]  # 51 = 255 / 5
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)  # float32 rounds 1/255
 
 
@@ -108,14 +108,22 @@ def test_build_when_an_activation_of_the_command_line_is_asked_for_uses_it(activ
 
 
 @pytest.mark.parametrize("kind", ["mlp", "nature_cnn"])
-def test_build_when_the_seed_is_equal_gives_equal_weights_and_else_other_kernels(kind):
+def test_build_when_the_seed_is_equal_gives_equal_weights_and_else_others(kind):
     first, again, other = (networks.build(kind, (36, 36, 2), UINT8, 3, seed=seed).get_weights() for seed in (3, 3, 4))
     for a, b, c in zip(first, again, other, strict=True):
         np.testing.assert_array_equal(a, b)
-        if a.ndim > 1:  # biases are 0
-            assert not np.isclose(a, c).all()
-        else:
-            assert not a.any()
+        assert not np.isclose(a, c).all()
+
+
+def test_build_starts_weights_and_biases_uniform_within_one_by_the_root_of_the_fan_in():
+    weights = networks.build("nature_cnn", (84, 84, 4), UINT8, 100, seed=5).get_weights()
+    fans_in = [8 * 8 * 4, 4 * 4 * 32, 3 * 3 * 64, 7 * 7 * 64, 512]
+    for i, fan_in in enumerate(fans_in):
+        for weight in weights[2 * i : 2 * i + 2]:
+            limit = 1 / np.sqrt(fan_in)
+            assert 0.8 * limit < np.abs(weight).max() <= limit
+            # Uniform: standard deviation limit / sqrt(3). Of the 32 biases of the first layer that is off by some 10 %.
+            np.testing.assert_allclose(weight.std(), limit / np.sqrt(3), rtol=0.3 if weight.ndim == 1 else 0.02)
 
 
 def test_build_when_two_layers_have_one_shape_starts_them_differently():

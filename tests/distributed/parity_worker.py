@@ -1,7 +1,7 @@
 """The same 20 updates under any placement; as a script one process of the parity test.
 
     python -m tests.distributed.parity_worker OUT mirrored NUM_REPLICAS
-    python -m tests.distributed.parity_worker OUT multiworker INDEX ADDRESS ADDRESS
+    python -m tests.distributed.parity_worker OUT multiworker plain|chief_and_compiled INDEX ADDRESS ADDRESS
 
 writes what came out to OUT, an .npz.
 """
@@ -22,7 +22,14 @@ BATCH_SIZE = 16
 # Some gradients are longer than clip_norm and some shorter. Where all are, or none, Adam hides a wrong division: it
 # takes the same steps with a gradient twice as long.
 AGENT = config.Agent(
-    optimizer="adam", learning_rate=0.01, learning_rate_schedule="constant", clip_norm=0.4, target_update_rate=0.1
+    optimizer="adam",
+    learning_rate=0.01,
+    learning_rate_schedule="constant",
+    double_q=True,
+    loss="huber",
+    clip_norm=0.35,
+    target_update_period=0,
+    target_update_rate=0.1,
 )
 
 
@@ -30,7 +37,10 @@ def train(placement, *, jit_compile=False, num_calls=2, learner_class=learner.Le
     """Makes NUM_UPDATES updates and returns the arrays that came out, by name; `metrics` is [num_calls, 4]."""
 
     def build():
-        return networks.build("mlp", (4,), np.float32, 3, hidden_units=(16, 8), seed=1)
+        network = networks.build("mlp", (4,), np.float32, 3, hidden_units=(16, 8), activation="relu")
+        generator = np.random.default_rng(1)
+        network.set_weights([generator.normal(0, 0.4, weight.shape) for weight in network.weights])
+        return network
 
     made = learner_class(placement, build, AGENT, BATCH_SIZE, NUM_UPDATES, jit_compile)
     metrics = [made.update(_part_of(call, placement)) for call in _split(_batches(), num_calls)]
@@ -91,15 +101,15 @@ def _gather_and_wait(placement):
 
 
 def _main(path, name, *arguments):
-    signal.alarm(120)  # ends this process, should the test not be there to do it
+    signal.alarm(240)  # ends this process, should the test not be there to do it
     if name == "mirrored":
         found = train(strategy.create("mirrored", int(arguments[0]), None))
     else:
-        index, *addresses = arguments
-        placement = strategy.create(name, 0, topology.Cluster(tuple(addresses), int(index), False, "the test"))
-        found = train(placement)
-        found.update({f"jit/{key}": array for key, array in train(placement, jit_compile=True).items()})
-        found.update(_gather_and_wait(placement))
+        kind, index, *addresses = arguments
+        is_special = kind == "chief_and_compiled"
+        cluster = topology.Cluster(tuple(addresses), int(index), is_special, "the test")
+        placement = strategy.create("multiworker", 0, cluster)
+        found = {**train(placement, jit_compile=is_special), **_gather_and_wait(placement)}
     np.savez(path, **found)
 
 

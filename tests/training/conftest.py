@@ -1,5 +1,6 @@
 """Runs in the test's own process: a start of TensorFlow for each would take seconds."""
 
+import signal
 import sys
 import time
 
@@ -29,6 +30,13 @@ def train(placement):
             assert run.train(made) == 0
         return logdir
 
-    switch_interval = sys.getswitchinterval()
+    # A run sets these for its process.
+    switch_interval, handler = sys.getswitchinterval(), signal.getsignal(signal.SIGTERM)
     yield train
-    sys.setswitchinterval(switch_interval)  # the loop sets its own
+    sys.setswitchinterval(switch_interval)
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture(scope="session")
+def without_tensorflow(tmp_path_factory):
+    return runs.without_tensorflow(tmp_path_factory.mktemp("without_tensorflow") / "modules")

@@ -156,7 +156,8 @@ def test_weights_that_are_not_finite_at_a_checkpoint_are_not_saved(train, tmp_pa
     argv = ["--learning_rate=1e39", "--learning_rate_schedule=constant", "--checkpoint_period=40"]
     line = diverge(train, tmp_path, *argv, "--replay_ratio=0.025")
     assert line == (
-        "the loss is not finite in the updates up to 1; lower --learning_rate or --clip_norm. There is no checkpoint yet."
+        "the loss is not finite in the updates up to 1; lower --learning_rate or --clip_norm. "
+        "There is no checkpoint yet."
     )
     assert saved == [40, 80, 120, 160, 200]
 

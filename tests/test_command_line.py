@@ -1,0 +1,615 @@
+"""train.py as its users start it: every strategy, what a run leaves, every mistake, signals."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from dqn_tf import config
+from dqn_tf.training import rundir
+from tests import runs
+
+# ../shared/design.md, "Names that others rely on".
+SUMMARY = [
+    "env",
+    "seed",
+    "strategy",
+    "num_workers",
+    "num_replicas",
+    "env_steps",
+    "updates",
+    "episodes",
+    "wall_seconds",
+    "env_steps_per_second",
+    "updates_per_second",
+    "eval_return_mean",
+    "eval_return_std",
+    "eval_return_max",
+    "eval_episodes",
+    "threshold",
+    "threshold_env_steps",
+    "threshold_seconds",
+    "versions",
+]
+TAGS = {
+    "train/episode_return",
+    "train/episode_length",
+    "train/loss",
+    "train/q_mean",
+    "train/td_error_mean",
+    "train/gradient_norm",
+    "train/epsilon",
+    "train/learning_rate",
+    "eval/return_mean",
+    "eval/return_max",
+    "time/env_steps_per_second",
+    "time/updates_per_second",
+}
+LONG = ["--train_env_steps=10000000", "--replay_capacity=10000", "--eval_period=0", "--checkpoint_period=0"]
+NUM_UPDATES = (1200 - 200) // 40 * 20  # of runs.SMALL
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for held in sockets:
+            held.bind(("127.0.0.1", 0))
+        return [held.getsockname()[1] for held in sockets]
+
+
+def addresses(count):
+    return [f"127.0.0.1:{port}" for port in free_ports(count)]
+
+
+def together(*processes):
+    """Returns the CompletedProcess of each of these processes, which need one another."""
+    try:
+        with contextlib.ExitStack() as stack:
+            pool = [threading.Thread(target=process.wait, daemon=True) for process in processes]
+            for thread in pool:
+                thread.start()
+            stack.callback(lambda: [runs.kill(process) for process in processes])
+            outputs = [runs.finish(process) for process in processes]
+    finally:
+        for process in processes:
+            runs.kill(process)
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("command_line")
+
+
+@pytest.fixture(scope="module")
+def without_tensorflow(folder):
+    return runs.without_tensorflow(folder / "modules")
+
+
+@pytest.fixture(scope="module")
+def default(folder):
+    """Returns the finished command of the default strategy; its run is in folder/default."""
+    return runs.command(*runs.SMALL, f"--logdir={folder}/default")
+
+
+@pytest.fixture(scope="module")
+def mirrored(folder):
+    return runs.command(*runs.SMALL, "--strategy=mirrored", f"--logdir={folder}/mirrored")
+
+
+@pytest.fixture(scope="module")
+def multiworker(folder):
+    """Returns the finished command that starts its own cluster."""
+    return runs.command(*runs.SMALL, "--strategy=multiworker", f"--logdir={folder}/multiworker")
+
+
+@pytest.fixture(scope="module")
+def cluster_file(folder):
+    """Returns the two finished commands of a cluster of a file."""
+    path = folder / "cluster.json"
+    path.write_text(json.dumps({"cluster": {"worker": addresses(2)}}))
+    flags = [*runs.SMALL, "--strategy=multiworker", f"--tf_config={path}", f"--logdir={folder}/cluster_file"]
+    return together(*(runs.start(*flags, f"--task_index={index}") for index in (0, 1)))
+
+
+@pytest.fixture(scope="module")
+def tf_config(folder):
+    """Returns the finished commands of a chief and a worker that TF_CONFIG names, with a ps that takes no part."""
+    chief, worker, ps = addresses(3)
+    flags = [*runs.SMALL, "--strategy=multiworker", f"--logdir={folder}/tf_config"]
+    cluster = {"chief": [chief], "worker": [worker], "ps": [ps]}
+    return together(
+        *(
+            runs.start(*flags, TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": task, "index": 0}}))
+            for task in ("chief", "worker")
+        )
+    )
+
+
+STRATEGIES = {
+    "default": ("default", 1, 1),
+    "mirrored": ("mirrored", 1, 2),
+    "multiworker": ("multiworker", 2, 2),
+    "cluster_file": ("multiworker", 2, 2),
+    "tf_config": ("multiworker", 2, 2),
+}
+
+
+@pytest.fixture(params=STRATEGIES)
+def strategy(request):
+    """Names each way to run in turn; its command has finished, its run is in folder/<name>."""
+    request.getfixturevalue(request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("name", ["default", "mirrored", "multiworker"])
+def test_command_of_a_strategy_ends_well_and_says_so_on_stderr(request, folder, name):
+    process = request.getfixturevalue(name)
+    assert (process.returncode, process.stdout) == (0, ""), process.stderr
+    assert "Traceback" not in process.stderr
+    result = process.stderr.splitlines()[-1].removeprefix("[worker 0] ")
+    assert result.startswith("result: return ") and result.endswith(f", in {folder}/{name}")
+
+
+@pytest.mark.parametrize("name", ["cluster_file", "tf_config"])
+def test_commands_of_a_cluster_end_well_and_only_the_chief_tells_the_result(request, name):
+    chief, worker = request.getfixturevalue(name)
+    assert [chief.returncode, worker.returncode] == [0, 0], chief.stderr + worker.stderr
+    assert chief.stdout + worker.stdout == ""
+    assert "result: " in chief.stderr and "result: " not in worker.stderr
+    assert "Traceback" not in chief.stderr + worker.stderr
+
+
+@pytest.mark.parametrize(
+    "name, line",
+    [
+        ("default", "strategy: one replica on the CPU, because --strategy=default"),
+        (
+            "mirrored",
+            "strategy: MirroredStrategy, 2 replicas, because --strategy=mirrored and no GPU is visible: logical CPUs",
+        ),
+    ],
+)
+def test_command_logs_the_strategy_with_its_reason(request, name, line):
+    assert line in request.getfixturevalue(name).stderr.splitlines()
+
+
+def test_commands_of_a_cluster_log_their_task_and_which_source_won(cluster_file, tf_config, folder):
+    lines = [process.stderr.splitlines() for process in (*cluster_file, *tf_config)]
+    expected = [
+        ("worker 0", f"--tf_config={folder}/cluster.json"),
+        ("worker 1", f"--tf_config={folder}/cluster.json"),
+        ("chief 0", "TF_CONFIG in the environment"),
+        ("worker 0", "TF_CONFIG in the environment"),
+    ]
+    for written, (task, source) in zip(lines, expected, strict=True):
+        assert (
+            f"strategy: MultiWorkerMirroredStrategy, {task} of 2 workers, because --strategy=multiworker and {source}"
+        ) in written
+
+
+def test_command_that_starts_a_cluster_prefixes_each_line_with_the_worker(multiworker):
+    lines = multiworker.stderr.splitlines()
+    assert lines[0].startswith("cluster: 2 workers on this machine, 127.0.0.1 ports ")
+    assert {line.split("] ")[0] for line in lines[1:]} == {"[worker 0", "[worker 1"}
+    assert [line for line in lines if "result: " in line and not line.startswith("[worker 0]")] == []
+
+
+def test_run_leaves_these_files_and_no_others(strategy, folder):
+    names = sorted(path.name for path in (folder / strategy).iterdir())
+    events = [name for name in names if name.startswith("events.out.tfevents.")]
+    assert len(events) == 1  # only the chief writes
+    assert sorted(set(names) - set(events)) == sorted(
+        [".lock", "config.json", "metrics.jsonl", "checkpoints", "model", "reward_curve.png", "summary.json"]
+    )
+    assert sorted(path.name for path in (folder / strategy / "model").iterdir()) == ["q_network.keras", "saved_model"]
+    assert runs.checkpoints(folder / strategy) == [400, 800, 1200]
+    assert (folder / strategy / "reward_curve.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_run_leaves_a_summary_of_these_keys_and_the_same_counts_under_every_strategy(strategy, folder):
+    summary = runs.read_json(folder / strategy / "summary.json")
+    name, num_workers, num_replicas = STRATEGIES[strategy]
+    assert list(summary) == SUMMARY
+    assert (summary["env"], summary["seed"], summary["threshold"]) == ("CartPole-v1", 0, 475.0)
+    assert (summary["strategy"], summary["num_workers"], summary["num_replicas"]) == (name, num_workers, num_replicas)
+    assert (summary["env_steps"], summary["updates"], summary["eval_episodes"]) == (1200, NUM_UPDATES, 7)
+    assert summary["episodes"] == len(runs.rows(folder / strategy, "train/episode_return"))
+    assert 0 < summary["eval_return_mean"] <= summary["eval_return_max"]
+    assert min(summary[name] for name in ("wall_seconds", "env_steps_per_second", "updates_per_second")) > 0
+    assert set(summary["versions"]) == {"python", "dqn_tf", "tensorflow", "keras", "gymnasium", "numpy"}
+
+
+def test_run_leaves_rows_and_events_of_the_same_tags_and_steps(strategy, folder):
+    lines = (folder / strategy / "metrics.jsonl").read_text().splitlines()
+    expected = {tag: [] for tag in TAGS}
+    for row in map(json.loads, lines):
+        for tag in row.keys() - {"env_steps"}:
+            expected[tag].append((row["env_steps"], pytest.approx(row[tag], rel=1e-6)))  # events are float32
+    assert runs.scalars(folder / strategy) == expected
+    assert [step for step, _ in expected["eval/return_mean"]] == [400, 800, 1200]
+    assert [step for step, _ in expected["train/epsilon"]] == [200, 400, 600, 800, 1000, 1200]
+    assert [step for step, _ in expected["train/loss"]] == [400, 600, 800, 1000, 1200]
+
+
+def test_run_leaves_its_config_as_text_for_tensorboard(default, folder):
+    (event,) = runs.events(folder / "default").Tensors("config")
+    (text,) = event.tensor_proto.string_val
+    assert b"| training.num_envs | 8 |" in text and b"| network.hidden_units | 16,16 |" in text
+
+
+def test_run_explores_alike_under_every_strategy_until_it_learns(strategy, default, folder):
+    # Environment i has the same seed and the same exploration whichever worker runs it.
+    def episodes(name):
+        return [row for row in runs.rows(folder / name, "train/episode_return") if row["env_steps"] <= 240]
+
+    assert len(episodes("default")) > 3
+    assert episodes(strategy) == episodes("default")
+
+
+def test_run_from_the_config_json_of_another_gives_the_same_weights(default, folder, tmp_path):
+    process = runs.command(f"--config={folder}/default/config.json", f"--logdir={tmp_path}")
+    assert process.returncode == 0, process.stderr
+    assert runs.bits(tmp_path) == runs.bits(folder / "default")
+    assert runs.rows(tmp_path) == runs.rows(folder / "default")
+    assert (tmp_path / "config.json").read_text() == (folder / "default" / "config.json").read_text()
+
+
+def test_run_that_is_made_longer_goes_on_from_its_end(default, folder, tmp_path):
+    shutil.copytree(folder / "default", tmp_path, dirs_exist_ok=True)
+    process = runs.command(*runs.SMALL, "--train_env_steps=2400", f"--logdir={tmp_path}")
+    assert process.returncode == 0, process.stderr
+    path = tmp_path / "checkpoints" / "ckpt-1200"
+    assert f"resume: {path} at 1200 env steps, {NUM_UPDATES} updates" in process.stderr.splitlines()
+    before, after = (runs.read_json(directory / "summary.json") for directory in (folder / "default", tmp_path))
+    assert after["env_steps"] == 2400
+    # Replay is filled anew with --learning_starts=200 before learning goes on.
+    assert after["updates"] == NUM_UPDATES + (2400 - 1200 - 200) // 40 * 20
+    assert after["wall_seconds"] > before["wall_seconds"]
+    rows = runs.rows(folder / "default")
+    assert runs.rows(tmp_path)[: len(rows)] == rows
+    assert all(row["env_steps"] > 1200 for row in runs.rows(tmp_path)[len(rows) :])
+    assert runs.steps(tmp_path, "eval/return_mean") == [400, 800, 1200, 1600, 2000, 2400]
+    assert after["episodes"] == len(runs.rows(tmp_path, "train/episode_return")) > before["episodes"]
+    assert runs.checkpoints(tmp_path)[-1] == 2400
+
+
+@pytest.mark.parametrize("strategy_flag", ["--strategy=default", "--strategy=multiworker"])
+def test_run_that_is_finished_says_so_and_ends_well(default, folder, without_tensorflow, strategy_flag):
+    logdir = folder / "default"
+    before = {path: path.read_bytes() for path in logdir.rglob("*") if path.is_file()}
+    process = runs.command(*runs.SMALL, strategy_flag, f"--logdir={logdir}", PYTHONPATH=without_tensorflow)
+    assert (process.returncode, process.stdout) == (0, "")
+    assert process.stderr == f"finished: {logdir} holds all 1200 env steps\n"
+    assert {path: path.read_bytes() for path in logdir.rglob("*") if path.is_file()} == before
+
+
+def test_help_is_printed_without_tensorflow(without_tensorflow):
+    process = runs.command("--help", PYTHONPATH=without_tensorflow)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout.startswith("Trains a DQN: python train.py [flags].")
+
+
+def test_help_into_a_pipe_that_is_closed_says_nothing(without_tensorflow):
+    process = runs.start("--help", PYTHONPATH=without_tensorflow)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.wait(runs.SECONDS)
+    process.stderr.close()
+
+
+def refused(without_tensorflow, *argv, **environment):
+    """Returns the lines of a command that is refused, before TensorFlow is imported."""
+    process = runs.command(*argv, PYTHONPATH=without_tensorflow, **environment)
+    assert (process.returncode, process.stdout) == (2, ""), process.stderr
+    return process.stderr.splitlines()
+
+
+def cluster(task, **jobs):
+    return json.dumps({"cluster": jobs, "task": task})
+
+
+WORKER_0 = {"type": "worker", "index": 0}
+MULTIWORKER = ["--strategy=multiworker"]
+SHAPE = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
+
+
+@pytest.mark.parametrize(
+    "argv, environment, lines",
+    [
+        (
+            ["--env=CartPol-v1"],
+            {},
+            ["--env=CartPol-v1 is not a registered environment; did you mean CartPole-v1?"],
+        ),
+        (
+            ["--env=no_module:Env-v0"],
+            {},
+            [
+                "--env=no_module:Env-v0: module no_module cannot be imported: ModuleNotFoundError: "
+                "No module named 'no_module'"
+            ],
+        ),
+        (
+            ["--env=Pendulum-v1"],
+            {},
+            [
+                "--env=Pendulum-v1 has a continuous action space Box(-2.0, 2.0, (1,), float32); "
+                "DQN needs a Discrete one."
+            ],
+        ),
+        (
+            [*MULTIWORKER, "--num_workers=2", "--batch_size=33"],
+            {},
+            ["--batch_size=33 must be divisible by the 2 replicas in sync (2 workers x 1 replicas); try 32 or 34."],
+        ),
+        (
+            [*MULTIWORKER, "--num_envs=5", "--round_env_steps=40"],
+            {},
+            ["--num_envs=5 must be divisible by the 2 workers; try 4 or 6."],
+        ),
+        (
+            ["--round_env_steps=42"],
+            {},
+            ["--round_env_steps=42 must be divisible by --num_envs=8; try 40 or 48."],
+        ),
+        (
+            MULTIWORKER,
+            {"TF_CONFIG": "not json"},
+            [f'TF_CONFIG cannot be used (Expecting value at line 1 column 1): "not json"; it must look like {SHAPE}.'],
+        ),
+        (
+            MULTIWORKER,
+            {"TF_CONFIG": json.dumps({"task": WORKER_0})},
+            [f'TF_CONFIG has no "cluster" object; it must look like {SHAPE}.'],
+        ),
+        (
+            MULTIWORKER,
+            {"TF_CONFIG": cluster({"type": "worker", "index": 3}, worker=["a:1", "b:1"])},
+            ["TF_CONFIG names task worker/3 but the cluster has workers 0-1."],
+        ),
+        (
+            MULTIWORKER,
+            {"TF_CONFIG": cluster(WORKER_0, worker=["a:1", "a:1"])},
+            ['TF_CONFIG has the address "a:1" 2 times; every task needs its own.'],
+        ),
+        (
+            MULTIWORKER,
+            {"TF_CONFIG": cluster(WORKER_0, worker={"1": "a:1"})},
+            [
+                "TF_CONFIG gives worker as an object, a sparse cluster (Kubeflow: enableDynamicWorker); "
+                'training needs the whole list ["host:port", ...], so turn that off.'
+            ],
+        ),
+        (
+            MULTIWORKER,
+            {"TF_CONFIG": cluster({"type": "ps", "index": 0}, worker=["a:1"], ps=["b:1"])},
+            [
+                "TF_CONFIG gives this process the task type ps, which is not part of the training cluster; "
+                "start train.py only on chief and worker tasks."
+            ],
+        ),
+        (
+            [*MULTIWORKER, "--task_index=1"],
+            {},
+            ["--task_index=1 names a task but there is no cluster; give --tf_config=FILE or set TF_CONFIG."],
+        ),
+        (
+            ["--optimizer=adm"],
+            {},
+            [f"--optimizer=adm must be one of {', '.join(config.OPTIMIZERS)}; did you mean adam?"],
+        ),
+        (
+            ["--activation=rel"],
+            {},
+            [f"--activation=rel must be one of {', '.join(config.ACTIVATIONS)}; did you mean relu?"],
+        ),
+        (["--eval_period=-1"], {}, ["--eval_period=-1 must be a whole number of at least 0."]),
+        (["--checkpoint_period=-5"], {}, ["--checkpoint_period=-5 must be a whole number of at least 0."]),
+        (["--target_update_period=-1"], {}, ["--target_update_period=-1 must be a whole number of at least 0."]),
+        (["--log_period=-1"], {}, ["--log_period=-1 must be a whole number of at least 1."]),
+        (
+            ["--logdir=train.py/run"],
+            {},
+            ["--logdir=train.py/run cannot be written: Not a directory."],
+        ),
+        (
+            ["--preset=a\nb", "--lernrate=1"],
+            {},
+            [
+                "--lernrate=1 is an unknown flag; did you mean --learning_rate?",
+                "--preset=a\\nb must be one of auto, none, cartpole, classic.",
+            ],
+        ),
+        (
+            [*MULTIWORKER, "--env=CartPol-v1", "--seed=-1", "--discount=2", "--lernrate=1"],
+            {"TF_CONFIG": "[]"},
+            [
+                "--lernrate=1 is an unknown flag; did you mean --learning_rate?",
+                "--seed=-1 must be a whole number from 0 to 2147483647.",
+                "--discount=2 must be a number from 0 to 1.",
+                "--env=CartPol-v1 is not a registered environment; did you mean CartPole-v1?",
+                f'TF_CONFIG cannot be used (it is a list, not an object): "[]"; it must look like {SHAPE}.',
+            ],
+        ),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) and "--" in "".join(value) else "",
+)
+def test_mistakes_are_one_line_each_and_code_2_before_tensorflow(
+    without_tensorflow, tmp_path, argv, environment, lines
+):
+    directory = [] if any(argument.startswith("--logdir") for argument in argv) else [f"--logdir={tmp_path}/run"]
+    assert refused(without_tensorflow, *runs.SMALL, *directory, *argv, **environment) == lines
+    assert not (tmp_path / "run").exists()
+
+
+def test_logdir_of_a_run_of_another_architecture_is_refused(default, folder, without_tensorflow):
+    argv = [*runs.SMALL, "--hidden_units=32", "--train_env_steps=2400", f"--logdir={folder}/default"]
+    assert refused(without_tensorflow, *argv) == [
+        f"checkpoint {folder}/default was trained with network.hidden_units=[16, 16], this run asks for [32]; "
+        "use a new --logdir or the old value."
+    ]
+
+
+def test_logdir_that_another_process_writes_is_refused(without_tensorflow, tmp_path):
+    with rundir.RunDirectory(str(tmp_path)).acquired():
+        for strategy_flags in ([], MULTIWORKER):
+            assert refused(without_tensorflow, *runs.SMALL, *strategy_flags, f"--logdir={tmp_path}") == [
+                f"--logdir={tmp_path} is being written by another process; use a new --logdir."
+            ]
+
+
+@pytest.mark.parametrize(
+    "flag, line",
+    [
+        ("--resume=never", "--resume=never but --logdir={} holds a run; use a new --logdir."),
+        ("--resume=must", "--resume=must but --logdir={}/none holds no checkpoint; use the --logdir of a run."),
+    ],
+)
+def test_logdir_that_resume_does_not_allow_is_refused(default, folder, without_tensorflow, flag, line):
+    logdir = folder / "default" if flag == "--resume=never" else folder / "default" / "none"
+    argv = [*runs.SMALL, flag, "--train_env_steps=2400", f"--logdir={logdir}"]
+    assert refused(without_tensorflow, *argv) == [line.format(folder / "default")]
+    shutil.rmtree(folder / "default" / "none", ignore_errors=True)
+
+
+def test_loss_that_is_not_finite_ends_the_command_with_code_2_and_one_line(tmp_path):
+    argv = [*runs.SMALL, "--env=tests.environments:NaN-v0", "--checkpoint_period=40", f"--logdir={tmp_path}"]
+    process = runs.command(*argv)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert "Traceback" not in process.stderr
+    assert process.stderr.splitlines()[-1] == (
+        "the loss is not finite in updates 1 to 20; lower --learning_rate or --clip_norm. "
+        f"The last good checkpoint is {tmp_path}/checkpoints/ckpt-200."
+    )
+    assert runs.checkpoints(tmp_path)[-1] == 200
+
+
+class Reader:
+    """Reads a process's stderr until what is waited for has come, and then to its end."""
+
+    def __init__(self, process):
+        self._process = process
+        self.lines = []
+        self._timer = threading.Timer(runs.SECONDS, runs.kill, [process])
+        self._timer.start()
+
+    def wait_for(self, *texts):
+        missing = set(texts)
+        while missing:
+            line = self._process.stderr.readline()
+            assert line, f"{missing} did not come in " + "".join(self.lines)
+            self.lines.append(line)
+            missing = {text for text in missing if text not in line}
+
+    def finish(self):
+        """Returns the exit code of the process."""
+        self.lines += self._process.stderr.readlines()
+        code = self._process.wait()
+        self._timer.cancel()
+        runs.kill(self._process)
+        return code
+
+
+def children(pid):
+    return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def environment_of(pid):
+    text = pathlib.Path(f"/proc/{pid}/environ").read_bytes().decode()
+    return dict(line.split("=", 1) for line in text.split("\0") if "=" in line)
+
+
+def wait_until_gone(pids):
+    give_up = time.monotonic() + runs.SECONDS
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            while True:
+                os.kill(pid, 0)
+                assert time.monotonic() < give_up, f"process {pid} is left"
+                time.sleep(0.01)
+
+
+@pytest.fixture
+def running(tmp_path):
+    """Returns a long multiworker command that has begun to learn: its process, reader and workers' pids by index."""
+    process = runs.start(*runs.SMALL, *LONG, *MULTIWORKER, f"--logdir={tmp_path}/run")
+    workers = {}
+    try:
+        reader = Reader(process)
+        reader.wait_for("first update")
+        workers = {json.loads(environment_of(pid)["TF_CONFIG"])["task"]["index"]: pid for pid in children(process.pid)}
+        assert sorted(workers) == [0, 1]
+        yield process, reader, workers
+    finally:
+        runs.kill(process)
+        for pid in workers.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.stdout.close()
+        process.stderr.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_signal_to_a_multiworker_command_leaves_no_process(running, number):
+    process, reader, workers = running
+    process.send_signal(number)
+    assert reader.finish() == 128 + number
+    wait_until_gone(workers.values())
+    assert "Traceback" not in "".join(reader.lines)
+
+
+def test_kill_of_a_worker_ends_the_multiworker_command_and_leaves_no_process(running):
+    process, reader, workers = running
+    os.kill(workers[1], signal.SIGKILL)
+    assert reader.finish() not in (0, 2)
+    wait_until_gone(workers.values())
+
+
+def test_kill_of_a_multiworker_command_leaves_no_process(running):
+    process, reader, workers = running
+    process.kill()
+    assert reader.finish() == -signal.SIGKILL
+    wait_until_gone(workers.values())
+
+
+def test_kill_of_a_worker_of_a_cluster_file_ends_the_other_with_143(tmp_path):
+    (tmp_path / "cluster.json").write_text(json.dumps({"cluster": {"worker": addresses(2)}}))
+    flags = [*runs.SMALL, *LONG, *MULTIWORKER, f"--tf_config={tmp_path}/cluster.json", f"--logdir={tmp_path}/run"]
+    chief, worker = (runs.start(*flags, f"--task_index={index}") for index in (0, 1))
+    try:
+        reader = Reader(chief)
+        reader.wait_for("first update")
+        worker.kill()
+        assert reader.finish() == 143, "".join(reader.lines)
+        assert "Traceback" not in "".join(reader.lines)
+    finally:
+        for process in (chief, worker):
+            runs.kill(process)
+            process.stdout.close()
+            process.stderr.close()
+
+
+def test_interrupt_of_a_default_command_says_how_to_go_on(tmp_path):
+    process = runs.start(*runs.SMALL, *LONG, f"--logdir={tmp_path}/run")
+    try:
+        reader = Reader(process)
+        reader.wait_for("first update")
+        process.send_signal(signal.SIGINT)
+        assert reader.finish() == 130
+        assert reader.lines[-1] == (
+            "interrupted; the same command with the same --logdir goes on from its last checkpoint\n"
+        )
+        assert "Traceback" not in "".join(reader.lines)
+    finally:
+        runs.kill(process)
+        process.stdout.close()
+        process.stderr.close()

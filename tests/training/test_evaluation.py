@@ -1,0 +1,154 @@
+"""The command that evaluates a finished run again, and films it."""
+
+import importlib.util
+import json
+import shutil
+
+import pytest
+
+from dqn_tf.training import evaluation
+from tests import runs
+
+PROGRAM = ("-m", "dqn_tf.training.evaluation")
+
+
+@pytest.fixture(scope="module")
+def finished(train, tmp_path_factory):
+    """Returns the directory of a finished run."""
+    return train(tmp_path_factory.mktemp("finished") / "run", "--train_env_steps=400")
+
+
+def command(*argv, **environment):
+    return runs.finish(runs.start(*argv, program=PROGRAM, **environment))
+
+
+def mistake(capsys, *argv):
+    """Returns the line that a wrong command writes; it writes nothing else."""
+    assert evaluation.main(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err.removesuffix("\n")
+
+
+@pytest.fixture(scope="module")
+def evaluated(finished):
+    return command(f"--logdir={finished}", "--episodes=30", "--seed=5")
+
+
+def test_evaluation_of_a_finished_run_prints_its_returns_as_json(evaluated):
+    assert (evaluated.returncode, evaluated.stderr) == (0, "")
+    result = json.loads(evaluated.stdout)
+    assert list(result) == ["env", "eval_return_mean", "eval_return_std", "eval_return_max", "eval_episodes"]
+    assert (result["env"], result["eval_episodes"]) == ("CartPole-v1", 30)
+    assert 0 < result["eval_return_mean"] <= result["eval_return_max"] <= 500
+
+
+def test_evaluation_by_function_gives_the_same_as_the_command(evaluated, finished, capsys):
+    assert evaluation.main([f"--logdir={finished}", "--episodes=30", "--seed=5"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(evaluated.stdout)
+
+
+def test_evaluation_of_episodes_that_are_cut_counts_their_steps(finished, capsys):
+    argv = [f"--logdir={finished}", "--episodes=3", "--max_episode_steps=2"]
+    assert evaluation.main(argv) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["eval_return_mean"], result["eval_return_std"], result["eval_return_max"]) == (2.0, 0.0, 2.0)
+
+
+def test_evaluation_leaves_the_run_as_it_is(finished, capsys):
+    def contents():
+        return {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+
+    before = contents()
+    assert evaluation.main([f"--logdir={finished}", "--episodes=1"]) == 0
+    assert contents() == before
+
+
+@pytest.mark.parametrize(
+    "argv, line",
+    [
+        ([], "the following arguments are required: --logdir; see --help."),
+        (["--logdir=/no/run"], "--logdir=/no/run holds no run: config.json is missing or cannot be read."),
+        (["--logdir=x", "--episodes=0"], "--episodes=0 must be a whole number of at least 1."),
+        (["--logdir=x", "--episodes=-3"], "--episodes=-3 must be a whole number of at least 1."),
+        (["--logdir=x", "--episodes=ten"], "argument --episodes: invalid int value: 'ten'; see --help."),
+        (["--logdir=x", "--max_episode_steps=0"], "--max_episode_steps=0 must be a whole number of at least 1."),
+        (["--logdir=x", "--seed=-1"], "--seed=-1 must be a whole number of at least 0."),
+        (["--logdir=x", "--sed=1"], "unrecognized arguments: --sed=1; see --help."),
+    ],
+)
+def test_evaluation_of_a_wrong_command_says_what_is_wrong(capsys, argv, line):
+    assert mistake(capsys, *argv) == line
+
+
+@pytest.mark.parametrize("contents", ["{", "[]", "{}", '{"run": {}}', '{"run": []}', '{"run": {"env": 7}}'])
+def test_evaluation_of_a_damaged_config_says_so(capsys, tmp_path, contents):
+    (tmp_path / "config.json").write_text(contents)
+    line = f"--logdir={tmp_path} holds no run: config.json is missing or cannot be read."
+    assert mistake(capsys, f"--logdir={tmp_path}") == line
+
+
+def test_evaluation_of_a_run_that_is_not_finished_says_so(capsys, finished, tmp_path):
+    shutil.copy(finished / "config.json", tmp_path)
+    path = tmp_path / "model" / "q_network.keras"
+    assert mistake(capsys, f"--logdir={tmp_path}") == f"--logdir={tmp_path} holds no finished run: there is no {path}."
+
+
+def test_evaluation_of_an_environment_that_is_gone_names_the_nearest(capsys, finished, tmp_path):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    config = runs.read_json(tmp_path / "config.json")
+    config["run"]["env"] = "CartPol-v1"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    line = "--env=CartPol-v1 is not a registered environment; did you mean CartPole-v1?"
+    assert mistake(capsys, f"--logdir={tmp_path}") == line
+
+
+def test_evaluation_of_a_damaged_model_says_so(capsys, finished, tmp_path):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "model" / "q_network.keras"
+    path.write_bytes(path.read_bytes()[:1000])
+    line = mistake(capsys, f"--logdir={tmp_path}")
+    assert line.startswith(f"--logdir={tmp_path}: {path} cannot be loaded: ") and "\n" not in line
+
+
+def test_evaluation_of_a_wrong_command_does_not_import_tensorflow(without_tensorflow):
+    process = command("--logdir=/no/run", PYTHONPATH=without_tensorflow)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == "--logdir=/no/run holds no run: config.json is missing or cannot be read.\n"
+
+
+def test_help_of_the_evaluation_names_its_options():
+    process = command("--help")
+    assert process.returncode == 0
+    assert all(f"--{name}" in process.stdout for name in ("logdir", "episodes", "seed", "max_episode_steps", "video"))
+
+
+def missing(package, tmp_path):
+    """Returns a directory of modules in which `package` cannot be imported."""
+    (tmp_path / "modules" / package).mkdir(parents=True)
+    (tmp_path / "modules" / package / "__init__.py").write_text(f"raise ImportError('no {package}')\n")
+    return str(tmp_path / "modules")
+
+
+@pytest.mark.parametrize("package", ["pygame", "moviepy"])
+def test_video_without_a_package_says_what_to_install(finished, tmp_path, package):
+    argv = [f"--logdir={finished}", "--episodes=1", f"--video={tmp_path}/film"]
+    process = command(*argv, PYTHONPATH=missing(package, tmp_path))
+    assert (process.returncode, process.stdout) == (2, "")
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("--video needs a package that is not installed: ")
+    assert line.endswith("; pip install -e '.[video]' has all.") and package in line
+    assert not (tmp_path / "film").exists()
+
+
+def is_installed(package):
+    return importlib.util.find_spec(package) is not None
+
+
+@pytest.mark.skipif(not (is_installed("pygame") and is_installed("moviepy")), reason="needs the extra [video]")
+def test_video_of_a_finished_run_is_an_mp4(finished, tmp_path):
+    process = command(f"--logdir={finished}", "--episodes=1", f"--video={tmp_path}/film", SDL_VIDEODRIVER="dummy")
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout)["eval_episodes"] == 1
+    (film,) = (tmp_path / "film").iterdir()
+    assert film.suffix == ".mp4" and film.read_bytes()[4:8] == b"ftyp"

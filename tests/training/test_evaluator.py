@@ -1,0 +1,96 @@
+"""Greedy episodes against environments that write down what they paid."""
+
+import numpy as np
+import pytest
+
+from dqn_tf.training import evaluator
+from tests import environments
+
+
+class Greedy:
+    """Q-values by a function of the observations; `seen` counts the rows that were asked for."""
+
+    def __init__(self, values):
+        self._values, self.seen = values, 0
+
+    def load(self, weights):
+        raise AssertionError("an evaluator evaluates the policy as it is")
+
+    def values(self, observation):
+        self.seen += len(observation)
+        return np.asarray(self._values(observation), np.float32)
+
+
+FIRST = Greedy(lambda observation: [[1.0, 0.0]] * len(observation))
+SECOND = Greedy(lambda observation: [[0.0, 1.0]] * len(observation))
+BY_SIGN = Greedy(lambda observation: np.stack([observation[:, 0], -observation[:, 0]], axis=-1))
+
+
+def evaluate(policy, seed=0, num_episodes=10, max_episode_steps=100, env_id="Tape-v0"):
+    made = evaluator.Evaluator(f"tests.environments:{env_id}", num_episodes, max_episode_steps)
+    returns = made.evaluate(policy, seed)
+    made.close()
+    return returns
+
+
+@pytest.fixture
+def played(monkeypatch):
+    """Returns the list in which environments write down their episodes: [seed, return, steps, has ended]."""
+    monkeypatch.setattr(environments.Tape, "played", [])
+    return environments.Tape.played
+
+
+def first_episodes(played):
+    """Returns the episodes that were asked for, by a seed; the others began when one had ended early."""
+    return [episode for episode in played if episode[0] is not None]
+
+
+@pytest.mark.parametrize("num_episodes", [1, 10, 25, 26, 30, 50, 57])
+def test_returns_are_those_of_each_environments_first_episode_in_order(played, num_episodes):
+    returns = evaluate(BY_SIGN, num_episodes=num_episodes)
+    episodes = first_episodes(played)[:num_episodes]
+    assert (returns.shape, returns.dtype) == ((num_episodes,), np.float64)
+    assert list(returns) == [episode[1] for episode in episodes]
+    assert all(has_ended for _, _, _, has_ended in episodes)
+
+
+@pytest.mark.parametrize("policy, bonus", [(FIRST, 0.0), (SECOND, 10.0)])
+def test_returns_are_of_the_greedy_action(played, policy, bonus):
+    returns = evaluate(policy)
+    lengths = [steps for _, _, steps, _ in first_episodes(played)]
+    # Step t pays t / 4, and 10 for the second action.
+    assert list(returns) == [sum(bonus + t / 4 for t in range(1, length + 1)) for length in lengths]
+    assert {3, 7} & set(lengths) and len(set(lengths)) > 1
+
+
+def test_returns_of_an_episode_that_is_cut_are_those_so_far(played):
+    assert list(evaluate(SECOND, num_episodes=3, max_episode_steps=2)) == [10.25 + 10.5] * 3
+    assert list(evaluate(FIRST, num_episodes=3, max_episode_steps=7, env_id="Endless-v0")) == [7.0] * 3
+
+
+def test_evaluation_stops_once_every_episode_has_ended(played):
+    policy = Greedy(lambda observation: [[1.0, 0.0]] * len(observation))
+    evaluate(policy, num_episodes=4)
+    assert policy.seen == 4 * max(steps for _, _, steps, _ in first_episodes(played))
+
+
+def test_episodes_have_seeds_of_their_own(played):
+    evaluate(FIRST, num_episodes=57)
+    seeds = [seed for seed, *_ in first_episodes(played)]
+    assert len(seeds) == 75 and len(set(seeds)) == 75  # three groups of 25
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_evaluation_of_the_same_seed_is_the_same(played):
+    made = evaluator.Evaluator("tests.environments:Tape-v0", 30, 100)
+    first, again = made.evaluate(BY_SIGN, 4), made.evaluate(BY_SIGN, 4)
+    made.close()
+    assert list(first) == list(again) == list(evaluate(BY_SIGN, seed=4, num_episodes=30))
+
+
+def test_evaluation_of_another_seed_is_another(played):
+    assert list(evaluate(BY_SIGN, seed=4)) != list(evaluate(BY_SIGN, seed=5))
+
+
+def test_evaluation_of_fewer_episodes_does_not_depend_on_the_number_where_environments_are_as_many(played):
+    assert list(evaluate(BY_SIGN, num_episodes=30)) == list(evaluate(BY_SIGN, num_episodes=57)[:30])

@@ -1,0 +1,105 @@
+"""Rows and TensorBoard events as they are read back, and the progress display."""
+
+import json
+import logging
+
+import pytest
+
+from dqn_tf.training import metrics
+from tests import runs
+
+FIRST = {"env_steps": 100, "train/loss": 0.5}
+SECOND = {"env_steps": 200, "train/loss": 0.25, "train/q_mean": -1.0}
+THIRD = {"env_steps": 200, "eval/return_mean": 9.5}
+
+
+def write(logdir, rows, env_steps=0):
+    writer = metrics.MetricsWriter(logdir, env_steps)
+    for row in rows:
+        writer.scalars(row["env_steps"], {tag: value for tag, value in row.items() if tag != "env_steps"})
+    writer.close()
+
+
+def test_rows_are_one_json_object_a_line_in_order(tmp_path):
+    write(tmp_path, [FIRST, SECOND, THIRD])
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [FIRST, SECOND, THIRD]
+    assert metrics.read_rows(tmp_path / "metrics.jsonl") == [FIRST, SECOND, THIRD]
+
+
+def test_events_are_the_same_scalars_at_the_same_steps(tmp_path):
+    write(tmp_path, [FIRST, SECOND, THIRD])
+    assert runs.scalars(tmp_path) == {
+        "train/loss": [(100, 0.5), (200, 0.25)],
+        "train/q_mean": [(200, -1.0)],
+        "eval/return_mean": [(200, 9.5)],
+    }
+
+
+def test_text_is_read_back_as_text(tmp_path):
+    writer = metrics.MetricsWriter(tmp_path, 0)
+    writer.text("config", "| setting | value |")
+    writer.close()
+    read = runs.events(tmp_path)
+    (event,) = read.Tensors("config")
+    assert read.SummaryMetadata("config").plugin_data.plugin_name == "text"
+    assert (event.step, list(event.tensor_proto.string_val)) == (0, [b"| setting | value |"])
+
+
+def test_rows_after_flush_can_be_read_while_the_run_goes_on(tmp_path):
+    writer = metrics.MetricsWriter(tmp_path, 0)
+    writer.scalars(100, {"train/loss": 0.5})
+    writer.flush()
+    assert metrics.read_rows(tmp_path / "metrics.jsonl") == [FIRST]
+    assert runs.scalars(tmp_path) == {"train/loss": [(100, 0.5)]}
+    writer.close()
+
+
+def test_rows_of_a_run_that_goes_on_keep_the_earlier_and_drop_the_later(tmp_path):
+    write(tmp_path, [FIRST, SECOND, THIRD, {"env_steps": 300, "train/loss": 0.125}])
+    write(tmp_path, [{"env_steps": 250, "train/loss": 2.0}], env_steps=200)
+    assert metrics.read_rows(tmp_path / "metrics.jsonl") == [
+        FIRST,
+        SECOND,
+        THIRD,
+        {"env_steps": 250, "train/loss": 2.0},
+    ]
+
+
+def test_rows_of_a_run_that_begins_anew_drop_all_of_the_one_before(tmp_path):
+    write(tmp_path, [{"env_steps": 0, "train/loss": 1.0}, FIRST])
+    write(tmp_path, [SECOND])
+    assert metrics.read_rows(tmp_path / "metrics.jsonl") == [SECOND]
+
+
+@pytest.mark.parametrize("cut", ['{"env_steps": 200, "train/lo', '{"env_steps"', "{", "\x00\x00\x00"])
+def test_rows_with_a_last_line_that_was_cut_are_read_without_it(tmp_path, cut):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(json.dumps(FIRST) + "\n" + cut)
+    assert metrics.read_rows(path) == [FIRST]
+    write(tmp_path, [THIRD], env_steps=100)
+    assert metrics.read_rows(path) == [FIRST, THIRD]
+
+
+def test_rows_where_there_is_no_file_are_none(tmp_path):
+    assert metrics.read_rows(tmp_path / "metrics.jsonl") == []
+
+
+def test_progress_where_there_is_no_terminal_is_a_line_at_a_time(monkeypatch, caplog):
+    monkeypatch.setenv("DQN_TF_PROGRESS", "lines")
+    monkeypatch.setattr(metrics, "_LINE_PERIOD_SECONDS", -1.0)
+    monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)  # console.set_up turns it off
+    with caplog.at_level(logging.INFO, "dqn_tf"):
+        display = metrics.ProgressDisplay(50_000, 0)
+        display.update(5_000, {"return": "21.5", "eval": "30.0"})
+        display.close()
+    assert caplog.messages == ["5000 of 50000 env steps, return 21.5, eval 30.0"]
+
+
+def test_progress_on_a_terminal_is_a_bar_that_ends_at_the_total(monkeypatch, capsys):
+    monkeypatch.setenv("DQN_TF_PROGRESS", "bar")
+    display = metrics.ProgressDisplay(1000, 400)
+    display.update(1040, {"return": "21.5"})  # the last round goes past the end
+    display.close()
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert "100%" in last and "1.00k/1.00k" in last and "return=21.5" in last

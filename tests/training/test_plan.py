@@ -1,0 +1,190 @@
+"""What a command will do, known before TensorFlow is imported."""
+
+import json
+import logging
+
+import pytest
+
+from dqn_tf import config, settings
+from dqn_tf.training import plan, rundir
+
+TWO_WORKERS = {"cluster": {"worker": ["127.0.0.1:2222", "127.0.0.1:2223"]}}
+NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
+VALUES = dict(num_envs=8, round_env_steps=40, replay_ratio=0.5, batch_size=16, replay_capacity=1000, n_step=1)
+
+
+def tf_config(index, **more):
+    return {"TF_CONFIG": json.dumps({**TWO_WORKERS, "task": {"type": "worker", "index": index}, **more}), **NO_GPU}
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Returns a function that makes the Plan of these settings; its directory is tmp_path/run."""
+
+    def make(environ=NO_GPU, problems=(), **values):
+        values = {**VALUES, "logdir": str(tmp_path / "run"), **values}
+        return plan.make(settings.build(values), list(problems), environ, 0.0)
+
+    return make
+
+
+def refused(make, *arguments, **values):
+    with pytest.raises(config.ConfigError) as error:
+        make(*arguments, **values)
+    return list(error.value.problems)
+
+
+def test_plan_of_the_default_strategy_trains_here_alone(make, tmp_path):
+    made = make()
+    assert (made.cluster, made.needs_launcher, made.num_workers, made.is_chief) == (None, False, 1, True)
+    assert made.spec.env_id == "CartPole-v1"
+    assert (made.network_kind, made.intra_op_threads) == ("mlp", 1)
+    assert made.directory.path == tmp_path / "run"
+    assert not made.is_finished
+
+
+def test_plan_of_images_takes_the_convolutional_network_and_all_threads(make):
+    made = make(env="tests.environments:Pixel-v0")
+    assert (made.network_kind, made.intra_op_threads) == ("nature_cnn", None)
+
+
+def test_plan_without_a_logdir_names_one_of_the_environment(make, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert make(logdir="").directory.path.parts[:2] == ("runs", "CartPole-v1")
+
+
+def test_plan_of_multiworker_without_a_cluster_starts_one(make):
+    made = make(strategy="multiworker", num_workers=4)
+    assert (made.cluster, made.needs_launcher, made.num_workers, made.is_chief) == (None, True, 4, True)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_plan_of_multiworker_with_tf_config_is_one_of_its_workers(make, index):
+    made = make(tf_config(index), strategy="multiworker", num_workers=7)
+    assert (made.cluster.index, made.needs_launcher, made.num_workers) == (index, False, 2)
+    assert made.is_chief == (index == 0)
+
+
+def test_plan_of_multiworker_with_a_file_takes_the_task_of_the_flags(make, tmp_path):
+    (tmp_path / "cluster.json").write_text(json.dumps(TWO_WORKERS))
+    made = make(strategy="multiworker", tf_config=str(tmp_path / "cluster.json"), task_index=1)
+    assert (made.cluster.index, made.num_workers, made.is_chief) == (1, 2, False)
+
+
+def test_plan_of_the_chief_holds_the_lock_and_of_a_worker_does_not(make, tmp_path):
+    for index, refuses in ((1, False), (0, True)):
+        with make(tf_config(index), strategy="multiworker").locked():
+            other = rundir.RunDirectory(str(tmp_path / "run"))
+            if refuses:
+                with pytest.raises(config.ConfigError):
+                    other.acquire()
+            else:
+                other.acquire()
+                other.release()
+
+
+def test_plan_where_the_run_is_finished_says_so(make, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)  # console.set_up turns it off
+    directory = rundir.RunDirectory(str(tmp_path / "run"))
+    directory.path.mkdir()
+    directory.write_json("summary.json", {"env_steps": 2000})
+    with caplog.at_level(logging.INFO, "dqn_tf"):
+        assert make(train_env_steps=2000).is_finished
+    assert caplog.messages == [f"finished: {directory.path} holds all 2000 env steps"]
+    assert not make(train_env_steps=2001).is_finished
+
+
+def test_plan_where_tf_config_is_set_but_not_asked_for_warns(make, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)
+    assert make(tf_config(0)).cluster is None
+    assert caplog.messages == ["TF_CONFIG is set but not read, because --strategy=default"]
+
+
+@pytest.mark.parametrize(
+    "values, environ, line",
+    [
+        (
+            dict(strategy="multiworker", num_workers=3, num_envs=9, round_env_steps=36, replay_capacity=999),
+            NO_GPU,
+            "--batch_size=16 must be divisible by the 3 replicas in sync (3 workers x 1 replicas); try 15 or 18.",
+        ),
+        (
+            dict(strategy="mirrored", batch_size=15),
+            NO_GPU,
+            "--batch_size=15 must be divisible by the 2 replicas in sync (1 workers x 2 replicas); try 14 or 16.",
+        ),
+        (
+            dict(strategy="mirrored", num_replicas=3),
+            NO_GPU,
+            "--batch_size=16 must be divisible by the 3 replicas in sync (1 workers x 3 replicas); try 15 or 18.",
+        ),
+        (
+            dict(strategy="mirrored"),
+            {"CUDA_VISIBLE_DEVICES": "0,1,2"},
+            "--batch_size=16 must be divisible by the 3 replicas in sync (1 workers x 3 replicas); try 15 or 18.",
+        ),
+        (
+            dict(strategy="multiworker", batch_size=18),
+            {"CUDA_VISIBLE_DEVICES": "0,1,2,3"},
+            "--batch_size=18 must be divisible by the 4 replicas in sync (2 workers x 2 replicas); try 16 or 20.",
+        ),
+        (
+            dict(strategy="multiworker", num_envs=5),
+            tf_config(0),
+            "--num_envs=5 must be divisible by the 2 workers; try 4 or 6.",
+        ),
+        (
+            dict(strategy="multiworker", replay_capacity=1001),
+            tf_config(0),
+            "--replay_capacity=1001 must be divisible by the 2 workers; try 1000 or 1002.",
+        ),
+    ],
+)
+def test_plan_where_a_number_does_not_divide_refuses(make, values, environ, line):
+    assert refused(make, environ, **values) == [line]
+
+
+def test_plan_with_mistakes_everywhere_tells_all_at_once(make, tmp_path):
+    environ = {"TF_CONFIG": "{", **NO_GPU}
+    problems = refused(make, environ, ["--seed=x is wrong."], env="CartPol-v1", strategy="multiworker")
+    assert problems[:2] == [
+        "--seed=x is wrong.",
+        "--env=CartPol-v1 is not a registered environment; did you mean CartPole-v1?",
+    ]
+    assert [line.split(" cannot")[0] for line in problems[2:]] == ["TF_CONFIG"]
+    assert not (tmp_path / "run").exists()
+
+
+def test_plan_of_images_by_name_where_there_are_none_refuses(make):
+    assert refused(make, network="nature_cnn") == [
+        "--network=nature_cnn needs images of at least 36 x 36, this environment's observations have shape (4,); "
+        "use --network=mlp."
+    ]
+
+
+@pytest.mark.parametrize("strategy", ["default", "mirrored", "multiworker"])
+def test_plan_of_a_task_without_a_cluster_refuses(make, strategy):
+    assert refused(make, strategy=strategy, task_index=0) == [
+        "--task_index=0 names a task but there is no cluster; give --tf_config=FILE or set TF_CONFIG."
+    ]
+
+
+@pytest.mark.parametrize("strategy", ["default", "mirrored"])
+def test_plan_of_a_cluster_under_another_strategy_refuses(make, tmp_path, strategy):
+    (tmp_path / "cluster.json").write_text(json.dumps(TWO_WORKERS))
+    assert refused(make, strategy=strategy, tf_config=str(tmp_path / "cluster.json"), task_index=0) == [
+        f"--strategy={strategy} trains in one process, but a cluster is given; "
+        "add --strategy=multiworker or leave out --tf_config, --task_type and --task_index."
+    ]
+
+
+def test_plan_where_the_directory_may_not_be_used_refuses(make, tmp_path):
+    assert refused(make, resume="must") == [
+        f"--resume=must but --logdir={tmp_path}/run holds no checkpoint; use the --logdir of a run."
+    ]
+
+
+def test_plan_leaves_the_directory_unlocked(make, tmp_path):
+    make()
+    with rundir.RunDirectory(str(tmp_path / "run")).acquired():
+        pass

@@ -1,0 +1,222 @@
+"""The directory of a run: one writer, one configuration for life, files whole or not at all."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from dqn_tf import config, settings
+from dqn_tf.training import rundir
+from tests import runs
+
+
+def config_with(**values):
+    return settings.build(values)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return rundir.RunDirectory(str(tmp_path / "run"))
+
+
+@pytest.fixture
+def trained(directory):
+    """Returns the directory of a run of the defaults, with a checkpoint."""
+    return leave_run(directory, config_with())
+
+
+def leave_run(directory, of_config, checkpoint=True):
+    directory.path.mkdir(parents=True)
+    directory.write_json("config.json", settings.to_json(of_config))
+    if checkpoint:
+        directory.checkpoints.mkdir()
+        (directory.checkpoints / "ckpt-80.index").write_bytes(b"")
+    return directory
+
+
+def problems(function, *arguments):
+    with pytest.raises(config.ConfigError) as error:
+        function(*arguments)
+    return list(error.value.problems)
+
+
+@pytest.mark.parametrize(
+    "env_id, name",
+    [("CartPole-v1", "CartPole-v1"), ("ALE/Pong-v5", "ALE-Pong-v5"), ("my.module:sub/Env-v0", "sub-Env-v0")],
+)
+def test_default_logdir_is_of_the_environment_and_the_time(env_id, name):
+    assert re.fullmatch(rf"runs/{name}/\d{{4}}-\d\d-\d\d_\d\d-\d\d-\d\d", rundir.default_logdir(env_id))
+
+
+def test_acquire_makes_the_directory_and_its_parents(tmp_path):
+    directory = rundir.RunDirectory(str(tmp_path / "a" / "b"))
+    with directory.acquired():
+        assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_acquire_where_another_process_writes_refuses_until_that_has_ended(directory):
+    script = (
+        "import sys; from dqn_tf.training import rundir\n"
+        "d = rundir.RunDirectory(sys.argv[1]); d.acquire(); print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, directory.path],
+        cwd=runs.ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        try:
+            assert other.stdout.readline() == "held\n"
+            line = f"--logdir={directory.path} is being written by another process; use a new --logdir."
+            assert problems(directory.acquire) == [line]
+        finally:
+            other.kill()  # a lock goes with its process, however that ends
+    directory.acquire()
+    directory.release()
+
+
+def test_acquire_within_one_process_refuses_until_released(directory):
+    other = rundir.RunDirectory(str(directory.path))
+    with directory.acquired():
+        assert problems(other.acquire) == [
+            f"--logdir={directory.path} is being written by another process; use a new --logdir."
+        ]
+    with other.acquired():
+        pass
+
+
+def test_acquire_where_a_file_is_in_the_way_says_why(tmp_path):
+    (tmp_path / "file").write_text("")
+    inside, itself = (rundir.RunDirectory(str(tmp_path / name)) for name in ("file/run", "file"))
+    assert problems(inside.acquire) == [f"--logdir={tmp_path}/file/run cannot be written: Not a directory."]
+    assert problems(itself.acquire) == [f"--logdir={tmp_path}/file cannot be written: File exists."]
+
+
+def test_acquire_of_a_name_that_is_too_long_says_why(tmp_path):
+    directory = rundir.RunDirectory(str(tmp_path / ("x" * 300)))
+    assert problems(directory.acquire) == [f"--logdir={directory.path} cannot be written: File name too long."]
+
+
+@pytest.mark.parametrize("resume", ["auto", "never"])
+def test_check_of_an_empty_directory_finds_nothing(directory, resume):
+    directory.check(config_with(resume=resume))
+
+
+def test_check_where_a_checkpoint_must_be_and_is_not_refuses(directory):
+    line = f"--resume=must but --logdir={directory.path} holds no checkpoint; use the --logdir of a run."
+    assert problems(directory.check, config_with(resume="must")) == [line]
+    leave_run(directory, config_with(), checkpoint=False)
+    assert problems(directory.check, config_with(resume="must")) == [line]
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_check_where_a_used_directory_is_not_to_be_resumed_refuses(directory, checkpoint):
+    leave_run(directory, config_with(), checkpoint)
+    assert problems(directory.check, config_with(resume="never")) == [
+        f"--resume=never but --logdir={directory.path} holds a run; use a new --logdir."
+    ]
+
+
+@pytest.mark.parametrize("resume", ["auto", "must"])
+def test_check_of_the_same_run_finds_nothing(trained, resume):
+    trained.check(config_with(resume=resume))
+
+
+def test_check_of_a_run_without_checkpoint_lets_another_begin(directory):
+    leave_run(directory, config_with(), checkpoint=False).check(config_with(hidden_units=(3,)))
+
+
+def test_check_of_another_architecture_and_seed_tells_every_difference(trained):
+    old = ",".join(map(str, config.Network().hidden_units)).replace(",", ", ")
+    assert problems(trained.check, config_with(hidden_units=(64,), seed=3)) == [
+        f"checkpoint {trained.path} was trained with run.seed=0, this run asks for 3; "
+        "use a new --logdir or the old value.",
+        f"checkpoint {trained.path} was trained with network.hidden_units=[{old}], this run asks for [64]; "
+        "use a new --logdir or the old value.",
+    ]
+
+
+# How long, how often and on what a run goes on; all else is part of its meaning. Places are not stored.
+MAY_CHANGE = {"preset", "train_env_steps", "overlap", "vectorization"}
+MAY_CHANGE |= {name for name, s in settings.SETTINGS.items() if s.section in ("cluster", "evaluation", "hardware")}
+MAY_CHANGE |= {"config", "logdir"}
+OTHER_VALUES = {bool: False, int: 12345, int | None: 12345, float: 0.12345, str: "other", tuple[int, ...]: (12345,)}
+
+
+@pytest.mark.parametrize("name", sorted(MAY_CHANGE))
+def test_check_of_another_length_period_or_place_finds_nothing(trained, name):
+    trained.check(config_with(**{name: OTHER_VALUES[settings.SETTINGS[name].field.type]}))
+
+
+@pytest.mark.parametrize("name", [name for name in settings.SETTINGS if name not in MAY_CHANGE | {"resume"}])
+def test_check_of_another_value_that_is_part_of_the_meaning_refuses(trained, name):
+    setting = settings.SETTINGS[name]
+    value = OTHER_VALUES[setting.field.type]
+    (line,) = problems(trained.check, config_with(**{name: value}))
+    assert line.startswith(f"checkpoint {trained.path} was trained with {setting.section}.{name}=")
+
+
+def test_check_where_the_stored_config_knows_fewer_settings_finds_nothing(trained):
+    tree = settings.to_json(config_with())
+    del tree["agent"], tree["training"]["num_envs"]
+    trained.write_json("config.json", tree)
+    trained.check(config_with())
+
+
+@pytest.mark.parametrize(
+    "contents, reason",
+    [
+        ("{", "cannot be read: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)."),
+        ("[]", "must hold a JSON object."),
+    ],
+)
+def test_check_where_the_stored_config_is_damaged_says_so(trained, contents, reason):
+    (trained.path / "config.json").write_text(contents)
+    assert problems(trained.check, config_with()) == [f"{trained.path}/config.json {reason}"]
+
+
+def test_check_where_the_stored_config_is_gone_says_so(trained):
+    (trained.path / "config.json").unlink()
+    (line,) = problems(trained.check, config_with())
+    assert line.startswith(f"{trained.path}/config.json cannot be read: ")
+
+
+def test_finished_env_steps_of_no_run_is_0(directory):
+    assert directory.finished_env_steps() == 0
+
+
+def test_finished_env_steps_of_a_finished_run_is_its_length(trained):
+    trained.write_json("summary.json", {"env_steps": 2000})
+    assert trained.finished_env_steps() == 2000
+
+
+@pytest.mark.parametrize("tree", [{}, {"env_steps": None}, {"env_steps": "many"}])
+def test_finished_env_steps_of_a_damaged_summary_says_so(trained, tree):
+    trained.write_json("summary.json", tree)
+    assert problems(trained.finished_env_steps) == [
+        f"{trained.path}/summary.json holds no env_steps; use a new --logdir or delete it."
+    ]
+
+
+def test_write_json_replaces_the_file_whole(trained):
+    trained.write_json("summary.json", {"a": list(range(1000))})
+    trained.write_json("summary.json", {"a": 1})
+    assert json.loads((trained.path / "summary.json").read_text()) == {"a": 1}
+    assert {path.name for path in trained.path.iterdir()} == {"config.json", "checkpoints", "summary.json"}
+
+
+def test_write_json_of_what_json_cannot_hold_leaves_the_old_file(trained):
+    trained.write_json("summary.json", {"a": 1})
+    with pytest.raises(TypeError):
+        trained.write_json("summary.json", {"a": object()})
+    assert json.loads((trained.path / "summary.json").read_text()) == {"a": 1}
+
+
+def test_config_that_was_written_is_the_config_that_is_read(trained):
+    tree = json.loads((trained.path / "config.json").read_text())
+    values, found = settings.from_json(tree, "config.json")
+    assert (settings.build(values), found) == (dataclasses.replace(config_with()), [])
