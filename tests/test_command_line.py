@@ -1,5 +1,6 @@
 """train.py as its users start it: every strategy, what a run leaves, every mistake, signals."""
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -7,13 +8,12 @@ import pathlib
 import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 
 import pytest
 
-from dqn_tf import config
+from dqn_tf import config, presets
 from dqn_tf.training import rundir
 from tests import runs
 
@@ -71,17 +71,8 @@ def addresses(count):
 
 def together(*processes):
     """Returns the CompletedProcess of each of these processes, which need one another."""
-    try:
-        with contextlib.ExitStack() as stack:
-            pool = [threading.Thread(target=process.wait, daemon=True) for process in processes]
-            for thread in pool:
-                thread.start()
-            stack.callback(lambda: [runs.kill(process) for process in processes])
-            outputs = [runs.finish(process) for process in processes]
-    finally:
-        for process in processes:
-            runs.kill(process)
-    return outputs
+    with concurrent.futures.ThreadPoolExecutor(len(processes)) as executor:
+        return list(executor.map(runs.finish, processes))
 
 
 @pytest.fixture(scope="module")
@@ -263,12 +254,13 @@ def test_run_from_the_config_json_of_another_gives_the_same_weights(default, fol
     assert (tmp_path / "config.json").read_text() == (folder / "default" / "config.json").read_text()
 
 
-def test_run_that_is_made_longer_goes_on_from_its_end(default, folder, tmp_path):
+@pytest.mark.parametrize("name", ["default", "multiworker"])
+def test_run_that_is_made_longer_goes_on_from_its_end_under_any_strategy(default, folder, tmp_path, name):
     shutil.copytree(folder / "default", tmp_path, dirs_exist_ok=True)
-    process = runs.command(*runs.SMALL, "--train_env_steps=2400", f"--logdir={tmp_path}")
+    process = runs.command(*runs.SMALL, f"--strategy={name}", "--train_env_steps=2400", f"--logdir={tmp_path}")
     assert process.returncode == 0, process.stderr
     path = tmp_path / "checkpoints" / "ckpt-1200"
-    assert f"resume: {path} at 1200 env steps, {NUM_UPDATES} updates" in process.stderr.splitlines()
+    assert f"resume: {path} at 1200 env steps, {NUM_UPDATES} updates\n" in process.stderr
     before, after = (runs.read_json(directory / "summary.json") for directory in (folder / "default", tmp_path))
     assert after["env_steps"] == 2400
     # Replay is filled anew with --learning_starts=200 before learning goes on.
@@ -426,7 +418,7 @@ SHAPE = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", 
             {},
             [
                 "--lernrate=1 is an unknown flag; did you mean --learning_rate?",
-                "--preset=a\\nb must be one of auto, none, cartpole, classic.",
+                f"--preset=a\\nb must be one of auto, {', '.join(presets.PRESETS)}.",
             ],
         ),
         (
@@ -596,6 +588,20 @@ def test_kill_of_a_worker_of_a_cluster_file_ends_the_other_with_143(tmp_path):
             runs.kill(process)
             process.stdout.close()
             process.stderr.close()
+
+
+def test_workers_that_do_not_see_the_chiefs_directory_are_told_so(default, folder, tmp_path):
+    shutil.copytree(folder / "default", tmp_path / "chief")
+    (tmp_path / "cluster.json").write_text(json.dumps({"cluster": {"worker": addresses(2)}}))
+    flags = [*runs.SMALL, *MULTIWORKER, "--train_env_steps=2400", f"--tf_config={tmp_path}/cluster.json"]
+    chief = runs.start(*flags, "--task_index=0", f"--logdir={tmp_path}/chief")
+    worker = runs.start(*flags, "--task_index=1", f"--logdir={tmp_path}/worker")
+    for process in together(chief, worker):
+        assert process.returncode == 2, process.stderr
+        assert process.stderr.splitlines()[-1] == (
+            "--logdir: workers found checkpoints of 0 and 1200 env steps; "
+            "give all workers one directory that all of them see."
+        )
 
 
 def test_interrupt_of_a_default_command_says_how_to_go_on(tmp_path):

@@ -68,7 +68,7 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+        return float(np.asarray(self.optimizer.learning_rate).item())
 
     def weights(self) -> list[np.ndarray]:
         """Returns a copy of the online network's weights, in the order of `network.weights`."""

@@ -34,7 +34,7 @@ def build(
     x = keras.layers.Rescaling(observation_scale, dtype=policy, name="scale")(inputs)
     common = {"activation": activation, "dtype": policy}
     if kind == "nature_cnn":
-        x = _channels_last(x, observation_shape)
+        x = _channels_last(x, observation_shape, policy)
         for i, (filters, size, stride) in enumerate(((32, 8, 4), (64, 4, 2), (64, 3, 1))):
             initial = _initializers(size * size * x.shape[-1], seed, 100 + i)
             x = keras.layers.Conv2D(filters, size, stride, name=f"conv{i}", **initial, **common)(x)
@@ -48,11 +48,11 @@ def build(
     return keras.Model(inputs, x, name=name)
 
 
-def _channels_last(x, observation_shape):
+def _channels_last(x, observation_shape, policy):
     if len(observation_shape) == 2:
-        return keras.layers.Reshape((*observation_shape, 1), name="add_channel")(x)
+        return keras.layers.Reshape((*observation_shape, 1), dtype=policy, name="add_channel")(x)
     if architecture.is_channels_first(observation_shape):
-        return keras.layers.Permute((2, 3, 1), name="channels_last")(x)  # CPU convolutions know only this layout
+        return keras.layers.Permute((2, 3, 1), dtype=policy, name="channels_last")(x)  # CPU convolutions know only this layout
     return x
 
 

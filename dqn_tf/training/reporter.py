@@ -21,8 +21,16 @@ _log = logging.getLogger(__name__)
 class Reporter:
     """Reports one run. On workers that are not the chief every method but `wall_seconds` does nothing."""
 
-    def __init__(self, config: Config, directory: RunDirectory, progress: Progress, is_chief: bool, started: float):
-        """Opens the run's files to go on from `progress`.
+    def __init__(
+        self,
+        config: Config,
+        directory: RunDirectory,
+        progress: Progress,
+        num_updates: int,
+        is_chief: bool,
+        started: float,
+    ):
+        """Opens the run's files to go on from `progress` and `num_updates`.
 
         Args:
           started: time.time() when the command was given.
@@ -33,7 +41,7 @@ class Reporter:
         self._started = started - progress.wall_seconds
         self._is_chief = is_chief
         self._recent: collections.deque[float] = collections.deque(maxlen=curve.WINDOW)
-        self._rate = _Rate(progress.env_steps)
+        self._rate = _Rate(progress.env_steps, num_updates)
         self._last_evaluation = ""
         if is_chief:
             self._writer = MetricsWriter(directory.path, progress.env_steps)
@@ -123,26 +131,26 @@ class Reporter:
 class _Rate:
     """Env steps and updates per second; the overall ones without the first call of the update, which compiles."""
 
-    def __init__(self, env_steps):
-        self._last = (time.perf_counter(), env_steps, None)
+    def __init__(self, env_steps, num_updates):
+        self._begin = self._last = (time.perf_counter(), env_steps, num_updates)
         self._first = None
 
     def since_last(self, env_steps, num_updates):
         now = (time.perf_counter(), env_steps, num_updates)
         rates = _rates(self._last, now)
         self._last = now
-        if self._first is None and num_updates:
+        if self._first is None and num_updates > self._begin[2]:
             self._first = now
         return rates
 
     def overall(self, env_steps, num_updates):
-        return _rates(self._first or self._last, (self._last[0], env_steps, num_updates))
+        begin = self._begin if self._first in (None, self._last) else self._first  # a short run has no later row
+        return _rates(begin, (self._last[0], env_steps, num_updates))
 
 
 def _rates(before, now):
     seconds = max(now[0] - before[0], 1e-9)
-    updates = now[2] - before[2] if before[2] is not None else 0
-    return (now[1] - before[1]) / seconds, updates / seconds
+    return (now[1] - before[1]) / seconds, (now[2] - before[2]) / seconds
 
 
 def _markdown(config):

@@ -58,7 +58,7 @@ def _train(plan, placement):
     progress = Progress()
     parts = builder.build(config, plan.network_kind, plan.spec, placement, directory.checkpoints, progress)
     _check_same_step(placement, progress)
-    reporter = Reporter(config, directory, progress, placement.is_chief, plan.started)
+    reporter = Reporter(config, directory, progress, parts.learner.num_updates, placement.is_chief, plan.started)
     _log.info("run: %s, seed %d, in %s", config.run.env, config.run.seed, directory.path)
     Loop(config, parts, progress, reporter).run()
     if placement.is_chief:
@@ -70,7 +70,7 @@ def _check_same_step(placement, progress):
     steps = placement.gather(tf.constant([[progress.env_steps]], tf.int64).numpy())
     if steps.min() != steps.max():
         raise ConfigError(
-            f"--logdir: workers found checkpoints of {steps.min()} and {steps.max()} env steps; "
+            f"--logdir: workers found checkpoints of {steps.min():.0f} and {steps.max():.0f} env steps; "
             "give all workers one directory that all of them see."
         )
 

@@ -96,6 +96,14 @@ def test_triggers_of_period_0_fall_on_the_end_only(train, tmp_path):
     assert runs.steps(tmp_path, "train/epsilon") == [400]
 
 
+def test_rates_of_a_run_with_one_row_are_those_from_its_start(train, tmp_path):
+    train(tmp_path, "--train_env_steps=400", "--log_period=1000")
+    summary = runs.read_json(tmp_path / "summary.json")
+    # 400 env steps and 100 updates in the same seconds.
+    assert summary["env_steps_per_second"] == pytest.approx(4 * summary["updates_per_second"])
+    assert summary["updates_per_second"] > 0
+
+
 def test_episodes_are_logged_with_the_env_step_at_which_they_end(train, tmp_path):
     # Every episode of Pixel has 12 steps, in all of 8 environments at once.
     train(tmp_path, "--env=tests.environments:Pixel-v0", "--network=mlp", "--train_env_steps=400")
