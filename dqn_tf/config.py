@@ -132,7 +132,7 @@ class Training:
         source="Daley & Amato 2021, arXiv:2111.01264",
     )
     replay_ratio: float = _field(0.5, "updates for each env step", unit="updates per env step", minimum=0, maximum=1000)
-    batch_size: int = _field(128, "transitions in an update, over all replicas", unit="transitions", minimum=1)
+    batch_size: int = _field(64, "transitions in an update, over all replicas", unit="transitions", minimum=1)
     replay_capacity: int = _field(
         50_000, "transitions kept, over all workers", unit="transitions", minimum=1, source=_MNIH
     )
@@ -192,7 +192,7 @@ class Agent:
         source=_MNIH,
     )
     target_update_rate: float = _field(
-        0.01,
+        0.005,
         "Polyak averaging in each update: target += rate * (online - target)",
         minimum=0,
         maximum=1,

@@ -3,12 +3,15 @@
 import dataclasses
 import re
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dqn_tf import config, settings
 
+# A busy machine is no failure.
+ANY = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 # Every number that the checks read, so that the defaults may be tuned without a change here.
 VALUES = dict(
     train_env_steps=1000,
@@ -94,6 +97,7 @@ def test_check_with_several_contradictions_tells_all():
     ]
 
 
+@ANY
 @given(st.floats(0, 1000), st.integers(1, 10**6))
 def test_check_where_it_names_a_replay_ratio_accepts_that(replay_ratio, round_env_steps):
     def problems(ratio):
@@ -105,6 +109,7 @@ def test_check_where_it_names_a_replay_ratio_accepts_that(replay_ratio, round_en
         assert problems(float(low)) == problems(float(high)) == []
 
 
+@ANY
 @given(st.integers(1, 10**4), st.integers(1, 600))
 def test_check_where_it_names_nearest_numbers_accepts_them(round_env_steps, num_envs):
     def problems(number):

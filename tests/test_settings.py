@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,8 @@ from dqn_tf import config, settings
 
 SETTINGS = settings.SETTINGS
 
+# A busy machine is no failure.
+ANY = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 trees = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10)
 
@@ -165,6 +168,7 @@ def test_parse_of_the_limits_returns_them_and_beyond_refuses(name):
             assert problem(name, str(beyond)).startswith(f"--{name}={beyond} must be ")
 
 
+@ANY
 @given(st.sampled_from(list(SETTINGS.values())), trees)
 def test_parse_of_any_value_returns_the_type_or_says_one_line(setting, value):
     types = {bool: bool, int: int, float: float, str: str, tuple[int, ...]: tuple, int | None: int | None}
@@ -299,6 +303,7 @@ leaves = st.dictionaries(st.sampled_from(sorted(SETTINGS)) | st.text(), trees)
 sections = st.sampled_from([branch.name for branch in dataclasses.fields(config.Config)]) | st.text()
 
 
+@ANY
 @given(trees | st.dictionaries(sections, leaves))
 def test_from_json_of_any_value_gives_a_config_or_one_line_problems(tree):
     values, problems = settings.from_json(tree, "c.json")
@@ -309,20 +314,25 @@ def test_from_json_of_any_value_gives_a_config_or_one_line_problems(tree):
     assert settings.from_json(settings.to_json(built), "c.json")[1] == []
 
 
+def values_of(setting):
+    """Returns the strategy of a setting's allowed values."""
+    limits = setting.field.metadata
+    if limits["choices"]:
+        return st.sampled_from(limits["choices"])
+    return {
+        bool: st.booleans(),
+        int: st.integers(limits["minimum"], limits["maximum"] or 2**53 - 1),
+        float: st.floats(limits["minimum"], limits["maximum"], allow_infinity=False, allow_nan=False),
+        str: st.text(),
+        tuple[int, ...]: st.lists(st.integers(limits["minimum"], 4096)).map(tuple),
+    }[setting.field.type]
+
+
+@ANY
 @given(st.data())
 def test_from_json_of_any_typed_values_returns_them(data):
-    strategies = {
-        bool: st.booleans(),
-        int: st.integers(1, 64),
-        float: st.floats(0, 1),
-        str: st.text(),
-        tuple[int, ...]: st.lists(st.integers(1, 4096)).map(tuple),
-    }
-    stored = [setting for setting in SETTINGS.values() if setting.is_stored]
-    values = {
-        s.name: data.draw(st.sampled_from(s.field.metadata["choices"] or [None])) or data.draw(strategies[s.field.type])
-        for s in data.draw(st.lists(st.sampled_from(stored), unique_by=lambda s: s.name))
-    }
-    built = settings.build(values)
+    stored = st.sampled_from([setting for setting in SETTINGS.values() if setting.is_stored])
+    drawn = data.draw(st.lists(stored, unique_by=lambda setting: setting.name))
+    built = settings.build({setting.name: data.draw(values_of(setting)) for setting in drawn})
     read, problems = settings.from_json(json.loads(json.dumps(settings.to_json(built))), "c.json")
     assert (settings.build(read), problems) == (built, [])
