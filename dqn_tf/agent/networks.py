@@ -52,7 +52,8 @@ def _channels_last(x, observation_shape, policy):
     if len(observation_shape) == 2:
         return keras.layers.Reshape((*observation_shape, 1), dtype=policy, name="add_channel")(x)
     if architecture.is_channels_first(observation_shape):
-        return keras.layers.Permute((2, 3, 1), dtype=policy, name="channels_last")(x)  # CPU convolutions know only this layout
+        # CPU convolutions know only this layout.
+        return keras.layers.Permute((2, 3, 1), dtype=policy, name="channels_last")(x)
     return x
 
 
