@@ -124,9 +124,37 @@ class Broken(gymnasium.Env):
         return np.zeros(2, np.float32), self._reward if is_last else 0.0, is_last, False, {}
 
 
+class Mixed(gymnasium.Env):
+    """Observations of several parts; pays 1 where the action is the part "hint"."""
+
+    metadata = {"render_modes": []}
+
+    def __init__(self):
+        place = spaces.Tuple((spaces.Discrete(3, start=1), spaces.Box(0.0, 1.0, (2,), np.float32)))
+        self.observation_space = spaces.Dict(
+            {"hint": spaces.Discrete(2), "noise": spaces.MultiBinary(3), "place": place}
+        )
+        self.action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        return self._observe(), {}
+
+    def step(self, action):
+        reward = float(action == self._hint)
+        return self._observe(), reward, False, False, {}
+
+    def _observe(self):
+        observation = self.observation_space.sample()
+        self._hint = observation["hint"]
+        return observation
+
+
 gymnasium.register("Chain-v0", entry_point=Chain, max_episode_steps=30, reward_threshold=1.0)
 gymnasium.register("Tape-v0", entry_point=Tape)
 gymnasium.register("Endless-v0", entry_point=Endless)
 gymnasium.register("Pixel-v0", entry_point=Pixel, max_episode_steps=12)
+gymnasium.register("Mixed-v0", entry_point=Mixed, max_episode_steps=10)
 gymnasium.register("NaN-v0", entry_point=Broken, kwargs={"reward": float("nan")})
 gymnasium.register("Infinite-v0", entry_point=Broken, kwargs={"reward": float("inf")})

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import sys
 import threading
 import time
 
@@ -533,6 +534,8 @@ def wait_until_gone(pids):
 @pytest.fixture
 def running(tmp_path):
     """Returns a long multiworker command that has begun to learn: its process, reader and workers' pids by index."""
+    if sys.platform != "linux":
+        pytest.skip("finds the workers in /proc")
     process = runs.start(*runs.SMALL, *LONG, *MULTIWORKER, f"--logdir={tmp_path}/run")
     workers = {}
     try:

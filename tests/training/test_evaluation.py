@@ -130,7 +130,17 @@ def missing(package, tmp_path):
     return str(tmp_path / "modules")
 
 
-@pytest.mark.parametrize("package", ["pygame", "moviepy"])
+def is_installed(package):
+    return importlib.util.find_spec(package) is not None
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        "moviepy",
+        pytest.param("pygame", marks=pytest.mark.skipif(not is_installed("moviepy"), reason="moviepy is asked first")),
+    ],
+)
 def test_video_without_a_package_says_what_to_install(finished, tmp_path, package):
     argv = [f"--logdir={finished}", "--episodes=1", f"--video={tmp_path}/film"]
     process = command(*argv, PYTHONPATH=missing(package, tmp_path))
@@ -139,10 +149,6 @@ def test_video_without_a_package_says_what_to_install(finished, tmp_path, packag
     assert line.startswith("--video needs a package that is not installed: ")
     assert line.endswith("; pip install -e '.[video]' has all.") and package in line
     assert not (tmp_path / "film").exists()
-
-
-def is_installed(package):
-    return importlib.util.find_spec(package) is not None
 
 
 @pytest.mark.skipif(not (is_installed("pygame") and is_installed("moviepy")), reason="needs the extra [video]")

@@ -53,6 +53,15 @@ def test_run_with_another_seed_gives_other_weights_and_episodes(kind, overlapped
     assert runs.rows(tmp_path, "train/episode_return") != runs.rows(overlapped, "train/episode_return")
 
 
+def test_environments_in_processes_of_their_own_give_the_same_bits(train, tmp_path):
+    sync, apart = (
+        train(tmp_path / mode, "--train_env_steps=400", "--num_envs=4", f"--vectorization={mode}")
+        for mode in ("sync", "async")
+    )
+    assert runs.bits(apart) == runs.bits(sync)
+    assert runs.rows(apart) == runs.rows(sync)
+
+
 def test_weights_of_every_layer_change_in_a_run(kind, overlapped):
     first = runs.network(runs.tensors(overlapped, runs.checkpoints(overlapped)[0]))
     last = runs.network(runs.tensors(overlapped))
@@ -119,6 +128,28 @@ def test_epsilon_is_1_until_learning_starts_and_falls_linearly_from_there_on_the
     for step in epsilons.keys() & expected.keys():
         assert epsilons[step] == pytest.approx(expected[step], rel=1e-12)  # Python floats
     assert len(epsilons.keys() & expected.keys()) == {"mlp": 5, "nature_cnn": 2}[kind]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--env=tests.environments:Mixed-v0"],
+        ["--precision=bfloat16"],
+        ["--learning_rate_schedule=inverse_time", "--learning_rate_decay=0.01"],
+        ["--learning_rate_schedule=cosine", "--optimizer=rmsprop"],
+        ["--target_update_period=7", "--loss=squared", "--clip_norm=0", "--nodouble_q"],
+        ["--activation=gelu", "--hidden_units="],
+        ["--env=tests.environments:Pixel-v0", "--network=mlp", "--jit_compile=true"],
+    ],
+    ids=lambda argv: argv[0].removeprefix("--"),
+)
+def test_run_with_other_choices_learns_and_exports(train, tmp_path, argv):
+    train(tmp_path, "--train_env_steps=400", *argv)
+    summary = runs.read_json(tmp_path / "summary.json")
+    assert (summary["env_steps"], summary["updates"]) == (400, (400 - 200) // 40 * 20)
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["q_network.keras", "saved_model"]
+    (row,) = runs.rows(tmp_path, "train/loss")
+    assert all(math.isfinite(value) for value in row.values())
 
 
 def diverge(train, logdir, *argv):
