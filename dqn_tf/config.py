@@ -268,9 +268,10 @@ def check(config: Config) -> list[str]:
             f"--learning_starts={training.learning_starts} must be at least {first} "
             f"(--num_envs={training.num_envs} x --n_step={agent.n_step}), so that there is a transition to learn from."
         )
-    if training.learning_starts >= training.train_env_steps:
+    begin = -(-training.learning_starts // training.round_env_steps) * training.round_env_steps
+    if begin >= training.train_env_steps:
         problems.append(
-            f"--learning_starts={training.learning_starts} must be below "
+            f"--learning_starts={training.learning_starts} lets learning begin at env step {begin}; that must be below "
             f"--train_env_steps={training.train_env_steps}, else nothing is learned."
         )
     if training.replay_capacity < training.round_env_steps:

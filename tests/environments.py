@@ -62,6 +62,34 @@ class Tape(gymnasium.Env):
         return self.np_random.uniform(-1, 1, 3).astype(np.float32)
 
 
+class Blind(gymnasium.Env):
+    """CartPole's observations, zeros; takes a render_mode and renders nothing."""
+
+    metadata = {"render_modes": ["rgb_array"]}
+
+    def __init__(self, render_mode=None):
+        self.observation_space = spaces.Box(-1.0, 1.0, (4,), np.float32)
+        self.action_space = spaces.Discrete(2)
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(4, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(4, np.float32), 1.0, True, False, {}
+
+    def render(self):
+        return None
+
+
+class Mute(Blind):
+    """Knows no render_mode."""
+
+    def __init__(self):
+        super().__init__()
+
+
 class Endless(gymnasium.Env):
     """Pays 1 a step, for ever."""
 
@@ -153,6 +181,8 @@ class Mixed(gymnasium.Env):
 
 gymnasium.register("Chain-v0", entry_point=Chain, max_episode_steps=30, reward_threshold=1.0)
 gymnasium.register("Tape-v0", entry_point=Tape)
+gymnasium.register("Blind-v0", entry_point=Blind)
+gymnasium.register("Mute-v0", entry_point=Mute)
 gymnasium.register("Endless-v0", entry_point=Endless)
 gymnasium.register("Pixel-v0", entry_point=Pixel, max_episode_steps=12)
 gymnasium.register("Mixed-v0", entry_point=Mixed, max_episode_steps=10)

@@ -70,7 +70,13 @@ def test_check_division_of_the_defaults_on_the_local_cluster_finds_nothing(strat
         ),
         (
             dict(learning_starts=1000),
-            "--learning_starts=1000 must be below --train_env_steps=1000, else nothing is learned.",
+            "--learning_starts=1000 lets learning begin at env step 1000; that must be below --train_env_steps=1000, "
+            "else nothing is learned.",
+        ),
+        (
+            dict(learning_starts=993),  # rounds begin at 992 and 1000
+            "--learning_starts=993 lets learning begin at env step 1000; that must be below --train_env_steps=1000, "
+            "else nothing is learned.",
         ),
         (
             dict(replay_capacity=7),
@@ -82,7 +88,7 @@ def test_check_where_two_settings_contradict_names_both_and_what_to_do(values, l
     assert config.check(config_with(**values)) == [line]
 
 
-@pytest.mark.parametrize("values", [dict(learning_starts=12), dict(learning_starts=999), dict(replay_capacity=8)])
+@pytest.mark.parametrize("values", [dict(learning_starts=12), dict(learning_starts=992), dict(replay_capacity=8)])
 def test_check_at_the_limit_finds_nothing(values):
     assert config.check(config_with(**values)) == []
 
@@ -101,7 +107,8 @@ def test_check_with_several_contradictions_tells_all():
 @given(st.floats(0, 1000), st.integers(1, 10**6))
 def test_check_where_it_names_a_replay_ratio_accepts_that(replay_ratio, round_env_steps):
     def problems(ratio):
-        values = dict(num_envs=1, replay_ratio=ratio, round_env_steps=round_env_steps, replay_capacity=10**6)
+        values = dict(num_envs=1, replay_ratio=ratio, round_env_steps=round_env_steps)
+        values.update(replay_capacity=10**6, train_env_steps=10**7)
         return config.check(config_with(**values))
 
     for line in problems(replay_ratio):

@@ -19,8 +19,10 @@ def record(env_id: str, policy: Policy, seed: int, max_episode_steps: int, direc
     try:
         from gymnasium.utils import save_video
 
-        environment = VectorEnvironment(env_id, 1, render_mode="rgb_array")
+        environment = _make(env_id)
         observation, frames, total = environment.reset([seed]), [environment.render()[0]], 0.0
+        if frames[0] is None:
+            raise ConfigError(f"--video: {env_id} draws no pictures.")
         for _ in range(max_episode_steps):
             step = environment.step(policy.values(observation).argmax(axis=-1).astype(np.int32))
             total += float(step.reward[0])
@@ -33,8 +35,18 @@ def record(env_id: str, policy: Policy, seed: int, max_episode_steps: int, direc
         raise ConfigError(
             f"--video needs a package that is not installed: {error}; pip install -e '.[video]' has all."
         ) from None
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--video={directory} cannot be written: {error.strerror}.") from None
     save_video.save_video(
         frames, str(directory), episode_trigger=lambda _: True, fps=environment.frames_per_second, name_prefix="greedy"
     )
     return total
+
+
+def _make(env_id):
+    try:
+        return VectorEnvironment(env_id, 1, render_mode="rgb_array")
+    except TypeError as error:  # an environment that knows no render_mode
+        raise ConfigError(f"--video: {env_id} draws no pictures: {error}") from error

@@ -151,6 +151,27 @@ def test_video_without_a_package_says_what_to_install(finished, tmp_path, packag
     assert not (tmp_path / "film").exists()
 
 
+@pytest.mark.skipif(not is_installed("moviepy"), reason="moviepy is asked first")
+@pytest.mark.parametrize("env_id", ["Mute-v0", "Blind-v0"])
+def test_video_of_an_environment_that_draws_no_pictures_says_so(capsys, finished, tmp_path, env_id):
+    # Mute knows no render_mode, Blind takes it and renders nothing.
+    shutil.copytree(finished, tmp_path / "run")
+    config = runs.read_json(tmp_path / "run" / "config.json")
+    config["run"]["env"] = f"tests.environments:{env_id}"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    line = mistake(capsys, f"--logdir={tmp_path}/run", "--episodes=1", f"--video={tmp_path}/film")
+    assert line.startswith(f"--video: tests.environments:{env_id} draws no pictures") and "\n" not in line
+    assert not (tmp_path / "film").exists()
+
+
+@pytest.mark.skipif(not (is_installed("pygame") and is_installed("moviepy")), reason="needs the extra [video]")
+def test_video_to_where_nothing_can_be_written_says_so(capsys, finished, tmp_path, monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    (tmp_path / "file").write_text("")
+    argv = [f"--logdir={finished}", "--episodes=1", "--max_episode_steps=2", f"--video={tmp_path}/file/film"]
+    assert mistake(capsys, *argv) == f"--video={tmp_path}/file/film cannot be written: Not a directory."
+
+
 @pytest.mark.skipif(not (is_installed("pygame") and is_installed("moviepy")), reason="needs the extra [video]")
 def test_video_of_a_finished_run_is_an_mp4(finished, tmp_path):
     process = command(f"--logdir={finished}", "--episodes=1", f"--video={tmp_path}/film", SDL_VIDEODRIVER="dummy")
