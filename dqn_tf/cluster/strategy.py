@@ -118,7 +118,7 @@ class Placement:
 
 
 def create(
-    name: str, num_replicas: int, cluster: topology.Cluster | None, intra_op_threads: int | None = None
+    name: str, num_replicas: int, cluster: topology.Cluster | None, few_threads: bool = False
 ) -> Placement:
     """Returns the Placement for --strategy=`name`. Called once, before any other use of TensorFlow.
 
@@ -126,12 +126,14 @@ def create(
       name: default, mirrored or multiworker.
       num_replicas: replicas of mirrored; 0 takes all GPUs, or 2 logical CPUs where there is none.
       cluster: the processes of multiworker, None for the other strategies.
-      intra_op_threads: threads of one operation; None leaves it to TensorFlow.
+      few_threads: one thread for an operation and, with several workers, one for all; small networks gain by it.
     Raises:
       ConfigError: more replicas than GPUs.
     """
-    if intra_op_threads:
-        tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
+    if few_threads:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        if name == "multiworker":
+            tf.config.threading.set_inter_op_parallelism_threads(1)
     with console.without_gpu_notes():
         gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:

@@ -28,7 +28,7 @@ def train(plan: Plan) -> int:
     """Trains, and returns the exit code: 0 done, 143 where a peer was lost and all must start again."""
     config = plan.config
     placement = strategy.create(
-        config.cluster.strategy, config.cluster.num_replicas, plan.cluster, plan.intra_op_threads
+        config.cluster.strategy, config.cluster.num_replicas, plan.cluster, plan.few_threads
     )
     # MultiWorkerMirroredStrategy takes SIGTERM for itself and lives on; a launcher or a platform means it.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_AGAIN))
