@@ -10,7 +10,7 @@ from dqn_tf.agent import networks, policies
 from dqn_tf.agent.actor import Actor
 from dqn_tf.agent.learner import Learner
 from dqn_tf.cluster.strategy import Placement
-from dqn_tf.config import Config
+from dqn_tf.config import Config, ConfigError
 from dqn_tf.environment.vector import EnvironmentSpec, VectorEnvironment
 from dqn_tf.experience.accumulator import Accumulator
 from dqn_tf.experience.replay import Replay
@@ -102,17 +102,20 @@ def build(
             [seeding.generator(seed, Stream.EXPLORATION, number, begin) for number in numbers],
         ),
         accumulator=Accumulator(agent.n_step, agent.discount),
-        replay=Replay(
-            training.replay_capacity // placement.num_workers,
-            spec.observation_shape,
-            spec.observation_dtype,
-            seeding.generator(seed, Stream.REPLAY, placement.worker_index, begin),
-        ),
+        replay=_replay(config, spec, placement, seeding.generator(seed, Stream.REPLAY, placement.worker_index, begin)),
         policy=make.policy(),
         evaluator=_evaluator(config) if placement.is_chief else None,
         kept=kept,
         checkpoints=checkpoints,
     )
+
+
+def _replay(config, spec, placement, generator):
+    capacity = config.training.replay_capacity
+    try:
+        return Replay(capacity // placement.num_workers, spec.observation_shape, spec.observation_dtype, generator)
+    except (MemoryError, ValueError) as error:  # NumPy says the latter of sizes that no machine has
+        raise ConfigError(f"--replay_capacity={capacity} does not fit into memory: {error}; use less.") from None
 
 
 def _evaluator(config):

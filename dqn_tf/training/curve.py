@@ -44,5 +44,5 @@ def running_mean(steps: np.ndarray, returns: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _column(rows, tag):
-    points = [(row["env_steps"], row[tag]) for row in rows if tag in row]
+    points = [(row["env_steps"], row[tag]) for row in rows if row.get(tag) is not None]
     return np.array(points, float).reshape(-1, 2).T

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import pathlib
 import sys
@@ -32,7 +33,8 @@ class MetricsWriter:
 
     def scalars(self, env_steps: int, values: Mapping[str, float]) -> None:
         """Writes one row."""
-        self._file.write(json.dumps({"env_steps": env_steps, **values}) + "\n")
+        finite = {tag: value if math.isfinite(value) else None for tag, value in values.items()}  # JSON has no NaN
+        self._file.write(json.dumps({"env_steps": env_steps, **finite}) + "\n")
         with self._events.as_default():
             for tag, value in values.items():
                 tf.summary.scalar(tag, value, step=env_steps)

@@ -59,7 +59,7 @@ class RunDirectory:
 
     def finished_env_steps(self) -> int:
         """Returns the env steps of the finished run here, 0 where there is none."""
-        if not (self.path / "summary.json").exists():
+        if not (self.path / "summary.json").exists() or not self.has_checkpoint:
             return 0
         env_steps = self._read_json("summary.json").get("env_steps")
         if not isinstance(env_steps, int):

@@ -86,8 +86,12 @@ def test_plan_of_the_chief_holds_the_lock_and_of_a_worker_does_not(make, tmp_pat
 def test_plan_where_the_run_is_finished_says_so(make, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)  # console.set_up turns it off
     directory = rundir.RunDirectory(str(tmp_path / "run"))
-    directory.path.mkdir()
+    config_tree = settings.to_json(make(train_env_steps=2000).config)
+    directory.write_json("config.json", config_tree)
     directory.write_json("summary.json", {"env_steps": 2000})
+    assert not make(train_env_steps=2000).is_finished  # its checkpoints are gone: it must be trained again
+    directory.checkpoints.mkdir()
+    (directory.checkpoints / "ckpt-2000.index").touch()
     with caplog.at_level(logging.INFO, "dqn_tf"):
         assert make(train_env_steps=2000).is_finished
     assert caplog.messages == [f"finished: {directory.path} holds all 2000 env steps"]
