@@ -71,6 +71,7 @@ def _field(default, help, *, unit="", source="", choices=(), minimum=None, maxim
     return dataclasses.field(default=default, metadata=types.MappingProxyType(metadata))
 
 
+_ROUNDS = "Daley & Amato 2021, arXiv:2111.01264"
 _MNIH = "Mnih et al. 2015, doi:10.1038/nature14236"
 
 
@@ -78,12 +79,34 @@ _MNIH = "Mnih et al. 2015, doi:10.1038/nature14236"
 class Run:
     """What is trained and where it is kept."""
 
-    env: str = _field("CartPole-v1", "Gymnasium environment with discrete actions: EnvId, or module:EnvId for your own")
-    preset: str = _field("auto", "named settings; auto takes those tuned for --env where there are any")
-    seed: int = _field(0, "seed of weights, environments, exploration and replay", minimum=0, maximum=2**31 - 1)
-    config: str = _field("", "read settings from this config.json; flags win over it", unit="path", stored=False)
+    env: str = _field(
+        "CartPole-v1",
+        "Gymnasium environment with discrete actions: EnvId, or module:EnvId for your own",
+        source="gymnasium.farama.org",
+    )
+    preset: str = _field(
+        "auto", "named settings; auto takes those tuned for --env where there are any", source="docs/learning.md"
+    )
+    seed: int = _field(
+        0,
+        "seed of weights, environments, exploration and replay",
+        minimum=0,
+        maximum=2**31 - 1,
+        source="docs/design.md",
+    )
+    config: str = _field(
+        "",
+        "read settings from this config.json; flags win over it",
+        unit="path",
+        stored=False,
+        source="docs/results.md",
+    )
     logdir: str = _field(
-        "", "where the run is written; empty: runs/<env>/<time>", unit="path, on a disk all workers see", stored=False
+        "",
+        "where the run is written; empty: runs/<env>/<time>",
+        unit="path, on a disk all workers see",
+        stored=False,
+        source="docs/results.md",
     )
     resume: str = _field(
         "auto",
@@ -91,6 +114,7 @@ class Run:
         "must (refuse an empty one)",
         choices=("auto", "never", "must"),
         stored=False,
+        source="docs/results.md",
     )
 
 
@@ -102,18 +126,41 @@ class Cluster:
         "default",
         "tf.distribute strategy: default (one device), mirrored (GPUs of one machine), multiworker (several processes)",
         choices=("default", "mirrored", "multiworker"),
+        source="tensorflow.org/guide/distributed_training",
     )
     num_workers: int = _field(
-        2, "processes of the local cluster that multiworker starts where no cluster is given", minimum=1, maximum=512
+        2,
+        "processes of the local cluster that multiworker starts where no cluster is given",
+        minimum=1,
+        maximum=512,
+        unit="processes",
+        source="docs/design.md",
     )
     num_replicas: int = _field(
-        0, "replicas of mirrored: 0 takes all GPUs, or 2 logical CPUs where there is none", minimum=0, maximum=64
+        0,
+        "replicas of mirrored: 0 takes all GPUs, or 2 logical CPUs where there is none",
+        minimum=0,
+        maximum=64,
+        unit="replicas",
+        source="docs/design.md",
     )
-    tf_config: str = _field("", "cluster file for multiworker, see tf_config/README.md", unit="path", stored=False)
+    tf_config: str = _field(
+        "",
+        "cluster file for multiworker, see tf_config/README.md",
+        unit="path",
+        stored=False,
+        source="tf_config/README.md",
+    )
     task_type: str = _field(
-        "", "this process in the cluster of --tf_config: chief or worker", choices=("", "chief", "worker"), stored=False
+        "",
+        "this process in the cluster of --tf_config: chief or worker",
+        choices=("", "chief", "worker"),
+        stored=False,
+        source="tf_config/README.md",
     )
-    task_index: int | None = _field(None, "this process's index among its --task_type", minimum=0, stored=False)
+    task_index: int | None = _field(
+        None, "this process's index among its --task_type", minimum=0, stored=False, source="tf_config/README.md"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,25 +168,45 @@ class Training:
     """How a run goes: rounds of acting and learning at the same time."""
 
     train_env_steps: int = _field(
-        50_000, "length of the run; it ends with the round that reaches this", unit="env steps", minimum=1
+        50_000,
+        "length of the run; it ends with the round that reaches this",
+        unit="env steps",
+        minimum=1,
+        source="docs/learning.md",
     )
-    num_envs: int = _field(16, "environments acted in at once, over all workers", minimum=1)
+    num_envs: int = _field(
+        16, "environments acted in at once, over all workers", minimum=1, unit="environments", source="docs/learning.md"
+    )
     round_env_steps: int = _field(
         80,
         "env steps between two copies of the weights for acting",
         unit="env steps",
         minimum=1,
-        source="Daley & Amato 2021, arXiv:2111.01264",
+        source=_ROUNDS,
     )
-    replay_ratio: float = _field(0.5, "updates for each env step", unit="updates per env step", minimum=0, maximum=1000)
-    batch_size: int = _field(64, "transitions in an update, over all replicas", unit="transitions", minimum=1)
+    replay_ratio: float = _field(
+        0.5,
+        "updates for each env step",
+        unit="updates per env step",
+        minimum=0,
+        maximum=1000,
+        source="docs/learning.md",
+    )
+    batch_size: int = _field(
+        64, "transitions in an update, over all replicas", unit="transitions", minimum=1, source="docs/learning.md"
+    )
     replay_capacity: int = _field(
         50_000, "transitions kept, over all workers", unit="transitions", minimum=1, source=_MNIH
     )
-    learning_starts: int = _field(1_000, "random env steps before the first update", unit="env steps", minimum=1)
-    overlap: bool = _field(True, "act and learn at the same time; false gives the same weights, later")
+    learning_starts: int = _field(
+        1_000, "random env steps before the first update", unit="env steps", minimum=1, source="docs/learning.md"
+    )
+    overlap: bool = _field(True, "act and learn at the same time; false gives the same weights, later", source=_ROUNDS)
     vectorization: str = _field(
-        "sync", "sync steps the environments in turn, async in a process each", choices=("sync", "async")
+        "sync",
+        "sync steps the environments in turn, async in a process each",
+        choices=("sync", "async"),
+        source="gymnasium.farama.org",
     )
 
 
@@ -154,9 +221,15 @@ class Network:
         source=_MNIH,
     )
     hidden_units: tuple[int, ...] = _field(
-        (128, 128), "units of each dense layer; nature_cnn uses its own 512", unit="units, comma separated", minimum=1
+        (128, 128),
+        "units of each dense layer; nature_cnn uses its own 512",
+        unit="units, comma separated",
+        minimum=1,
+        source="docs/learning.md",
     )
-    activation: str = _field("relu", "activation of hidden layers, a Keras name", choices=ACTIVATIONS)
+    activation: str = _field(
+        "relu", "activation of hidden layers, a Keras name", choices=ACTIVATIONS, source="keras.io/api"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,15 +237,26 @@ class Agent:
     """What is learned, and how fast."""
 
     optimizer: str = _field("adam", "Keras optimizer", choices=OPTIMIZERS, source="Kingma & Ba 2015, arXiv:1412.6980")
-    learning_rate: float = _field(1e-3, "initial learning rate", minimum=0)
+    learning_rate: float = _field(
+        1e-3, "initial learning rate", minimum=0, unit="per update", source="docs/learning.md"
+    )
     learning_rate_schedule: str = _field(
         "linear",
         "constant; linear or cosine to --learning_rate_final over the run; inverse_time: alpha_0 / (1 + t * lambda)",
         choices=("constant", "linear", "cosine", "inverse_time"),
+        source="keras.io/api",
     )
-    learning_rate_final: float = _field(0.0, "learning rate at the end of a linear or cosine schedule", minimum=0)
-    learning_rate_decay: float = _field(1e-4, "lambda of inverse_time", unit="per update", minimum=0)
-    discount: float = _field(0.99, "gamma", minimum=0, maximum=1, source=_MNIH)
+    learning_rate_final: float = _field(
+        0.0,
+        "learning rate at the end of a linear or cosine schedule",
+        minimum=0,
+        unit="per update",
+        source="keras.io/api",
+    )
+    learning_rate_decay: float = _field(
+        1e-4, "lambda of inverse_time", unit="per update", minimum=0, source="keras.io/api"
+    )
+    discount: float = _field(0.99, "gamma", minimum=0, maximum=1, source=_MNIH, unit="per env step")
     n_step: int = _field(
         3, "rewards summed before bootstrapping", unit="env steps", minimum=1, source="Sutton 1988; arXiv:1710.02298"
     )
@@ -183,6 +267,7 @@ class Agent:
         "global gradient norm to clip at, after the sum over replicas; 0: off",
         minimum=0,
         source="arXiv:1511.06581",
+        unit="norm of the loss's gradient",
     )
     target_update_period: int = _field(
         0,
@@ -197,28 +282,47 @@ class Agent:
         minimum=0,
         maximum=1,
         source="Lillicrap et al. 2016, arXiv:1509.02971",
+        unit="per update",
     )
     epsilon_initial: float = _field(
         1.0, "exploration at the start", unit="probability", minimum=0, maximum=1, source=_MNIH
     )
-    epsilon_final: float = _field(0.05, "exploration after the decay", unit="probability", minimum=0, maximum=1)
-    epsilon_decay_env_steps: int = _field(10_000, "length of the linear decay", unit="env steps", minimum=0)
+    epsilon_final: float = _field(
+        0.05, "exploration after the decay", unit="probability", minimum=0, maximum=1, source="docs/learning.md"
+    )
+    epsilon_decay_env_steps: int = _field(
+        10_000, "length of the linear decay", unit="env steps", minimum=0, source="docs/learning.md"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """When a run is evaluated, logged and saved: at the first round end at or after each period."""
 
-    eval_period: int = _field(5_000, "between greedy evaluations; 0: only at the end", unit="env steps", minimum=0)
-    eval_episodes: int = _field(20, "episodes of an evaluation during the run", unit="episodes", minimum=1)
+    eval_period: int = _field(
+        5_000, "between greedy evaluations; 0: only at the end", unit="env steps", minimum=0, source="docs/results.md"
+    )
+    eval_episodes: int = _field(
+        20, "episodes of an evaluation during the run", unit="episodes", minimum=1, source="docs/results.md"
+    )
     final_eval_episodes: int = _field(
-        100, "fresh episodes of the kept model for the figures reported", unit="episodes", minimum=1
+        100,
+        "fresh episodes of the kept model for the figures reported",
+        unit="episodes",
+        minimum=1,
+        source="docs/results.md",
     )
     eval_max_episode_steps: int = _field(
-        27_000, "longer evaluation episodes are cut, for environments without a time limit", unit="env steps", minimum=1
+        27_000,
+        "longer evaluation episodes are cut, for environments without a time limit",
+        unit="env steps",
+        minimum=1,
+        source="arXiv:1709.06009",
     )
-    checkpoint_period: int = _field(10_000, "between checkpoints; 0: only at the end", unit="env steps", minimum=0)
-    log_period: int = _field(1_000, "between rows of metrics", unit="env steps", minimum=1)
+    checkpoint_period: int = _field(
+        10_000, "between checkpoints; 0: only at the end", unit="env steps", minimum=0, source="docs/results.md"
+    )
+    log_period: int = _field(1_000, "between rows of metrics", unit="env steps", minimum=1, source="docs/results.md")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,10 +330,16 @@ class Hardware:
     """How the machine is used."""
 
     jit_compile: str = _field(
-        "auto", "compile the update with XLA; auto: dense networks only", choices=("auto", "true", "false")
+        "auto",
+        "compile the update with XLA; auto: dense networks only",
+        choices=("auto", "true", "false"),
+        source="docs/design.md",
     )
     precision: str = _field(
-        "float32", "arithmetic of the network; weights stay float32", choices=("float32", "bfloat16")
+        "float32",
+        "arithmetic of the network; weights stay float32",
+        choices=("float32", "bfloat16"),
+        source="tensorflow.org/guide/mixed_precision",
     )
 
 

@@ -36,8 +36,8 @@ def define() -> absl_flags.FlagValues:
 def parse(argv: Sequence[str]) -> tuple[Config, list[str]]:
     """Returns the Config of a command line, argv[0] is the program, and one line for each mistake in it.
 
-    Defaults, then the preset, then --config, then flags: the later wins. Where there are mistakes, the Config has
-    defaults in their places, so that later checks can go on and tell all mistakes at once.
+    Defaults, then the preset, then --config, then flags: the later wins; a --preset that is typed is a flag. Where
+    there are mistakes, the Config has defaults in their places, so that later checks can go on and tell all at once.
     """
     given, problems = _given(argv)
     typed, wrong = settings.parse_all(given)
@@ -49,7 +49,10 @@ def parse(argv: Sequence[str]) -> tuple[Config, list[str]]:
         preset = presets.find(named.get("preset", "auto"), named.get("env", Config().run.env))
     except ConfigError as error:
         unread += error.problems
-    config = settings.build({**preset, **stored, **typed})
+    if "preset" in typed:
+        config = settings.build({**stored, **preset, **typed})
+    else:
+        config = settings.build({**preset, **stored, **typed})
     problems += unread
     if not unread:  # else a contradiction may be with a default that the file or the preset replaces
         mistaken = [f"--{name}=" for name in given.keys() - typed.keys()]
@@ -90,14 +93,39 @@ def wants_help(argv: Sequence[str]) -> bool:
 
 def help_text() -> str:
     """Returns what --help prints: every flag in its group with default, unit and source."""
-    lines = ["Trains a DQN: python train.py [flags]. Flags win over --config, --config over --preset.", ""]
+    lines = ["Trains a DQN: python train.py [flags]. Flags, a typed --preset among them, win over --config.", ""]
     for branch in dataclasses.fields(Config):
         lines.append(f"{branch.name}: {branch.type.__doc__}")
         for setting in settings.SETTINGS.values():
             if setting.section == branch.name:
                 lines += _describe(setting)
         lines.append("")
+    lines.append("  What --preset stands for")
+    lines += [f"      {name}: {_preset_flags(name)}" for name in presets.PRESETS]
     return "\n".join(lines)
+
+
+def _preset_flags(name):
+    flags = " ".join(f"--{key}={settings.to_text(value)}" for key, value in presets.PRESETS[name].items())
+    return (flags or "the defaults") + presets.taken_by(name)
+
+
+def markdown() -> str:
+    """Returns docs/flags.md, which a test compares with this."""
+    lines = ["# Flags", "", "Made by `python -m dqn_tf.flags`; the same as `python train.py --help`.", ""]
+    for branch in dataclasses.fields(Config):
+        lines += [f"## {branch.name}", "", branch.type.__doc__, "", "| flag | meaning | default | unit | source |"]
+        lines.append("|---|---|---|---|---|")
+        for setting in settings.SETTINGS.values():
+            if setting.section == branch.name:
+                limits = setting.field.metadata
+                default = settings.to_text(setting.field.default) if setting.field.default is not None else ""
+                cells = (f"`--{setting.name}`", limits["help"], default, limits["unit"], limits["source"])
+                lines.append("| " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += ["## Presets", "", "| preset | flags |", "|---|---|"]
+    lines += [f"| {name} | {_preset_flags(name)} |" for name in presets.PRESETS]
+    return "\n".join(lines) + "\n"
 
 
 def _describe(setting):
@@ -109,3 +137,7 @@ def _describe(setting):
     details += [f"{key}: {limits[key]}" for key in ("unit", "source") if limits[key]]
     body = textwrap.wrap(f"{text} [{'; '.join(details)}]", width=92)
     return [f"  --{setting.name}"] + [f"      {line}" for line in body]
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

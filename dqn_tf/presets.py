@@ -43,3 +43,9 @@ def find(name: str, env: str) -> Mapping[str, Any]:
         hint = f"; did you mean {nearest[0]}?" if nearest else "."
         raise ConfigError(f"--preset={name} must be one of auto, {', '.join(PRESETS)}{hint}")
     return PRESETS[name]
+
+
+def taken_by(name: str) -> str:
+    """Returns in words which environments take preset `name` by themselves, empty where none does."""
+    environments = [env for env, preset in _BY_ENVIRONMENT.items() if preset == name]
+    return f" (auto for {', '.join(environments)})" if environments else ""

@@ -96,8 +96,10 @@ def _to_str(value):
 def _to_ints(value):
     if not isinstance(value, str | list | tuple):
         raise TypeError
-    items = value.strip("()[] ").split(",") if isinstance(value, str) else value
-    return tuple(_to_int(item) for item in items if item != "")
+    if isinstance(value, str):
+        text = value.strip("()[] ").removesuffix(",")
+        value = text.split(",") if text else ()
+    return tuple(map(_to_int, value))
 
 
 _CONVERTERS = {

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import textwrap
 
 import hypothesis
@@ -183,12 +184,19 @@ def test_parse_of_each_type_gives_its_values():
 
 
 def test_parse_where_all_four_give_values_the_later_wins(known_presets, config_file):
-    path = config_file({"training": {"batch_size": 4}, "agent": {"n_step": 7}})
-    built = parsed("--preset=small", f"--config={path}", "--n_step=9")
+    path = config_file({"run": {"preset": "small"}, "training": {"batch_size": 4}, "agent": {"n_step": 7}})
+    built = parsed(f"--config={path}", "--n_step=9")
     assert built.agent.n_step == 9  # the flag, over 7 of the file and 2 of the preset
     assert built.training.batch_size == 4  # the file, over 8 of the preset
     assert built.agent.discount == 0.5  # the preset, over the default
     assert built.agent.loss == config.Agent().loss  # the default
+
+
+def test_parse_where_the_preset_is_typed_it_wins_over_the_file(known_presets, config_file):
+    path = config_file({"training": {"batch_size": 4}, "agent": {"n_step": 7}})
+    built = parsed("--preset=small", f"--config={path}", "--n_step=9")
+    assert built.agent.n_step == 9  # another flag still wins over the preset's 2
+    assert built.training.batch_size == 8  # the preset, over 4 of the file
 
 
 def test_parse_where_the_file_names_preset_and_environment_takes_that_preset(known_presets, config_file):
@@ -403,3 +411,15 @@ def test_help_groups_the_flags_by_section_in_order():
     for setting in settings.SETTINGS.values():
         expected[setting.section].append(setting.name)
     assert groups == expected
+
+
+def test_flag_table_of_the_documents_agrees_with_the_code():
+    table = (pathlib.Path(__file__).parent.parent / "docs" / "flags.md").read_text(encoding="utf-8")
+    assert table == flags.markdown()
+
+
+@pytest.mark.parametrize("setting", settings.SETTINGS.values(), ids=lambda setting: setting.name)
+def test_every_flag_has_a_source_and_every_number_a_unit(setting):
+    limits = setting.field.metadata
+    assert limits["help"] and limits["source"]
+    assert limits["unit"] or setting.field.type not in (int, float) or setting.name == "seed"

@@ -74,12 +74,12 @@ def describe(env_id: str) -> EnvironmentSpec:
     registered = _registered(env_id)
     try:
         environment = gymnasium.make(registered, disable_env_checker=True)
+        action_space, observation_space = environment.action_space, environment.observation_space
+        environment.close()
     except gymnasium.error.DependencyNotInstalled as error:
         raise config.ConfigError(f"--env={env_id} needs a package that is not installed: {_line(error)}") from error
     except Exception as error:  # An environment is somebody's code; whatever it raises is an answer to --env.
         raise config.ConfigError(f"--env={env_id} cannot be made: {type(error).__name__}: {_line(error)}") from error
-    action_space, observation_space = environment.action_space, environment.observation_space
-    environment.close()
     _check_spaces(env_id, action_space, observation_space)
     shape, dtype = _observation_shape_and_dtype(observation_space)
     return EnvironmentSpec(
@@ -194,9 +194,9 @@ def _registered(env_id):
             ) from error
     if name in gymnasium.registry:
         return gymnasium.registry[name]
-    nearest = difflib.get_close_matches(name, gymnasium.registry, n=1)
+    nearest = difflib.get_close_matches(name, gymnasium.registry, n=2)
     advice = (
-        f"did you mean {separator and module + separator}{nearest[0]}?"
+        f"did you mean {' or '.join(f'{separator and module + separator}{other}' for other in nearest)}?"
         if nearest
         else f"where a package registers it, name its module too, such as --env=my_package:{name or 'EnvId'}."
     )

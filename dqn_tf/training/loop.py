@@ -98,7 +98,7 @@ class Loop:
 
     def _diverged(self, where):
         last = self._parts.checkpoints.latest()
-        advice = "lower --learning_rate or --clip_norm"
+        advice = "lower --learning_rate or " + ("--clip_norm" if self._config.agent.clip_norm else "set --clip_norm")
         return ConfigError(
             f"the loss is not finite in {where}; {advice}. "
             + (f"The last good checkpoint is {last}." if last else "There is no checkpoint yet.")

@@ -83,13 +83,17 @@ def make(config: Config, problems: list[str], environ: Mapping[str, str], starte
     kind = None
     if spec is not None:
         kind = attempt(architecture.choose, config.network.network, spec.observation_shape, spec.observation_dtype)
+    num_problems = len(problems)
     cluster = attempt(_cluster, config, environ)
+    problems_of_cluster = problems[num_problems:]
     directory = rundir.RunDirectory(config.run.logdir or rundir.default_logdir(config.run.env))
     plan = Plan(config, spec, kind, cluster, directory, started)
-    if not problems:
-        problems += config_lib.check_division(config, plan.num_workers, _replicas_per_worker(plan, environ))
-    if plan.is_chief and not problems:
-        attempt(_check_directory, plan)
+    if cluster is not None or not problems_of_cluster:
+        indivisible = config_lib.check_division(config, plan.num_workers, _replicas_per_worker(plan, environ))
+        mistaken = {line.split("=")[0] for line in problems}  # their values are not those given
+        problems += [line for line in indivisible if line.split("=")[0] not in mistaken]
+    if plan.is_chief and (config.run.logdir or not problems):
+        attempt(_check_directory, plan, not problems)
     if problems:
         raise ConfigError(*problems)
     if plan.is_finished:
@@ -97,9 +101,14 @@ def make(config: Config, problems: list[str], environ: Mapping[str, str], starte
     return plan
 
 
-def _check_directory(plan):
+def _check_directory(plan, is_config_known):
+    """Raises ConfigError where the directory cannot be written or, unless `is_config_known` is false, gone on in."""
+    is_new = not plan.directory.path.exists()
     with plan.directory.acquired():
-        plan.directory.check(plan.config)
+        if is_config_known:
+            plan.directory.check(plan.config)
+    if is_new and not is_config_known:
+        plan.directory.remove()  # a refused command leaves nothing
 
 
 def _cluster(config, environ):

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from dqn_tf import config as config_lib
 from dqn_tf import settings
-from dqn_tf.cluster import strategy
+from dqn_tf.cluster import rendezvous, strategy
 from dqn_tf.config import ConfigError
 from dqn_tf.training import builder, export, seeding
 from dqn_tf.training.checkpoints import Progress
@@ -27,6 +27,8 @@ _PEER_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.Canc
 def train(plan: Plan) -> int:
     """Trains, and returns the exit code: 0 done, 143 where a peer was lost and all must start again."""
     config = plan.config
+    if plan.cluster is not None:
+        rendezvous.wait_for_peers(plan.cluster)
     placement = strategy.create(
         config.cluster.strategy, config.cluster.num_replicas, plan.cluster, plan.few_threads
     )
@@ -59,7 +61,8 @@ def _train(plan, placement):
     parts = builder.build(config, plan.network_kind, plan.spec, placement, directory.checkpoints, progress)
     _check_same_step(placement, progress)
     reporter = Reporter(config, directory, progress, parts.learner.num_updates, placement.is_chief, plan.started)
-    _log.info("run: %s, seed %d, in %s", config.run.env, config.run.seed, directory.path)
+    if placement.is_chief:
+        _log.info("run: %s, seed %d, in %s", config.run.env, config.run.seed, directory.path)
     Loop(config, parts, progress, reporter).run()
     if placement.is_chief:
         _finish(plan, parts, progress, reporter)

@@ -91,6 +91,11 @@ class RunDirectory:
             self._lock.close()
             self._lock = None
 
+    def remove(self) -> None:
+        """Removes the directory, which holds nothing but its lock."""
+        (self.path / ".lock").unlink()
+        self.path.rmdir()
+
     @contextlib.contextmanager
     def acquired(self):
         """Returns a context in which the lock is held."""

@@ -99,7 +99,7 @@ def test_evaluation_of_an_environment_that_is_gone_names_the_nearest(capsys, fin
     config = runs.read_json(tmp_path / "config.json")
     config["run"]["env"] = "CartPol-v1"
     (tmp_path / "config.json").write_text(json.dumps(config))
-    line = "--env=CartPol-v1 is not a registered environment; did you mean CartPole-v1?"
+    line = "--env=CartPol-v1 is not a registered environment; did you mean CartPole-v1 or CartPole-v0?"
     assert mistake(capsys, f"--logdir={tmp_path}") == line
 
 

@@ -153,7 +153,7 @@ def test_plan_with_mistakes_everywhere_tells_all_at_once(make, tmp_path):
     problems = refused(make, environ, ["--seed=x is wrong."], env="CartPol-v1", strategy="multiworker")
     assert problems[:2] == [
         "--seed=x is wrong.",
-        "--env=CartPol-v1 is not a registered environment; did you mean CartPole-v1?",
+        "--env=CartPol-v1 is not a registered environment; did you mean CartPole-v1 or CartPole-v0?",
     ]
     assert [line.split(" cannot")[0] for line in problems[2:]] == ["TF_CONFIG"]
     assert not (tmp_path / "run").exists()
@@ -192,3 +192,15 @@ def test_plan_leaves_the_directory_unlocked(make, tmp_path):
     make()
     with rundir.RunDirectory(str(tmp_path / "run")).acquired():
         pass
+
+
+def test_plan_with_mistakes_of_every_kind_tells_division_and_directory_too(make, tmp_path):
+    (tmp_path / "file").write_text("")
+    problems = refused(
+        make, NO_GPU, ["--optimizer=adamm is wrong."], batch_size=33, strategy="mirrored", logdir=str(tmp_path / "file" / "run")
+    )
+    assert problems == [
+        "--optimizer=adamm is wrong.",
+        "--batch_size=33 must be divisible by the 2 replicas in sync (1 workers x 2 replicas); try 32 or 34.",
+        f"--logdir={tmp_path / 'file' / 'run'} cannot be written: Not a directory.",
+    ]

@@ -1,0 +1,87 @@
+"""The workers of a cluster wait for each other in plain Python, before TensorFlow does.
+
+MultiWorkerMirroredStrategy waits in native code that holds the interpreter lock and takes SIGTERM for itself: no
+log line and no Ctrl-C for up to an hour. Here both signals do what they always do.
+"""
+
+import contextlib
+import ipaddress
+import logging
+import os
+import select
+import socket
+import time
+
+from dqn_tf import config
+from dqn_tf.cluster import topology
+
+_log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 0.15
+_CONNECT_SECONDS = 2.0  # for a peer that neither accepts nor refuses: a machine not there yet, a firewall
+_QUIET_SECONDS, _REPORT_SECONDS = 2.0, 30.0  # before the first line, between the later ones
+
+
+def wait_for_peers(cluster: topology.Cluster) -> None:
+    """Returns once the address of every other worker has accepted a connection.
+
+    Meanwhile this process accepts those of the others on its own port, which is free again afterwards. Who returns
+    first starts TensorFlow, whose server on the same port then answers those that are still looking; between the
+    two a connection is refused, and tried again. So nobody needs to know who has been seen by whom.
+
+    Raises:
+      config.ConfigError: this process's own port cannot be listened on.
+    """
+    peers = [address for index, address in enumerate(cluster.workers) if index != cluster.index]
+    if not peers:
+        return
+    missing, said, report_at = list(peers), False, time.monotonic() + _QUIET_SECONDS
+    with _listen(cluster) as listener:
+        while missing:  # without limit: this is the place for one
+            for address in list(missing):
+                if _answers(address):
+                    missing.remove(address)
+                elif time.monotonic() >= report_at:
+                    _log.info("cluster: waiting for %d of %d peers: %s", len(missing), len(peers), ", ".join(missing))
+                    said, report_at = True, time.monotonic() + _REPORT_SECONDS
+                with contextlib.suppress(OSError):  # until there is none to accept
+                    while True:
+                        listener.accept()[0].close()
+            if missing:  # who knocks is there: no need to sleep on
+                select.select([listener], [], [], _RETRY_SECONDS)
+    if said:
+        _log.info("cluster: all %d peers are there", len(peers))
+
+
+def _listen(cluster):
+    address = cluster.workers[cluster.index]
+    (host, port), dual = _split(address), False
+    loopback = host.lower() == "localhost"
+    with contextlib.suppress(ValueError):  # a name
+        loopback = ipaddress.ip_address(host).is_loopback
+    if not loopback:
+        host, dual = "", socket.has_dualstack_ipv6()  # a name may stand for any interface, of either family
+    family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET
+    try:  # create_server sets SO_REUSEADDR, except on Windows, where that would steal the port
+        listener = socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=dual)
+    except OSError as error:
+        raise config.ConfigError(
+            f"{cluster.source}: this process's address {address} cannot be listened on: {os.strerror(error.errno)}; "
+            f"end what uses port {port}, or give this task another port in the cluster of every worker."
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def _answers(address):
+    try:
+        with socket.create_connection(_split(address), timeout=_CONNECT_SECONDS) as connection:
+            # On loopback the kernel may connect a socket to itself, where the port is one that it hands out.
+            return connection.getsockname() != connection.getpeername()
+    except (OSError, UnicodeError):  # not there yet, and maybe its DNS name neither
+        return False
+
+
+def _split(address):
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
