@@ -313,11 +313,11 @@ class Evaluation:
         source="docs/results.md",
     )
     eval_max_episode_steps: int = _field(
-        27_000,
-        "longer evaluation episodes are cut, for environments without a time limit",
+        0,
+        "longer evaluation episodes are cut; 0: the environment's own limit, or 10,000 where it has none",
         unit="env steps",
-        minimum=1,
-        source="arXiv:1709.06009",
+        minimum=0,
+        source="docs/results.md",
     )
     checkpoint_period: int = _field(
         10_000, "between checkpoints; 0: only at the end", unit="env steps", minimum=0, source="docs/results.md"

@@ -62,7 +62,7 @@ evaluation:
   eval_period=5000: a whole number of at least 0
   eval_episodes=20: a whole number of at least 1
   final_eval_episodes=100: a whole number of at least 1
-  eval_max_episode_steps=27000: a whole number of at least 1
+  eval_max_episode_steps=0: a whole number of at least 0
   checkpoint_period=10000: a whole number of at least 0
   log_period=1000: a whole number of at least 1
 hardware:

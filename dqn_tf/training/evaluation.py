@@ -29,7 +29,7 @@ def _parse(argv):
     parser.add_argument("--episodes", type=int, default=100, help="episodes to play (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the environments (default: %(default)s)")
     parser.add_argument(
-        "--max_episode_steps", type=int, default=27_000, help="longer episodes are cut (default: %(default)s)"
+        "--max_episode_steps", type=int, default=10_000, help="longer episodes are cut (default: %(default)s)"
     )
     parser.add_argument("--video", help="directory to write a film of one episode to; needs the extra [video]")
     arguments = parser.parse_args(argv)

@@ -6,6 +6,7 @@ from dqn_tf.agent.policies import Policy
 from dqn_tf.environment.vector import VectorEnvironment
 
 MAX_NUM_ENVS = 25
+_MAX_EPISODE_STEPS = 10_000  # a greedy policy that is stuck would otherwise never end
 
 
 class Evaluator:
@@ -15,12 +16,14 @@ class Evaluator:
         """Creates min(num_episodes, 25) environments.
 
         Args:
-          max_episode_steps: longer episodes are cut here, their return so far counts.
+          max_episode_steps: longer episodes are cut here, their return so far counts; 0 stands for the environment's
+            own limit, or 10,000 where it has none.
         """
         self._num_episodes = num_episodes
-        self._max_episode_steps = max_episode_steps
         self._num_envs = min(num_episodes, MAX_NUM_ENVS)
         self._environment = VectorEnvironment(env_id, self._num_envs, vectorization)
+        own_limit = self._environment.spec.max_episode_steps
+        self._max_episode_steps = max_episode_steps or own_limit or _MAX_EPISODE_STEPS
 
     def evaluate(self, policy: Policy, seed: int) -> np.ndarray:
         """Returns <float64>[num_episodes] undiscounted returns; a function of the policy and `seed`.

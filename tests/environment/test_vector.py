@@ -149,7 +149,11 @@ def test_describe_when_a_module_registers_the_environment_imports_it(register, t
         ("CartPol-v1", "--env=CartPol-v1 is not a registered environment; did you mean CartPole-v1 or CartPole-v0?"),
         ("CartPole-v7", "--env=CartPole-v7 is not a registered environment; did you mean CartPole-v1 or CartPole-v0?"),
         ("cartpole", "--env=cartpole is not a registered environment; did you mean CartPole-v1 or CartPole-v0?"),
-        ("math:CartPol-v1", "--env=math:CartPol-v1 is not a registered environment; did you mean math:CartPole-v1 or math:CartPole-v0?"),
+        (
+            "math:CartPol-v1",
+            "--env=math:CartPol-v1 is not a registered environment; "
+            "did you mean math:CartPole-v1 or math:CartPole-v0?",
+        ),
         (
             "Xyzzy/Qqq-v5",
             "--env=Xyzzy/Qqq-v5 is not a registered environment; where a package registers it, name its module too, "

@@ -94,3 +94,11 @@ def test_evaluation_of_another_seed_is_another(played):
 
 def test_evaluation_of_fewer_episodes_does_not_depend_on_the_number_where_environments_are_as_many(played):
     assert list(evaluate(BY_SIGN, num_episodes=30)) == list(evaluate(BY_SIGN, num_episodes=57)[:30])
+
+
+def test_evaluate_without_a_limit_ends_with_that_of_the_environment_or_at_10000_steps(monkeypatch):
+    assert list(evaluate(FIRST, num_episodes=2, max_episode_steps=0, env_id="Tape-v0")) == list(
+        evaluate(FIRST, num_episodes=2, max_episode_steps=10_000, env_id="Tape-v0")
+    )
+    monkeypatch.setattr(evaluator, "_MAX_EPISODE_STEPS", 9)
+    assert list(evaluate(FIRST, num_episodes=2, max_episode_steps=0, env_id="Endless-v0")) == [9.0] * 2

@@ -197,7 +197,11 @@ def test_plan_leaves_the_directory_unlocked(make, tmp_path):
 def test_plan_with_mistakes_of_every_kind_tells_division_and_directory_too(make, tmp_path):
     (tmp_path / "file").write_text("")
     problems = refused(
-        make, NO_GPU, ["--optimizer=adamm is wrong."], batch_size=33, strategy="mirrored", logdir=str(tmp_path / "file" / "run")
+        make,
+        problems=["--optimizer=adamm is wrong."],
+        batch_size=33,
+        strategy="mirrored",
+        logdir=str(tmp_path / "file" / "run"),
     )
     assert problems == [
         "--optimizer=adamm is wrong.",
