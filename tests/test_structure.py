@@ -39,7 +39,7 @@ MAY_IMPORT_FROM = {
 # A mistake of the user's is answered before TensorFlow is imported, which takes seconds.
 WITHOUT_TENSORFLOW = """
 config settings presets flags console
-cluster.topology cluster.launch
+cluster.topology cluster.launch cluster.rendezvous
 environment.vector
 experience.accumulator experience.replay
 agent.architecture
