@@ -63,7 +63,7 @@ class Checkpoints:
 
     def restore(self) -> str | None:
         """Restores the newest checkpoint in place and returns its path, None where there is none."""
-        path = self._manager.latest_checkpoint
+        path = self.latest()
         if path is not None:
             self._checkpoint.restore(path).assert_consumed()
         return path

@@ -31,10 +31,9 @@ class Loop:
         self._progress = progress
         self._reporter = reporter
         training = config.training
-        self._num_workers = components.placement.num_workers
         self._steps_per_round = training.round_env_steps // training.num_envs
         self._updates_per_round = round(training.replay_ratio * training.round_env_steps)
-        self._worker_batch_size = training.batch_size // self._num_workers
+        self._worker_batch_size = training.batch_size // components.placement.num_workers
         self._has_learned = False
         self._round_metrics: list[np.ndarray] = []
         self._episode_rows: list[tuple[float, float, float]] = []

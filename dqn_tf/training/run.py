@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 
+import numpy as np
 import tensorflow as tf
 
 from dqn_tf import config as config_lib
@@ -70,7 +71,7 @@ def _train(plan, placement):
 
 
 def _check_same_step(placement, progress):
-    steps = placement.gather(tf.constant([[progress.env_steps]], tf.int64).numpy())
+    steps = placement.gather(np.array([[progress.env_steps]]))
     if steps.min() != steps.max():
         raise ConfigError(
             f"--logdir: workers found checkpoints of {steps.min():.0f} and {steps.max():.0f} env steps; "
