@@ -10,7 +10,8 @@ ranges. Nothing else should run on the machine meanwhile. What is compared:
   rlzoo        seconds of the command and of the training within: rl-baselines3-zoo's setting, 50,000 env steps
   pong         env steps/s with learning on: network of Mnih et al. 2015, batch 32, an update for each 4 env steps
   replay       bytes of a replay of 100,000 Atari transitions
-  two_workers  ours alone: updates of two workers on a core each against one worker on one core
+  two_workers  ours alone: updates of two workers on a core each against one worker on one core,
+               and of two that say nothing to each other, which is what the machine allows
 
 Rates are taken between two counts of env steps, the first some time after learning began. Programs act in one
 environment, which is how they come; those called -vector act in as many as ours and learn as much. Commands do what
@@ -93,11 +94,15 @@ def _command(python, venv, work):
 def _two_workers(arguments):
     python = str(make_venvs.python(arguments.venvs, "ours"))
     for batch_size in TWO_WORKERS_BATCHES:
-        names = [f"{count} worker{'s' * (count > 1)}, batch {batch_size} each" for count in (1, 2)]
-        for num_workers, name in enumerate(names, start=1):
-            given = {"num_workers": num_workers, "worker_batch_size": batch_size, "settings": arguments.settings}
-            command = [python, str(WORKERS / "ours_updates_worker.py"), json.dumps({**given, **arguments.updates})]
-            yield contest.Contender("two_workers", name, "ours", names[0], lambda _, command=command: command)
+        reference = f"1 worker, batch {batch_size}"
+        for name, special in (
+            (reference, {"num_workers": 1}),
+            (f"2 workers, batch {batch_size} each", {"num_workers": 2}),
+            (f"2 workers apart, batch {batch_size} each", {"num_workers": 2, "apart": True}),
+        ):
+            given = {**special, "worker_batch_size": batch_size, "settings": arguments.settings, **arguments.updates}
+            command = [python, str(WORKERS / "ours_updates_worker.py"), json.dumps(given)]
+            yield contest.Contender("two_workers", name, "ours", reference, lambda _, command=command: command)
 
 
 def _parse():

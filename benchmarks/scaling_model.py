@@ -32,7 +32,7 @@ class Message(NamedTuple):
 
     def is_factored(self, batch_of_all: int) -> bool:
         """Returns whether factors are sent, by the rule of dqn_tf/agent/factors.py."""
-        return self.kernel is not None and 2 * self._num_shared(batch_of_all) <= self.num_weights
+        return self.kernel is not None and 1.5 * self._num_shared(batch_of_all) <= self.num_weights
 
     def num_bytes(self, batch_of_all: int, workers: int) -> int:
         """Returns the bytes that are summed: gradients or factors, and two parts of each worker's three metrics."""

@@ -6,7 +6,7 @@ import pathlib
 import works
 
 ROUND_ENV_STEPS = {"cartpole": 160, "rlzoo": 256, "pong": 160}
-NUM_ENVS = {"cartpole": 16, "rlzoo": 16, "pong": 8}
+NUM_ENVS = {"cartpole": 16, "rlzoo": 16, "pong": 16}
 
 
 def flags(work: works.Work) -> list[str]:

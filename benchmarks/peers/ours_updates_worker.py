@@ -5,7 +5,8 @@
 The batch is that of a worker, so two workers make twice the samples in an update. Where only one core may be used
 both would share it, which measures nothing: it is refused, unless "may_share" is true, to try this out. "settings" may
 hold settings of dqn_tf by their flags' names, such as {"wire_precision": "bfloat16"} where there is one; they reach
-the learner, the network and the placement here. Linux only.
+the learner, the network and the placement here. With "apart" the workers say nothing to each other: what the cores
+themselves allow, which share memory and clock. Linux only.
 """
 
 import json
@@ -69,10 +70,13 @@ def measure(given: dict, core: int) -> None:
     from dqn_tf.training import threads
 
     config = settings.build({**SETTINGS, **given.get("settings", {})})
-    chosen = threads.choose(config.hardware, "nature_cnn", 1, 1, given["num_workers"] > 1)
-    name = "multiworker" if given["num_workers"] > 1 else "default"
-    placement = strategy.create(name, 0, topology.resolve(os.environ), chosen.learner, chosen.operations)
-    batch_size = given["worker_batch_size"] * given["num_workers"]
+    apart = given.get("apart", False)
+    together = given["num_workers"] > 1 and not apart
+    chosen = threads.choose(config.hardware, "nature_cnn", 1, 1, together)
+    cluster = topology.resolve(os.environ)
+    name = "multiworker" if together else "default"
+    placement = strategy.create(name, 0, cluster, chosen.learner, chosen.operations)
+    batch_size = given["worker_batch_size"] * placement.num_workers
     learner = make_learner(placement, config, batch_size)
     num_updates, milliseconds = given.get("updates_per_call", 8), []
     generator = np.random.default_rng(placement.worker_index)
@@ -82,8 +86,10 @@ def measure(given: dict, core: int) -> None:
         learner.update(batches)
         milliseconds.append(1e3 * (time.perf_counter() - begin) / num_updates)
     cores = placement.gather(np.array([[core]], np.float64))[:, 0]
-    if placement.is_chief:
+    if cluster is None or cluster.index == 0:
         median = statistics.median(milliseconds[1:])
+        if apart:  # the others are as fast
+            batch_size *= given["num_workers"]
         figures = {"ms an update": median, "samples/s": 1e3 * batch_size / median, "cores used": len({*cores})}
         print(json.dumps(figures), flush=True)
 

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-_MIN_GAIN = 2.0
+_MIN_GAIN = 1.5
 
 
 @dataclasses.dataclass(frozen=True)

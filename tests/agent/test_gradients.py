@@ -39,18 +39,18 @@ def nature(size=84, precision="float32", seed=1):
 @pytest.mark.parametrize(
     "build, batch_size, position, shape",
     [
-        # 512 + 128 + 128 + 387 others and 16 * 256 of the factors are less than half of 17,539.
+        # 512 + 128 + 128 + 387 others and 16 * 256 of the factors are less than two thirds of 17,539.
         (lambda: mlp((128, 128)), 16, 2, (128, 128)),
-        (lambda: mlp((128, 128)), 29, 2, (128, 128)),  # 1155 + 29 * 256 = 8579
-        (lambda: mlp((128, 128)), 30, None, None),  # 1155 + 30 * 256 = 8835, and twice that is more
+        (lambda: mlp((128, 128)), 41, 2, (128, 128)),  # 1155 + 41 * 256 = 11,651
+        (lambda: mlp((128, 128)), 42, None, None),  # 1155 + 42 * 256 = 11,907, and two thirds are 11,693
         (lambda: mlp((256, 32, 32)), 4, 2, (256, 32)),  # 2467 + 4 * 288 of 10,659
-        (lambda: mlp((64,)), 1, None, None),  # 515 - 4 * 64 + 68 = 327
+        (lambda: mlp((64,)), 2, None, None),  # 515 - 4 * 64 + 2 * 68 = 395
         (lambda: mlp(()), 1, None, None),  # no layer but the last
-        (nature, 64, 6, (7 * 7 * 64, 512)),
-        (nature, 256, None, None),
+        (nature, 256, 6, (7 * 7 * 64, 512)),
+        (nature, 320, None, None),
     ],
 )
-def test_factors_are_of_the_largest_layer_where_they_are_less_than_half(build, batch_size, position, shape):
+def test_factors_are_of_the_largest_layer_where_they_are_less_than_two_thirds(build, batch_size, position, shape):
     cut = factors.of(build(), batch_size)
     assert (cut and (cut.position, cut.shape)) == (position and (position, shape))
 
@@ -64,7 +64,7 @@ def test_num_sent_counts_all_weights_or_the_factors_and_two_parts_of_each_replic
     assert sent(one_replica()) == 0
     assert sent(two_replicas()) == others + hidden + 2 * 6  # within a process all go
     assert sent(two_workers()) == others + 64 * (3136 + 512) + 2 * 6
-    assert sent(two_workers(), batch_size=256) == others + hidden + 2 * 6
+    assert sent(two_workers(), batch_size=512) == others + hidden + 2 * 6
 
 
 # What they are.
