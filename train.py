@@ -15,6 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # acting shares the cores wi
 from dqn_tf import console, flags  # noqa: E402
 from dqn_tf.cluster import launch  # noqa: E402
 from dqn_tf.config import ConfigError  # noqa: E402
+from dqn_tf.training import manifest  # noqa: E402
 from dqn_tf.training import plan as plan_lib  # noqa: E402
 
 
@@ -31,7 +32,13 @@ def main(argv: list[str]) -> int:
         if plan.is_finished:
             return 0
         if plan.needs_launcher:
-            return launch.run([sys.executable, *argv, f"--logdir={plan.directory.path}"], plan.num_workers)
+            return launch.run(
+                [sys.executable, *argv, f"--logdir={plan.directory.path}"],
+                plan.num_workers,
+                max_restarts=plan.config.cluster.max_restarts,
+                restart_arguments=["--resume=auto"],
+                progress=lambda: manifest.newest(plan.directory.checkpoints),
+            )
         with plan.locked():
             for name, value in plan.variables.items():
                 os.environ.setdefault(name, value)

@@ -91,10 +91,10 @@ def loop_figures(*flags: str) -> dict[str, float]:
 
 def machine() -> dict[str, str]:
     """Returns what the figures depend on."""
-    from dqn_tf.training import reporter
+    from dqn_tf.training import versions
 
     cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
-    return {"cpu": cpu.group(1) if cpu else platform.processor(), "cores": str(os.cpu_count()), **reporter.versions()}
+    return {"cpu": cpu.group(1) if cpu else platform.processor(), "cores": str(os.cpu_count()), **versions.versions()}
 
 
 def main() -> None:

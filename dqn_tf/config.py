@@ -161,6 +161,27 @@ class Cluster:
     task_index: int | None = _field(
         None, "this process's index among its --task_type", minimum=0, stored=False, source="tf_config/README.md"
     )
+    cluster_timeout: int = _field(
+        600,
+        "a worker whose peers are not all there by then leaves with exit code 143",
+        unit="s",
+        minimum=1,
+        source="docs/reliability.md",
+    )
+    round_timeout: int = _field(
+        1_800,
+        "a process in which no round, evaluation or checkpoint ends for so long leaves with exit code 143; 0: never",
+        unit="s",
+        minimum=0,
+        source="docs/reliability.md",
+    )
+    max_restarts: int = _field(
+        3,
+        "restarts of the local cluster after lost workers, without a new checkpoint in between",
+        minimum=0,
+        unit="restarts",
+        source="docs/reliability.md",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -375,7 +396,18 @@ class Evaluation:
         source=_MNIH,
     )
     checkpoint_period: int = _field(
-        10_000, "between checkpoints; 0: only at the end", unit="env steps", minimum=0, source="docs/results.md"
+        10_000,
+        "between checkpoints, at which episodes are cut; 0: only at the end",
+        unit="env steps",
+        minimum=0,
+        source="docs/reliability.md",
+    )
+    checkpoints_to_keep: int = _field(
+        3,
+        "newest checkpoints that are kept, beside the best by evaluation",
+        unit="checkpoints",
+        minimum=1,
+        source="docs/reliability.md",
     )
     log_period: int = _field(1_000, "between rows of metrics", unit="env steps", minimum=1, source="docs/results.md")
 

@@ -43,6 +43,10 @@ def parse(argv: Sequence[str]) -> tuple[Config, list[str]]:
     typed, wrong = settings.parse_all(given)
     problems += wrong
     stored, unread = _read(typed["config"]) if "config" in typed else ({}, [])
+    env = stored.get("env", "")
+    if "env" not in typed and settings.foreign_module(env):
+        unread.append(f"--config={typed['config']} names a module that would be imported; add --env={env} to trust it.")
+        del stored["env"]
     named = {**stored, **typed}
     preset: Mapping[str, Any] = {}
     try:

@@ -179,6 +179,12 @@ def _hint(section, name, setting):
     return f"; did you mean {nearest[0]}?" if nearest else "."
 
 
+def foreign_module(env_id: str) -> str:
+    """Returns the module that --env=module:EnvId imports, "" where there is none or it is ALE's."""
+    module = env_id.rpartition(":")[0]
+    return "" if module == "ale_py" else module
+
+
 def from_json(tree: Any, source: str) -> tuple[dict[str, Any], list[str]]:
     """Returns the typed values of a config.json tree and one line for each mistake in it.
 

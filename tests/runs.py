@@ -1,12 +1,19 @@
 """Short runs, and what a run leaves behind, for tests to look at."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+import time
+
+import numpy as np
+
+from dqn_tf.experience import accumulator
+from dqn_tf.training import archive, manifest
 
 ROOT = pathlib.Path(__file__).parents[1]
 SECONDS = 300  # no test waits longer for a process
@@ -66,6 +73,25 @@ def kill(process):
     process.wait()
 
 
+def family(pid):
+    """Returns a process's children, which may lead sessions of their own. Linux only."""
+    try:
+        return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def wait_until_gone(pids):
+    """Returns when none of these processes is left."""
+    give_up = time.monotonic() + SECONDS
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            while True:
+                os.kill(pid, 0)
+                assert time.monotonic() < give_up, f"process {pid} is left"
+                time.sleep(0.01)
+
+
 def command(*argv, **environment):
     """Returns the CompletedProcess of train.py with these flags and environment variables."""
     return finish(start(*argv, **environment))
@@ -89,7 +115,7 @@ def steps(logdir, tag):
 
 def checkpoints(logdir):
     """Returns the env steps of the checkpoints in a run's directory."""
-    return sorted(int(path.stem.split("-")[1]) for path in (pathlib.Path(logdir) / "checkpoints").glob("ckpt-*.index"))
+    return manifest.numbers(pathlib.Path(logdir) / "checkpoints")
 
 
 def tensors(logdir, env_steps=None):
@@ -97,16 +123,49 @@ def tensors(logdir, env_steps=None):
     import tensorflow as tf
 
     env_steps = checkpoints(logdir)[-1] if env_steps is None else env_steps
-    reader = tf.train.load_checkpoint(str(pathlib.Path(logdir) / "checkpoints" / f"ckpt-{env_steps}"))
+    reader = tf.train.load_checkpoint(str(pathlib.Path(logdir) / "checkpoints" / f"ckpt-{env_steps}" / "model"))
     arrays = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    # The bookkeeping of tf.train.Checkpoint, and the progress, which holds seconds.
-    skipped = ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter", "progress")
+    skipped = ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter")  # the bookkeeping of tf.train.Checkpoint
     return {name: array for name, array in arrays.items() if not name.startswith(skipped)}
 
 
 def bits(logdir, env_steps=None):
     """Returns the same as bytes, by name: equal where all bits are."""
     return {name: (array.dtype.str, array.tobytes()) for name, array in tensors(logdir, env_steps).items()}
+
+
+def fingerprint(logdir):
+    """Returns all that a run is at its last checkpoint and has told so far, but for what measures time, by name."""
+    root = pathlib.Path(logdir) / "checkpoints"
+    made = manifest.check(root, checkpoints(logdir)[-1])
+    told = {tag: values for tag, values in scalars(logdir).items() if not tag.startswith("time/")}
+    progress = {name: value for name, value in made.progress.items() if not name.endswith("seconds")}
+    parts = {"rows": rows(logdir), "scalars": told, "progress": progress, "checkpoints": checkpoints(logdir)}
+    parts["tensors"] = bits(logdir)
+    share = made.config["training"]["replay_capacity"] // len(made.workers)
+    for index, worker in enumerate(made.workers):
+        parts[f"state {index}"] = archive.read(root / worker.state.path)
+        parts[f"replay {index}"] = transitions(root, worker, share)
+    return {name: hashlib.sha256(repr(_plain(part)).encode()).hexdigest() for name, part in parts.items()}
+
+
+def transitions(root, worker, capacity=None):
+    """Returns the transitions a worker of a manifest holds, oldest first, by column, and the number of the next one."""
+    columns = {name: [] for name in accumulator.Transitions._fields}
+    for segment in worker.replay:
+        arrays = archive.read(root / segment.file.path)
+        for name, column in columns.items():
+            is_stack = name.startswith("s_t") and "planes" in arrays
+            column.append(arrays["planes"][arrays[name]] if is_stack else arrays[name])
+    whole = {name: np.concatenate(column) for name, column in columns.items()}
+    return {"num_added": worker.num_added} | {name: column[-(capacity or 0) :] for name, column in whole.items()}
+
+
+def _plain(tree):
+    """Returns a tree with arrays as bytes."""
+    if isinstance(tree, dict):
+        return {name: _plain(branch) for name, branch in tree.items()}
+    return (tree.dtype.str, tree.shape, tree.tobytes()) if isinstance(tree, np.ndarray) else tree
 
 
 def network(arrays):

@@ -4,7 +4,8 @@ Every environment has its own generator, so what it explores depends on the seed
 on which worker runs it or how many share the run.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 from dqn_tf.agent.policies import Policy
 from dqn_tf.environment.spec import Environment
 from dqn_tf.experience.accumulator import Steps
+
+_REPLAYED_STEPS = 100
 
 
 class Episodes(NamedTuple):
@@ -36,7 +39,13 @@ def linear_epsilon(env_steps: int, initial: float, final: float, decay_env_steps
 
 
 class Actor:
-    """Collects rounds of experience, and counts episodes."""
+    """Collects rounds of experience, and counts episodes.
+
+    Attributes:
+      generators: one for each environment's exploration.
+      actions: list of <int32>[T, N], those of every step since `restart`: environments cannot be saved, but they can
+        be played again.
+    """
 
     def __init__(
         self,
@@ -55,10 +64,15 @@ class Actor:
         self._environment = environment
         self._policy = policy
         self._num_actions = num_actions
-        self._generators = generators
-        self._observation = environment.reset(seeds)
+        self.generators = generators
+        self.restart(seeds)
+
+    def restart(self, seeds: Sequence[int]) -> None:
+        """Leaves all episodes as they are and begins new ones, from new seeds."""
+        self._observation = self._environment.reset(seeds)
         self._return = np.zeros(len(seeds))
         self._length = np.zeros(len(seeds), np.int64)
+        self.actions: list[np.ndarray] = []
 
     def collect(self, weights: Sequence[np.ndarray], epsilons: Sequence[float]) -> tuple[Steps, Episodes]:
         """Returns one round, [T, N, ...], and the episodes that ended in it.
@@ -69,23 +83,41 @@ class Actor:
         """
         self._policy.load(weights)
         num_steps = len(epsilons)
-        explores = np.stack([g.random(num_steps) for g in self._generators], axis=1) < np.reshape(epsilons, [-1, 1])
+        explores = np.stack([g.random(num_steps) for g in self.generators], axis=1) < np.reshape(epsilons, [-1, 1])
         random_action = np.stack(
-            [g.integers(self._num_actions, size=num_steps, dtype=np.int32) for g in self._generators], axis=1
+            [g.integers(self._num_actions, size=num_steps, dtype=np.int32) for g in self.generators], axis=1
         )  # [T, N]
-        rows, episodes = [], []
+        actions, rows, episodes = [], [], []
         for t in range(num_steps):
-            observation, action = self._observation, random_action[t]
+            action = random_action[t]
             if not explores[t].all():
-                greedy = self._policy.values(observation).argmax(axis=-1)
+                greedy = self._policy.values(self._observation).argmax(axis=-1)
                 action = np.where(explores[t], action, greedy).astype(np.int32)
-            step = self._environment.step(action)
-            rows.append((observation, step.action, step.reward, step.terminated, step.truncated, step.next_observation))
-            self._observation = step.observation
-            self._count(t, step, episodes)
+            actions.append(action)
+            rows.append(self._step(t, action, episodes))
+        self.actions.append(np.stack(actions))
         ends = np.array(episodes).reshape(-1, 3)
-        columns = (np.stack(column) for column in zip(*rows, strict=True))
-        return Steps(*columns), Episodes(ends[:, 0].astype(np.int64), ends[:, 1], ends[:, 2].astype(np.int64))
+        return _stacked(rows), Episodes(ends[:, 0].astype(np.int64), ends[:, 1], ends[:, 2].astype(np.int64))
+
+    def replay(self, actions: np.ndarray) -> Iterator[Steps]:
+        """Plays `actions` <int32>[T, N] again after a `restart`, as steps [t, N, ...] for a while at a time."""
+        for start in range(0, len(actions), _REPLAYED_STEPS):
+            part = np.array(actions[start : start + _REPLAYED_STEPS])
+            self.actions.append(part)
+            yield _stacked([self._step(0, action, []) for action in part])
+
+    def observation_digests(self) -> np.ndarray:
+        """Returns <uint8>[N, 32], the SHA-256 of what each environment shows now."""
+        digests = [hashlib.sha256(one.tobytes()).digest() for one in self._observation]
+        return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+
+    def _step(self, t, action, episodes):
+        """Returns the row of Steps that `action` leads to, and adds the episodes that it ends."""
+        observation = self._observation
+        step = self._environment.step(action)
+        self._observation = step.observation
+        self._count(t, step, episodes)
+        return observation, step.action, step.reward, step.terminated, step.truncated, step.next_observation
 
     def _count(self, t, step, episodes):
         self._return += step.reward
@@ -95,3 +127,7 @@ class Actor:
                 episodes.append((t, self._return[i], self._length[i]))
             self._return[step.ended] = 0.0
             self._length[step.ended] = 0
+
+
+def _stacked(rows):
+    return Steps(*(np.stack(column) for column in zip(*rows, strict=True)))

@@ -1,4 +1,4 @@
-"""Starts, watches and stops a cluster of training processes on this machine.
+"""Starts, watches, restarts and stops a cluster of training processes on this machine.
 
 Every worker leads a session of its own: Ctrl-C reaches only this process, which then stops the workers, and what a
 worker itself started can be killed with it. The first failure, or the first signal, decides the exit code.
@@ -6,60 +6,78 @@ worker itself started can be killed with it. The first failure, or the first sig
 
 import contextlib
 import ctypes
-import dataclasses
 import itertools
 import json
 import logging
 import os
 import queue
-import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from dqn_tf import config
+from dqn_tf.cluster import processes
 
 _log = logging.getLogger(__name__)
 
-_GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
+_SETTLE_SECONDS = 3.0  # for the others to notice that a worker is lost, and to leave by themselves
+_GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL then
+_SAVE_SECONDS = 110.0  # between SIGTERM and SIGKILL where this process is asked to stop: they save first
+_MAX_PAUSE_SECONDS = 60.0
 _LEFTOVER_SECONDS = 2.0  # for the last output of workers that have left
 _GPUS_DIRECTORY = "/proc/driver/nvidia/gpus"
-_LINE_END = re.compile(rb"(\r\n|\n|\r(?=[^\n]))")  # a carriage return that ends the text so far may be half of \r\n
 _PR_SET_PDEATHSIG = 1
 
 
-@dataclasses.dataclass(frozen=True)
-class _Event:
-    """A worker left (`index`) or this process got a signal (`index` is None)."""
-
-    index: int | None
-    code: int  # the exit code that this event asks for; 0 for a worker that has done its work
-    reason: str
-
-
-def run(command: Sequence[str], num_workers: int) -> int:
+def run(
+    command: Sequence[str],
+    num_workers: int,
+    max_restarts: int = 0,
+    restart_arguments: Sequence[str] = (),
+    progress: Callable[[], int | None] = lambda: None,
+) -> int:
     """Runs `command` as a cluster of `num_workers` processes on loopback and returns the exit code for all.
 
-    The code is 0 if all left with 0, else that of the first worker that failed (128 + signal if it was killed),
-    130 after SIGINT and 143 after SIGTERM. The other workers are then stopped: SIGTERM, SIGKILL 5 s later; a
-    SIGINT in between kills them at once. None is left when this returns or raises.
+    The code is 0 if all left with 0, 130 after SIGINT and 143 after SIGTERM, else that of the first worker that failed
+    (128 + signal if it was killed), and of those one below 128 goes before: it says why. The other workers are then
+    stopped. None is left when this returns or raises.
+
+    Where a worker left with 143 or by a signal, all are started again, after a pause that grows.
 
     Main thread only: it handles signals, and workers die with the thread that started them (`follow_parent`).
 
     Args:
       command: program and arguments, the same for every worker; TF_CONFIG in its environment tells them apart.
       num_workers: processes to start; worker 0 is the chief.
+      max_restarts: how often they are started again without progress in between.
+      restart_arguments: added to the command then.
+      progress: returns what changes when the run has got further.
     Raises:
       config.ConfigError: the visible GPUs cannot be shared out equally.
     """
     shares = _shares(visible_gpus(os.environ), num_workers)
     events = queue.SimpleQueue()  # its put may be called in a signal handler
+    life, count, reached = command, 0, progress()
     with _signals_to(events):
-        return _run_once(command, _environments(num_workers, shares), events)
+        while True:
+            code, is_lost = _run_once(life, _environments(num_workers, shares), events)
+            if not is_lost or not max_restarts:
+                return code
+            count, reached = (count, reached) if progress() == reached else (0, progress())
+            if count == max_restarts:
+                _log.error(
+                    "cluster: lost %d times without a new checkpoint in between (--max_restarts=%d), giving up",
+                    count + 1,
+                    max_restarts,
+                )
+                return code
+            life, pause, count = [*command, *restart_arguments], min(2.0**count, _MAX_PAUSE_SECONDS), count + 1
+            _log.warning("cluster: starting all again in %.0f s, try %d of %d", pause, count, max_restarts)
+            with contextlib.suppress(queue.Empty):
+                return events.get(timeout=pause).code
 
 
 def visible_gpus(environ: Mapping[str, str], directory: str = _GPUS_DIRECTORY) -> list[str]:
@@ -130,7 +148,7 @@ def _environments(num_workers, shares):
         **os.environ,
         "DQN_TF_LAUNCHED": "1",
         "DQN_TF_PROGRESS": "bar" if os.isatty(sys.stderr.fileno()) else "lines",
-        "COLUMNS": str(max(20, _columns() - len(_prefix(num_workers - 1)))),
+        "COLUMNS": str(max(20, _columns() - len(processes.prefix(num_workers - 1)))),
         "PYTHONUNBUFFERED": "1",
     }
     environments = []
@@ -157,16 +175,12 @@ def _columns():
         return 80
 
 
-def _prefix(index):
-    return f"[worker {index}] "
-
-
 @contextlib.contextmanager
 def _signals_to(events):
     """Puts SIGINT and SIGTERM into `events` instead of letting them end this process."""
 
     def put(number, frame):
-        events.put(_Event(None, 128 + number, signal.Signals(number).name))
+        events.put(processes.Event(None, 128 + number, signal.Signals(number).name))
 
     previous = {number: signal.signal(number, put) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -180,10 +194,10 @@ def _run_once(command, environments, events):
     """Runs one life of the cluster, from its start until no worker is left, and returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    console, workers = _Console(), []
+    console, workers = processes.Console(), []
     try:
         for index, environment in enumerate(environments):
-            workers.append(_Worker(index, command, environment, console, events))
+            workers.append(processes.Worker(index, command, environment, console, events))
         return _watch(workers, events)
     finally:
         for worker in workers:
@@ -194,94 +208,50 @@ def _run_once(command, environments, events):
 
 
 def _watch(workers, events):
-    """Returns the exit code once all workers have left, after the first event with a code has stopped them."""
-    code, deadline, running = 0, None, dict(enumerate(workers))
+    """Returns the exit code once all workers have left, and whether they were lost and may be started again.
+
+    A signal is passed on at once, with time to save. After a failure the others are first left time to notice it.
+    """
+    codes, signalled, is_stopping = [], 0, False
+    running, due = dict(enumerate(workers)), []  # when to do what to those that run
     while running:
-        try:
-            event = events.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            event = None
-        if event and event.index is not None:
+        event = _next(events, due)
+        if event is None:
+            due.pop(0)[1](running)
+            continue
+        if event.index is not None:
             del running[event.index]
-        if event is None or (code and event.reason == "SIGINT"):
-            deadline = None
-            for worker in running.values():
-                worker.kill()
-        elif event.code and not code:
-            code, deadline = event.code, time.monotonic() + _GRACE_SECONDS
+            codes.append(event.code)
+        if event.code and not is_stopping:
+            is_stopping, now = True, time.monotonic()
             _log.warning("cluster: stopping, because of %s", event.reason)
-            for worker in running.values():
-                worker.terminate()
-    return code
+            patience = _SETTLE_SECONDS if event.index is not None else 0.0
+            grace = _GRACE_SECONDS if event.index is not None else _SAVE_SECONDS
+            due = [(now + patience, _terminate), (now + patience + grace, _kill)]
+        elif event.reason == "SIGINT":
+            _kill(running)
+        if event.index is None:
+            signalled = signalled or event.code
+    if signalled:
+        return signalled, False
+    failures = [code for code in codes if code]
+    code = next((code for code in failures if code < 128), failures[0] if failures else 0)
+    return code, code >= 128 and code != 128 + signal.SIGINT
 
 
-class _Console:
-    """Writes whole lines from many threads to this process's own stdout and stderr."""
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._erase = b"\x1b[K" if os.environ.get("TERM", "dumb") != "dumb" else b""
-
-    def write(self, descriptor, prefix, lines):
-        """Writes `lines`, pairs of text and line end, each after `prefix`.
-
-        On a terminal the rest of a progress bar, which ended in a carriage return, is erased first. Lines that
-        nobody reads any more (a closed pipe) are dropped: training goes on.
-        """
-        lead = (self._erase if os.isatty(descriptor) else b"") + prefix
-        # A bar is written as \r before its text: the empty text ahead of that \r is no line.
-        output = b"".join(lead + text + end for text, end in lines if text or end != b"\r")
-        with self._lock, contextlib.suppress(OSError):
-            while output:
-                output = output[os.write(descriptor, output) :]
+def _next(events, due):
+    """Returns the next event, or None where something is due before."""
+    try:
+        return events.get(timeout=max(0.0, due[0][0] - time.monotonic()) if due else None)
+    except queue.Empty:
+        return None
 
 
-class _Worker:
-    """One process of the cluster, with the threads that wait for it and forward what it writes."""
+def _terminate(running):
+    for worker in running.values():
+        worker.terminate()
 
-    def __init__(self, index, command, environment, console, events):
-        self._index, self._console, self._events = index, console, events
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True
-        )
-        outputs = ((self._process.stdout, sys.stdout.fileno()), (self._process.stderr, sys.stderr.fileno()))
-        self._waiter = threading.Thread(target=self._wait, daemon=True)
-        self._forwarders = [threading.Thread(target=self._forward, args=output, daemon=True) for output in outputs]
-        for thread in (self._waiter, *self._forwarders):
-            thread.start()
 
-    def terminate(self):
-        self._process.terminate()
-
-    def kill(self):
-        """Kills the process and all that it started in its session; does nothing once it has been reaped."""
-        if self._process.returncode is None:
-            self._kill_session()
-
-    def join(self, give_up):
-        """Returns when the process is reaped and its output forwarded, the latter by `give_up` (monotonic seconds)."""
-        self._waiter.join()
-        for thread in self._forwarders:
-            thread.join(max(0.0, give_up - time.monotonic()))
-        self._process.stdin.close()
-
-    def _wait(self):
-        status = self._process.wait()
-        self._kill_session()  # what it left behind would keep its pipes open
-        code = 128 - status if status < 0 else status
-        self._events.put(_Event(self._index, code, f"worker {self._index}, which left with exit code {code}"))
-
-    def _kill_session(self):
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a zombie
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def _forward(self, pipe, descriptor):
-        prefix, pending = _prefix(self._index).encode(), b""
-        with pipe:
-            while chunk := pipe.read(65536):
-                *parts, pending = _LINE_END.split(pending + chunk)
-                self._console.write(descriptor, prefix, zip(parts[::2], parts[1::2], strict=True))
-        if pending:
-            text = pending.removesuffix(b"\r")
-            self._console.write(descriptor, prefix, [(text, b"\r" if pending.endswith(b"\r") else b"\n")])
+def _kill(running):
+    for worker in running.values():
+        worker.kill()

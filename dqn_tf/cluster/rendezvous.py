@@ -22,22 +22,24 @@ _CONNECT_SECONDS = 2.0  # for a peer that neither accepts nor refuses: a machine
 _QUIET_SECONDS, _REPORT_SECONDS = 2.0, 30.0  # before the first line, between the later ones
 
 
-def wait_for_peers(cluster: topology.Cluster) -> None:
-    """Returns once the address of every other worker has accepted a connection.
+def wait_for_peers(cluster: topology.Cluster, give_up: float = float("inf")) -> bool:
+    """Returns True once the address of every other worker has accepted a connection, False at `give_up`.
 
     Meanwhile this process accepts those of the others on its own port, which is free again afterwards. Who returns
     first starts TensorFlow, whose server on the same port then answers those that are still looking; between the
     two a connection is refused, and tried again. So nobody needs to know who has been seen by whom.
 
+    Args:
+      give_up: time.monotonic() at which to wait no longer; those that are missing are then named in the log.
     Raises:
       config.ConfigError: this process's own port cannot be listened on.
     """
     peers = [address for index, address in enumerate(cluster.workers) if index != cluster.index]
     if not peers:
-        return
+        return True
     missing, said, report_at = list(peers), False, time.monotonic() + _QUIET_SECONDS
     with _listen(cluster) as listener:
-        while missing:  # without limit: this is the place for one
+        while missing:
             for address in list(missing):
                 if _answers(address):
                     missing.remove(address)
@@ -47,10 +49,14 @@ def wait_for_peers(cluster: topology.Cluster) -> None:
                 with contextlib.suppress(OSError):  # until there is none to accept
                     while True:
                         listener.accept()[0].close()
+            if missing and time.monotonic() >= give_up:
+                _log.error("cluster: no answer in --cluster_timeout from %s", ", ".join(missing))
+                return False
             if missing:  # who knocks is there: no need to sleep on
                 select.select([listener], [], [], _RETRY_SECONDS)
     if said:
         _log.info("cluster: all %d peers are there", len(peers))
+    return True
 
 
 def _listen(cluster):

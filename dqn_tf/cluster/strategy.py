@@ -124,6 +124,10 @@ class Placement:
         everyone = np.concatenate(blocks, axis=1)
         return np.concatenate([part[:count] for part, count in zip(everyone, counts, strict=True)])
 
+    def max(self, value: float) -> float:
+        """Returns the largest of the values of all workers. All must call it."""
+        return float(self._all(np.array([[value]])).max()) if self.num_workers > 1 else value
+
     def _all(self, block):
         """Returns the blocks [M, C] of all workers as [W, M, C]."""
         slots = np.zeros([self.num_workers, *block.shape])

@@ -68,6 +68,10 @@ class Accumulator:
         self._waiting = None  # Steps [P, N, ...], the last rows seen, P <= n - 1
         self._given = None  # <bool>[P, N], which of their transitions were given out
 
+    def clear(self) -> None:
+        """Forgets the steps that wait for the end of their chain; they become no transitions."""
+        self._waiting = self._given = None
+
     @property
     def pending(self) -> int:
         """Number of steps that wait for the end of their chain."""

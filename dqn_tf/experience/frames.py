@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -126,6 +127,48 @@ class FrameReplay:
         """
         rows = self._rows.sample(num_batches, batch_size)
         return rows._replace(s_tm1=self._observations(rows.s_tm1), s_t=self._observations(rows.s_t))
+
+    @property
+    def generator(self) -> np.random.Generator:
+        """The only source of randomness of `sample`."""
+        return self._rows.generator
+
+    @property
+    def num_added(self) -> int:
+        """Number of transitions ever added: the next one has this number."""
+        return self._rows.num_added
+
+    def begin_at(self, number: int) -> None:
+        """Gives the first transition to be added this number, in an empty buffer: rows are then those of another."""
+        self._rows.begin_at(number)
+
+    def packed(self, first: int, end: int) -> dict[str, np.ndarray]:
+        """Returns the transitions numbered first to end - 1, which must be held, by column, and their `planes`.
+
+        Of an observation its column has the numbers of its planes, <int32>[end - first, C].
+        """
+        arrays = self._rows.packed(first, end)
+        slots = np.stack((arrays["s_tm1"], arrays["s_t"]))
+        used, number = np.unique(slots, return_inverse=True)
+        arrays["s_tm1"], arrays["s_t"] = number.astype(np.int32).reshape(slots.shape)
+        arrays["planes"] = self._planes(self._frames.take(used, axis=0), used.shape)
+        return arrays
+
+    def add_packed(self, arrays: Mapping[str, np.ndarray], rows: slice) -> None:
+        """Adds `rows` of what `packed` gave.
+
+        Raises:
+          KeyError, IndexError, ValueError, TypeError: it is not that, or of another environment.
+        """
+        columns = accumulator.Transitions(*(arrays[name][rows] for name in accumulator.Transitions._fields))
+        planes = arrays["planes"]
+        for start in range(0, len(columns.r_t), len(self._chunk)):
+            part = accumulator.Transitions(*(column[start : start + len(self._chunk)] for column in columns))
+            self._add(part._replace(s_tm1=self._stacks(planes[part.s_tm1]), s_t=self._stacks(planes[part.s_t])))
+
+    def _stacks(self, planes):
+        """Returns observations [M, *obs] of their planes [M, C, *plane]."""
+        return np.moveaxis(planes, 1, 1 + self._stack_axis).reshape(-1, *self._shape)
 
     def _observations(self, slots):
         """Returns a copy [K, B, *obs] of what is in slots <int32>[K, B, C]."""

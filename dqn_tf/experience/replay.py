@@ -1,6 +1,7 @@
 """Ring buffer of transitions."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -8,7 +9,11 @@ from dqn_tf.experience import accumulator
 
 
 class Replay:
-    """Keeps the newest `capacity` transitions and samples them uniformly."""
+    """Keeps the newest `capacity` transitions and samples them uniformly.
+
+    Attributes:
+      generator: the only source of randomness of `sample`.
+    """
 
     def __init__(
         self,
@@ -27,7 +32,8 @@ class Replay:
         """
         observations = (capacity, *observation_shape)
         self._capacity = capacity
-        self._generator = generator
+        self.generator = generator
+        self._origin = 0  # the number of the first transition; number n is kept in row n % capacity
         self._num_added = 0
         # np.empty: the system hands out the pages as they fill, so a large capacity costs nothing at the start.
         self._storage = accumulator.Transitions(
@@ -40,7 +46,12 @@ class Replay:
 
     def __len__(self) -> int:
         """Number of transitions held."""
-        return min(self._num_added, self._capacity)
+        return min(self._num_added - self._origin, self._capacity)
+
+    @property
+    def num_added(self) -> int:
+        """Number of transitions ever added: the next one has this number."""
+        return self._num_added
 
     @property
     def nbytes(self) -> int:
@@ -84,7 +95,28 @@ class Replay:
         Raises:
           ValueError: where nothing has been added yet.
         """
-        if not self._num_added:
+        if not len(self):
             raise ValueError("The replay buffer is empty; add transitions before sampling.")
-        index = self._generator.integers(len(self), size=(num_batches, batch_size))
+        index = self.generator.integers(len(self), size=(num_batches, batch_size))
+        if len(self) < self._capacity:
+            index = (self._origin + index) % self._capacity
         return accumulator.Transitions(*(column.take(index, axis=0) for column in self._storage))
+
+    def packed(self, first: int, end: int) -> dict[str, np.ndarray]:
+        """Returns copies of the transitions numbered first to end - 1, which must be held, by column."""
+        index = np.arange(first, end) % self._capacity
+        return {name: column.take(index, axis=0) for name, column in self._storage._asdict().items()}
+
+    def begin_at(self, number: int) -> None:
+        """Gives the first transition to be added this number, in an empty buffer: rows are then those of another."""
+        if len(self):
+            raise ValueError("The replay buffer holds transitions.")
+        self._origin = self._num_added = number
+
+    def add_packed(self, arrays: Mapping[str, np.ndarray], rows: slice) -> None:
+        """Adds `rows` of what `packed` gave.
+
+        Raises:
+          KeyError, ValueError, TypeError: it is not that, or of another environment.
+        """
+        self.add(accumulator.Transitions(*(arrays[name][rows] for name in accumulator.Transitions._fields)))

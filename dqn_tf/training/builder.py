@@ -2,10 +2,12 @@
 
 import dataclasses
 import logging
+from collections.abc import Callable
 
 import keras
 import numpy as np
 
+from dqn_tf import settings
 from dqn_tf.agent import networks, policies
 from dqn_tf.agent.actor import Actor
 from dqn_tf.agent.averaging import AveragingLearner
@@ -17,10 +19,13 @@ from dqn_tf.experience import frames
 from dqn_tf.experience.accumulator import Accumulator
 from dqn_tf.experience.replay import Replay
 from dqn_tf.training import seeding
-from dqn_tf.training.checkpoints import Checkpoints, Progress
+from dqn_tf.training.checkpoints import Checkpoints, Restored
 from dqn_tf.training.evaluator import Evaluator
 from dqn_tf.training.plan import Plan
+from dqn_tf.training.progress import Progress
 from dqn_tf.training.seeding import Stream
+from dqn_tf.training.shards import Shard
+from dqn_tf.training.versions import versions
 
 _log = logging.getLogger(__name__)
 
@@ -61,18 +66,26 @@ class Networks:
 
 @dataclasses.dataclass(frozen=True)
 class Components:
-    """The parts that meet in the training loop. `kept` is the model that is exported: the best by evaluation."""
+    """The parts that meet in the training loop.
+
+    Attributes:
+      environment_seeds: from the env steps at which episodes begin to the seeds of this worker's environments.
+      kept: the model that is exported, the best by evaluation.
+      restored: what the parts were restored from; None where the run begins.
+    """
 
     spec: EnvironmentSpec
     placement: Placement
     learner: Learner
     actor: Actor
+    environment_seeds: Callable[[int], list[int]]
     accumulator: Accumulator
     replay: Replay | frames.FrameReplay
     policy: policies.Policy
     evaluator: Evaluator | None  # the chief's
     kept: keras.Model
     checkpoints: Checkpoints
+    restored: Restored | None
 
 
 def build(plan: Plan, placement: Placement, progress: Progress) -> Components:
@@ -83,13 +96,30 @@ def build(plan: Plan, placement: Placement, progress: Progress) -> Components:
     total_updates = round(training.replay_ratio * (training.train_env_steps - training.learning_starts))
     learner = _learner(config, kind, placement, make.build, max(total_updates, 1))
     kept = make.build()
-    checkpoints = Checkpoints(plan.directory.checkpoints, learner, kept, progress)
-    path = checkpoints.restore()
-    if path:
-        _log.info("resume: %s at %d env steps, %d updates", path, progress.env_steps, learner.num_updates)
+    seed, worker = config.run.seed, placement.worker_index
+    replay = _replay(config, spec, placement, seeding.generator(seed, Stream.REPLAY, worker, 0))
+    shard = Shard(plan.directory.checkpoints, replay, worker, placement.num_workers)
+    num_kept, about = config.evaluation.checkpoints_to_keep, (settings.to_json(config), versions())
+    checkpoints = Checkpoints(
+        plan.directory.checkpoints, placement, learner, kept, progress, shard, num_kept, *about
+    )
+    restored = checkpoints.restore(training.replay_capacity)
     num_envs = training.num_envs // placement.num_workers
-    numbers = range(placement.worker_index * num_envs, (placement.worker_index + 1) * num_envs)
-    seed, begin = config.run.seed, progress.env_steps
+    numbers = range(worker * num_envs, (worker + 1) * num_envs)
+
+    def environment_seeds(begin):
+        return [seeding.integer(seed, Stream.ENVIRONMENT, number, begin) for number in numbers]
+
+    exploration = [seeding.generator(seed, Stream.EXPLORATION, number, 0) for number in numbers]
+    if restored:
+        _log_resume(restored, placement, progress, learner)
+        for generator, state in zip(exploration, restored.worker.exploration, strict=True):
+            generator.bit_generator.state = state
+        if restored.worker.sampling:
+            replay.generator.bit_generator.state = restored.worker.sampling
+        else:  # another number of workers: streams of its own
+            fresh = seeding.generator(seed, Stream.REPLAY, worker, progress.env_steps)
+            replay.generator.bit_generator.state = fresh.bit_generator.state
     return Components(
         spec=spec,
         placement=placement,
@@ -98,16 +128,31 @@ def build(plan: Plan, placement: Placement, progress: Progress) -> Components:
             dataclasses.replace(plan.environments, num_threads=plan.threads.actor).make(num_envs),
             make.policy(),
             spec.num_actions,
-            [seeding.integer(seed, Stream.ENVIRONMENT, number, begin) for number in numbers],
-            [seeding.generator(seed, Stream.EXPLORATION, number, begin) for number in numbers],
+            environment_seeds(restored.worker.boundary if restored else 0),
+            exploration,
         ),
+        environment_seeds=environment_seeds,
         accumulator=Accumulator(agent.n_step, agent.discount, agent.reward_clip),
-        replay=_replay(config, spec, placement, seeding.generator(seed, Stream.REPLAY, placement.worker_index, begin)),
+        replay=replay,
         policy=make.policy(),
         evaluator=_evaluator(plan) if placement.is_chief else None,
         kept=kept,
         checkpoints=checkpoints,
+        restored=restored,
     )
+
+
+def _log_resume(restored, placement, progress, learner):
+    if not placement.is_chief:
+        return
+    _log.info("resume: %s at %d env steps, %d updates", restored.path, progress.env_steps, learner.num_updates)
+    if restored.num_workers != placement.num_workers:
+        _log.info(
+            "resume: from %d to %d workers; replay and environments are dealt out again, so the run is the same in "
+            "meaning, not in its bits",
+            restored.num_workers,
+            placement.num_workers,
+        )
 
 
 def _learner(config, kind, placement, build_network, total_updates):

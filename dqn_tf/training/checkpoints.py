@@ -1,77 +1,214 @@
-"""Checkpoints: model, target, optimizer, the kept model and the counters, through tf.train.Checkpoint."""
+"""Checkpoints: all that a run needs to go on to the same result. What there are of them is in manifest.py."""
 
 import dataclasses
-import json
+import logging
+import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from dqn_tf.agent.learner import Learner
+from dqn_tf.cluster.strategy import Placement
+from dqn_tf.config import ConfigError
+from dqn_tf.training import archive, manifest, state
+from dqn_tf.training.archive import Damaged
+from dqn_tf.training.manifest import Manifest, Worker
+from dqn_tf.training.progress import Progress
+from dqn_tf.training.shards import Shard
+from dqn_tf.training.state import WorkerState
 
-_NUM_KEPT = 3
+_log = logging.getLogger(__name__)
+
+_MODEL = "model"
 
 
-@dataclasses.dataclass
-class Progress:
-    """Counters of a run, equal on all workers but for what only the chief knows: evaluations and episodes.
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What a checkpoint held, apart from what is restored in place.
 
     Attributes:
-      env_steps: of all workers.
-      num_episodes: ended, on all workers.
-      wall_seconds: from the command on, over all its resumes.
-      best_return: mean of the best evaluation so far, of the kept model; None before the first.
-      threshold_env_steps, threshold_seconds: when an evaluation first reached the environment's threshold.
+      path: of the checkpoint.
+      worker: this worker's state.
+      journal: see Manifest.
+      num_workers: that wrote it.
     """
 
-    env_steps: int = 0
-    num_episodes: int = 0
-    wall_seconds: float = 0.0
-    best_return: float | None = None
-    threshold_env_steps: int | None = None
-    threshold_seconds: float | None = None
-
-
-class _ProgressState(tf.train.experimental.PythonState):
-    """Progress as JSON text inside the checkpoint."""
-
-    def __init__(self, progress: Progress):
-        super().__init__()
-        self._progress = progress
-
-    def serialize(self):
-        return json.dumps(dataclasses.asdict(self._progress))
-
-    def deserialize(self, string_value):
-        for name, value in json.loads(string_value).items():
-            setattr(self._progress, name, value)
+    path: pathlib.Path
+    worker: WorkerState
+    journal: Mapping[str, int]
+    num_workers: int
 
 
 class Checkpoints:
-    """Saves and restores a run. All workers restore; only the chief saves."""
+    """Saves and restores a run. All workers must make the same calls: each writes its part, the chief commits."""
 
-    def __init__(self, directory: pathlib.Path, learner: Learner, kept: keras.Model, progress: Progress):
+    def __init__(
+        self,
+        root: pathlib.Path,
+        placement: Placement,
+        learner: Learner,
+        kept: keras.Model,
+        progress: Progress,
+        shard: Shard,
+        num_kept: int,
+        config: Mapping[str, Any],
+        versions: Mapping[str, str],
+    ):
+        """Prepares; nothing is written or read.
+
+        Args:
+          root: the directory of all checkpoints.
+          num_kept: newest checkpoints that are kept, beside the best by evaluation.
+          config, versions: for the manifest.
+        """
+        self._root = root
+        self._placement = placement
         self._progress = progress
+        self._shard = shard
+        self._num_kept = num_kept
+        self._about = {"config": config, "versions": versions}
         self._checkpoint = tf.train.Checkpoint(
-            network=learner.network,
-            target=learner.target,
-            optimizer=learner.optimizer,
-            kept=kept,
-            progress=_ProgressState(progress),
+            network=learner.network, target=learner.target, optimizer=learner.optimizer, kept=kept
         )
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(directory), max_to_keep=_NUM_KEPT)
 
-    def restore(self) -> str | None:
-        """Restores the newest checkpoint in place and returns its path, None where there is none."""
-        path = self.latest()
-        if path is not None:
-            self._checkpoint.restore(path).assert_consumed()
-        return path
+    def latest(self) -> pathlib.Path | None:
+        """Returns the directory of the newest checkpoint, None where there is none."""
+        numbers = manifest.numbers(self._root)
+        return manifest.directory(self._root, numbers[-1]) if numbers else None
 
-    def save(self) -> str:
-        """Saves and returns the path; the three newest are kept."""
-        return self._manager.save(checkpoint_number=self._progress.env_steps)
+    def save(self, worker: WorkerState, journal: Mapping[str, int]) -> bool:
+        """Saves the run; returns whether there is now a checkpoint of it, which is the same on all workers.
 
-    def latest(self) -> str | None:
-        """Returns the path of the newest checkpoint, None where there is none."""
-        return self._manager.latest_checkpoint
+        A failure is a warning: what was there before is still there.
+
+        Args:
+          journal: see Manifest; the chief's.
+        """
+        place = manifest.directory(self._root, self._progress.env_steps)
+        is_chief = self._placement.is_chief
+        part = self._attempt(place, lambda: self._write(place, worker))
+        failed = self._placement.max(0.0 if part else 1.0)
+        if not failed:
+            committed = not is_chief or self._attempt(place, lambda: self._commit(place, journal))
+            failed = self._placement.max(0.0 if committed else 1.0)
+        if failed and is_chief:
+            manifest.remove_unfinished(place)  # it may be what fills the disk
+        if not failed:
+            self._shard.adopt(part.replay)
+        return not failed
+
+    def _attempt(self, place, function):
+        """Returns what `function` does, None and a warning where the disk does not let it."""
+        try:
+            return function()
+        except (OSError, tf.errors.OpError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.message.splitlines()[0]
+            where = getattr(error, "filename", None) or place
+            last = self.latest()
+            _log.warning(
+                "checkpoint %s cannot be written: %s: %s; %s",
+                place,
+                where,
+                reason,
+                f"the last one is {last}" if last else "there is none yet",
+            )
+            return None
+
+    def _write(self, place, worker):
+        """Writes this worker's part, and returns what the manifest says of it."""
+        place.mkdir(parents=True, exist_ok=True)
+        index, num_workers = self._placement.worker_index, self._placement.num_workers
+        path = place / f"worker-{index}-of-{num_workers}.npz"
+        archive.write(path, worker.to_arrays())
+        replay = self._shard.held(self._shard.write(place))
+        part = Worker(archive.describe(self._root, path), self._shard.num_added, replay)
+        manifest.write_part(place, index, part)
+        return part
+
+    def _commit(self, place, journal):
+        """Writes the model, and makes a checkpoint of it and of what all workers have written."""
+        self._checkpoint.write(str(place / _MODEL))
+        model = []
+        for path in sorted(place.glob(f"{_MODEL}.*")):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            model.append(archive.describe(self._root, path))
+        made = Manifest(
+            env_steps=self._progress.env_steps,
+            progress=dataclasses.asdict(self._progress),
+            model=tuple(model),
+            workers=tuple(manifest.read_part(place, index) for index in range(self._placement.num_workers)),
+            journal=journal,
+            **self._about,
+        )
+        manifest.commit(self._root, made)
+        try:
+            manifest.prune(self._root, self._num_kept)
+        except OSError as error:  # it is saved all the same
+            _log.warning("old checkpoints cannot be removed: %s: %s", error.filename, error.strerror)
+        return True
+
+    def restore(self, capacity: int) -> Restored | None:
+        """Restores the newest checkpoint in place, the replay included; returns the rest, None where there is none.
+
+        Damaged ones are named, and the newest good one is taken.
+
+        Args:
+          capacity: of the replay, of all workers together.
+        Raises:
+          ConfigError: there are checkpoints, and none is good.
+        """
+        found = self._newest_good() if self._placement.is_chief else None
+        # Of workers that see other directories some will not find it.
+        number = int(self._placement.max(-1.0 if found is None else float(found.env_steps)))
+        if number < 0:
+            return None
+        path = manifest.directory(self._root, number)
+        try:
+            made = found or manifest.read(self._root, number)
+            states = [WorkerState.from_arrays(archive.read(self._root / part.state.path)) for part in made.workers]
+            self._shard.restore(made.workers, capacity)
+        except Damaged as error:
+            raise ConfigError(
+                f"--logdir: checkpoint {number} is not as the chief sees it: {error}; "
+                "give all workers one directory that all of them see."
+            ) from None
+        index, num_workers = self._placement.worker_index, self._placement.num_workers
+        if len(states) != num_workers:
+            states = state.deal(states, num_workers)
+        self._checkpoint.read(str(path / _MODEL)).assert_consumed()
+        for name, value in made.progress.items():
+            setattr(self._progress, name, value)
+        return Restored(path, states[index], made.journal, len(made.workers))
+
+    def _newest_good(self):
+        """Returns the manifest of the newest checkpoint that is as it was written, None where there never was any."""
+        complaints = []
+        for number in reversed(manifest.numbers(self._root)):
+            try:
+                made = manifest.check(self._root, number)
+            except Damaged as error:
+                complaints.append(str(error))
+                _log.warning("checkpoint %s is damaged: %s", manifest.directory(self._root, number), error)
+                continue
+            newest = manifest.newest(self._root)
+            if not complaints and newest is not None and newest > number:
+                _log.warning(
+                    "checkpoint %s is damaged: %s is missing; going on from %s",
+                    manifest.directory(self._root, newest), "its manifest", manifest.directory(self._root, number),
+                )
+            for damaged in manifest.numbers(self._root):
+                if damaged > number:
+                    manifest.set_aside(self._root, damaged)
+            return made
+        newest = manifest.newest(self._root)
+        if newest is None:
+            return None
+        missing = f"{manifest.directory(self._root, newest)} is missing"
+        raise ConfigError(
+            f"--logdir={self._root.parent}: no checkpoint is good: {'; '.join(complaints) or missing}; "
+            "bring one back from a copy, or use a new --logdir."
+        )

@@ -26,6 +26,7 @@ def _parse(argv):
         description="Evaluates the model of a finished run greedily and prints the returns as JSON.",
     )
     parser.add_argument("--logdir", required=True, help="directory of the run")
+    parser.add_argument("--env", help="needed where it is module:EnvId, to say that this module may be imported")
     parser.add_argument("--episodes", type=int, default=100, help="episodes to play (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the environments (default: %(default)s)")
     parser.add_argument(
@@ -46,7 +47,7 @@ def _parse(argv):
     return arguments
 
 
-def _find(logdir):
+def _find(logdir, trusted):
     """Returns the Config of a finished run and its model file."""
     try:
         tree = json.loads((logdir / "config.json").read_text(encoding="utf-8"))
@@ -62,7 +63,14 @@ def _find(logdir):
     path = logdir / "model" / "q_network.keras"
     if not path.exists():
         raise ConfigError(f"--logdir={logdir} holds no finished run: there is no {path}.")
-    Factory(config.run.env, atari=config.atari).describe()
+    env = config.run.env
+    if trusted is not None and trusted != env:
+        raise ConfigError(f"--env={trusted} but --logdir={logdir} is a run of {env}.")
+    if settings.foreign_module(env) and trusted is None:
+        raise ConfigError(
+            f"--logdir={logdir} is a run of {env}, whose module would be imported; add --env={env} to trust it."
+        )
+    Factory(env, atari=config.atari).describe()
     return config, path
 
 
@@ -70,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code: 0 done, 2 the user's mistake."""
     try:
         arguments = _parse(argv)
-        config, path = _find(pathlib.Path(arguments.logdir))
+        config, path = _find(pathlib.Path(arguments.logdir), arguments.env)
         with console.without_gpu_notes():
             result = _evaluate(arguments, config, path)
     except ConfigError as error:

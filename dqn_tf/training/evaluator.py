@@ -1,5 +1,7 @@
 """Greedy episodes in environments of their own."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from dqn_tf.agent import policies
@@ -32,23 +34,28 @@ class Evaluator:
         own_limit = self._environment.spec.max_episode_steps
         self.max_episode_steps = max_episode_steps or own_limit or _MAX_EPISODE_STEPS
 
-    def evaluate(self, policy: Policy, seed: int) -> np.ndarray:
+    def evaluate(self, policy: Policy, seed: int, check: Callable[[], None] = lambda: None) -> np.ndarray:
         """Returns <float64>[num_episodes] undiscounted returns; a function of the policy and `seed`.
 
         The first environments to end do not get more episodes than the others: that would favour short episodes.
+
+        Args:
+          check: called before every step; it may raise, to leave an evaluation.
         """
         returns = np.empty(0)
         num_groups = -(-self._num_episodes // self._num_envs)
         for group in range(num_groups):
             seeds = np.random.SeedSequence((seed, group)).generate_state(self._num_envs)
             generator = np.random.default_rng((seed, group))
-            returns = np.concatenate([returns, self._one_episode_each(policy, [int(s) // 2 for s in seeds], generator)])
+            seeds = [int(one) // 2 for one in seeds]
+            returns = np.concatenate([returns, self._one_episode_each(policy, seeds, generator, check)])
         return returns[: self._num_episodes]
 
-    def _one_episode_each(self, policy, seeds, generator):
+    def _one_episode_each(self, policy, seeds, generator, check):
         observation = self._environment.reset(seeds)
         returns, running = np.zeros(self._num_envs), np.ones(self._num_envs, bool)
         for _ in range(self.max_episode_steps):
+            check()
             step = self._environment.step(policies.nearly_greedy(policy, observation, self._epsilon, generator))
             returns += np.where(running, step.reward, 0.0)
             running &= ~step.ended

@@ -1,5 +1,6 @@
 """What a run tells while it goes: TensorBoard, metrics.jsonl and progress. Only the chief has one."""
 
+import contextlib
 import json
 import logging
 import math
@@ -14,30 +15,39 @@ import tqdm
 
 _log = logging.getLogger(__name__)
 
-
+_ROWS = "metrics.jsonl"
 _LINE_PERIOD_SECONDS = 10.0
 
 
 class MetricsWriter:
     """Writes rows of scalars to metrics.jsonl and TensorBoard; the step is env steps of all workers."""
 
-    def __init__(self, logdir: pathlib.Path, env_steps: int):
-        """Opens the files to go on from `env_steps`: later rows, of a run that was lost, are dropped."""
-        path = logdir / "metrics.jsonl"
-        kept = [row for row in read_rows(path) if row["env_steps"] <= env_steps] if env_steps else []
-        temporary = logdir / ".metrics.jsonl.new"
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        os.replace(temporary, path)
-        self._file = path.open("a", encoding="utf-8")
+    def __init__(self, logdir: pathlib.Path, journal: Mapping[str, int]):
+        """Opens the files to go on from `journal`: what was written later, by a run that was lost, is dropped."""
+        self._logdir = logdir
+        self._is_full = False
+        for path in self._grown():
+            if path.name not in journal:
+                path.unlink()
+            elif path.stat().st_size > journal[path.name]:
+                os.truncate(path, journal[path.name])
+        rows = logdir / _ROWS
+        begins_line = not rows.exists() or not rows.stat().st_size or rows.read_bytes().endswith(b"\n")
+        self._file = rows.open("a", encoding="utf-8")
+        self._file.write("" if begins_line else "\n")
         self._events = tf.summary.create_file_writer(str(logdir))
+
+    def _grown(self):
+        return [path for pattern in (_ROWS, "events.out.tfevents.*") for path in self._logdir.glob(pattern)]
 
     def scalars(self, env_steps: int, values: Mapping[str, float]) -> None:
         """Writes one row."""
         finite = {tag: value if math.isfinite(value) else None for tag, value in values.items()}  # JSON has no NaN
-        self._file.write(json.dumps({"env_steps": env_steps, **finite}) + "\n")
-        with self._events.as_default():
-            for tag, value in values.items():
-                tf.summary.scalar(tag, value, step=env_steps)
+        with self._warned():
+            self._file.write(json.dumps({"env_steps": env_steps, **finite}) + "\n")
+            with self._events.as_default():
+                for tag, value in values.items():
+                    tf.summary.scalar(tag, value, step=env_steps)
 
     def text(self, tag: str, text: str) -> None:
         """Writes text, markdown, to TensorBoard."""
@@ -45,12 +55,29 @@ class MetricsWriter:
             tf.summary.text(tag, text, step=0)
 
     def flush(self) -> None:
-        self._file.flush()
-        self._events.flush()
+        with self._warned():
+            self._file.flush()
+            self._events.flush()
+
+    def journal(self) -> dict[str, int]:
+        """Returns the sizes of all files of rows, by name, all rows so far in them."""
+        self.flush()
+        return {path.name: path.stat().st_size for path in self._grown()}
 
     def close(self) -> None:
-        self._file.close()
-        self._events.close()
+        with self._warned():
+            self._file.close()
+            self._events.close()
+
+    @contextlib.contextmanager
+    def _warned(self):
+        """Returns a context in which a disk that takes no rows is a warning, once: training goes on."""
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            if not self._is_full:
+                _log.warning("metrics cannot be written to %s: %s", self._logdir, str(error).splitlines()[0])
+            self._is_full = True
 
 
 def read_rows(path: pathlib.Path) -> list[dict]:

@@ -175,6 +175,11 @@ def _check_memory(plan):
 
 def _check_directory(plan, is_config_known):
     """Raises ConfigError where the directory cannot be written or, unless `is_config_known` is false, gone on in."""
+    if "://" in str(plan.config.run.logdir):
+        raise ConfigError(
+            f"--logdir={plan.config.run.logdir} is an object store, which has no rename and no append; mount it and "
+            "give that path, such as /gcs/BUCKET/run on Vertex AI, or use a directory that the platform keeps."
+        )
     is_new = not plan.directory.path.exists()
     with plan.directory.acquired():
         if is_config_known:

@@ -2,18 +2,18 @@
 
 import collections
 import logging
-import platform
 import time
-from importlib import metadata
+from collections.abc import Mapping
 
 import numpy as np
 
 from dqn_tf import settings
 from dqn_tf.config import Config
 from dqn_tf.training import curve
-from dqn_tf.training.checkpoints import Progress
 from dqn_tf.training.metrics import MetricsWriter, ProgressDisplay, read_rows
+from dqn_tf.training.progress import Progress
 from dqn_tf.training.rundir import RunDirectory
+from dqn_tf.training.versions import versions
 
 _log = logging.getLogger(__name__)
 
@@ -30,10 +30,12 @@ class Reporter:
         is_chief: bool,
         started: float,
         frames_per_step: int | None,
+        journal: Mapping[str, int],
     ):
         """Opens the run's files to go on from `progress` and `num_updates`.
 
         Args:
+          journal: sizes of the files that are gone on with, as `journal` gave them; {} where the run begins.
           started: time.time() when the command was given.
           frames_per_step: emulator frames of an env step, None where there is no such thing.
         """
@@ -47,13 +49,18 @@ class Reporter:
         self._rate = _Rate(progress.env_steps, num_updates)
         self._last_evaluation = ""
         if is_chief:
-            self._writer = MetricsWriter(directory.path, progress.env_steps)
-            self._writer.text("config", _markdown(config))
+            self._writer = MetricsWriter(directory.path, journal)
+            if not journal:
+                self._writer.text("config", _markdown(config))
             self._display = ProgressDisplay(config.training.train_env_steps, progress.env_steps)
 
     def wall_seconds(self) -> float:
         """Returns seconds since the command was given, those of the runs that this one resumes included."""
         return time.time() - self._started
+
+    def journal(self) -> dict[str, int]:
+        """Returns the sizes of the files that grow, by name, with all rows so far in them; {} where not the chief."""
+        return self._writer.journal() if self._is_chief else {}
 
     def first_update(self) -> None:
         """Logs how long the start took: imports, tracing and compilation."""
@@ -173,16 +180,3 @@ def _markdown(config):
     for section, leaves in settings.to_json(config).items():
         lines += [f"| {section}.{name} | {settings.to_text(value)} |" for name, value in leaves.items()]
     return "\n".join(lines)
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions that a result depends on."""
-    packages = ("dqn_tf", "tensorflow", "keras", "gymnasium", "numpy", "ale_py")
-    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
-
-
-def _version(name):
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -1,55 +1,71 @@
 """One run on one worker, from its plan to its results."""
 
 import logging
-import os
-import signal
 
-import numpy as np
 import tensorflow as tf
 
 from dqn_tf import config as config_lib
 from dqn_tf import settings
-from dqn_tf.cluster import rendezvous, strategy
+from dqn_tf.cluster import deadline, rendezvous, strategy
 from dqn_tf.config import ConfigError
 from dqn_tf.training import builder, export, hardware, seeding
-from dqn_tf.training.checkpoints import Progress
 from dqn_tf.training.evaluator import Evaluator
 from dqn_tf.training.loop import Loop
 from dqn_tf.training.plan import Plan
+from dqn_tf.training.progress import Progress
 from dqn_tf.training.reporter import Reporter
 from dqn_tf.training.seeding import Stream
+from dqn_tf.training.stopping import Stop, Stopped
+from dqn_tf.training.watchdog import EXIT_AGAIN, Watchdog
 
 _log = logging.getLogger(__name__)
 
-EXIT_AGAIN = 143
-_PEER_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
+# What a collective may end with where a peer is gone or silent.
+_PEER_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnknownError,
+)
 
 
 def train(plan: Plan) -> int:
     """Trains, and returns the exit code: 0 done, 143 where a peer was lost and all must start again."""
     config = plan.config
-    if plan.cluster is not None:
-        rendezvous.wait_for_peers(plan.cluster)
     threads = plan.threads
-    placement = strategy.create(
-        config.cluster.strategy, config.cluster.num_replicas, plan.cluster, threads.learner, threads.operations
-    )
+    with deadline.Deadline(config.cluster.cluster_timeout if plan.cluster else 0) as limit:
+        if plan.cluster is not None and not rendezvous.wait_for_peers(plan.cluster, limit.at):
+            return EXIT_AGAIN
+        placement = strategy.create(
+            config.cluster.strategy, config.cluster.num_replicas, plan.cluster, threads.learner, threads.operations
+        )
     if placement.is_chief:
         _log.info("threads: %s", threads.reason)
-    # MultiWorkerMirroredStrategy takes SIGTERM for itself and lives on; a launcher or a platform means it.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_AGAIN))
     if config.hardware.precision == "bfloat16" and not placement.has_bfloat16(hardware.has_bfloat16()):
         raise ConfigError("--precision=bfloat16: this device has no bfloat16 arithmetic; use --precision=float32.")
     problems = config_lib.check_division(config, placement.num_workers, placement.replicas_per_worker)
     if problems:
         raise ConfigError(*problems)
+    stop = Stop()
+    stop.install()  # MultiWorkerMirroredStrategy takes SIGTERM for itself and lives on; a platform means it
+    watchdog = Watchdog(config.cluster.round_timeout).start()
     try:
-        _train(plan, placement)
+        _train(plan, placement, stop, watchdog)
+    except Stopped as stopped:
+        return stopped.exit_code
     except _PEER_LOST as error:
         if placement.num_workers == 1:
             raise
         _log.error("a worker was lost, leaving with exit code %d: %s", EXIT_AGAIN, _reason(error))
         return EXIT_AGAIN
+    except OSError as error:
+        _log.error("the run cannot be written: %s", error)
+        return 1
+    finally:
+        watchdog.stop()
     return 0
 
 
@@ -59,13 +75,14 @@ def _reason(error):
     return next((line for line in lines if "UNAVAILABLE" in line or "heartbeat" in line), type(error).__name__)
 
 
-def _train(plan, placement):
+def _train(plan, placement, stop, watchdog):
     config, directory = plan.config, plan.directory
     if placement.is_chief:
         directory.write_json("config.json", settings.to_json(config))
+    if placement.num_workers > 1:
+        _check_shared(placement, directory)
     progress = Progress()
     parts = builder.build(plan, placement, progress)
-    _check_same_step(placement, progress)
     reporter = Reporter(
         config,
         directory,
@@ -74,21 +91,25 @@ def _train(plan, placement):
         placement.is_chief,
         plan.started,
         plan.spec.frames_per_step,
+        parts.restored.journal if parts.restored else {},
     )
     if placement.is_chief:
         _log.info("run: %s, seed %d, in %s", config.run.env, config.run.seed, directory.path)
-    loop = Loop(config, parts, progress, reporter)
+    watchdog.heard("restoring")
+    loop = Loop(config, parts, progress, reporter, stop, watchdog)
     loop.run()
+    watchdog.heard("evaluating the kept model and writing the results")
     if placement.is_chief:
         _finish(plan, parts, progress, reporter, loop.waits)
     placement.barrier()  # no worker leaves while another still needs it
 
 
-def _check_same_step(placement, progress):
-    steps = placement.gather(np.array([[progress.env_steps]]))
-    if steps.min() != steps.max():
+def _check_shared(placement, directory):
+    """Raises ConfigError, on all workers, where one does not see what the chief has written."""
+    placement.barrier()
+    if placement.max(0.0 if (directory.path / "config.json").exists() else 1.0):
         raise ConfigError(
-            f"--logdir: workers found checkpoints of {steps.min():.0f} and {steps.max():.0f} env steps; "
+            f"--logdir={directory.path}: not all workers see the chief's config.json there; "
             "give all workers one directory that all of them see."
         )
 

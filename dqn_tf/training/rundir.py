@@ -10,6 +10,7 @@ from typing import Any
 
 from dqn_tf import settings
 from dqn_tf.config import Config, ConfigError
+from dqn_tf.training import manifest
 
 # What a resumed run may do differently: how long, how often, on what. Everything else is part of its meaning.
 _MAY_CHANGE_SECTIONS = ("cluster", "evaluation", "hardware")
@@ -39,7 +40,7 @@ class RunDirectory:
 
     @property
     def has_checkpoint(self) -> bool:
-        return any(self.checkpoints.glob("ckpt-*.index"))
+        return manifest.newest(self.checkpoints) is not None
 
     def check(self, config: Config) -> None:
         """Raises ConfigError where `config` may not be run here: --resume, another run's meaning."""

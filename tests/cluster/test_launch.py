@@ -13,7 +13,7 @@ import time
 import pytest
 
 from dqn_tf import config
-from dqn_tf.cluster import launch, topology
+from dqn_tf.cluster import launch, processes, topology
 
 ROOT = str(pathlib.Path(__file__).parents[2])
 SECONDS = 20  # no test waits longer for a process
@@ -23,7 +23,8 @@ LAUNCHER = """
 import signal, sys
 from dqn_tf.cluster import launch
 signal.alarm(30)
-launch._GRACE_SECONDS = float(sys.argv[1])
+launch._GRACE_SECONDS = launch._SAVE_SECONDS = float(sys.argv[1])
+launch._SETTLE_SECONDS = 0.1
 sys.exit(launch.run(sys.argv[3:], int(sys.argv[2])))
 """
 WORKER = """
@@ -168,7 +169,7 @@ def test_run_writes_whole_lines_when_workers_write_in_pieces(run):
 
 
 def test_console_when_only_parts_can_be_written_keeps_lines_whole(tmp_path, monkeypatch):
-    console, whole_write = launch._Console(), os.write
+    console, whole_write = processes.Console(), os.write
 
     def write_two_bytes(descriptor, output):
         time.sleep(0)  # lets the other thread in

@@ -31,10 +31,12 @@ def train(placement):
         return logdir
 
     # A run sets these for its process.
-    switch_interval, handler = sys.getswitchinterval(), signal.getsignal(signal.SIGTERM)
+    switch_interval = sys.getswitchinterval()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield train
     sys.setswitchinterval(switch_interval)
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

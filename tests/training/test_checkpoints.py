@@ -1,6 +1,9 @@
 """Checkpoints: what is saved is what comes back, and the learner goes on from it as if nothing had happened."""
 
 import dataclasses
+import errno
+import json
+import logging
 import pathlib
 
 import numpy as np
@@ -9,39 +12,77 @@ import pytest
 from dqn_tf import config
 from dqn_tf.agent import learner as learner_lib
 from dqn_tf.agent import networks
-from dqn_tf.experience import accumulator
-from dqn_tf.training import checkpoints
+from dqn_tf.experience import accumulator, replay
+from dqn_tf.training import archive, checkpoints, manifest, progress, shards, state
 
 AGENT = config.Agent(
     optimizer="adam", learning_rate=0.01, learning_rate_schedule="linear", target_update_period=3, clip_norm=1.0
 )
-PROGRESS = checkpoints.Progress(
+CAPACITY = 50
+PROGRESS = progress.Progress(
     env_steps=1200,
     num_episodes=34,
     wall_seconds=5.25,
+    last_return=-8.5,
     best_return=-7.5,
     threshold_env_steps=800,
     threshold_seconds=3.125,
+    evaluation_due=True,
 )
 
 
 class Run:
     """The parts of a run that a checkpoint holds; the initial weights are those of `seed`."""
 
-    def __init__(self, placement, directory, seed, agent=AGENT):
+    def __init__(self, placement, directory, seed, agent=AGENT, num_kept=3):
         def build():
             return networks.build("mlp", (3,), np.dtype(np.float32), 2, hidden_units=(8,), seed=seed)
 
+        self.root = pathlib.Path(directory)
         self.learner = learner_lib.Learner(placement, build, agent, 4, 100, False)
         self.kept = build()
-        self.progress = checkpoints.Progress()
-        self.checkpoints = checkpoints.Checkpoints(pathlib.Path(directory), self.learner, self.kept, self.progress)
+        self.progress = progress.Progress()
+        self.replay = replay.Replay(CAPACITY, (3,), np.float32, np.random.default_rng(seed))
+        shard = shards.Shard(self.root, self.replay, 0, 1)
+        self.checkpoints = checkpoints.Checkpoints(
+            self.root, placement, self.learner, self.kept, self.progress, shard, num_kept, {"run": {"seed": seed}}, {}
+        )
+
+    def save(self, env_steps=None, last_return=None):
+        if env_steps is not None:
+            self.progress.env_steps, self.progress.last_return = env_steps, last_return
+        return self.checkpoints.save(worker_state(self), {"metrics.jsonl": 17})
+
+    def restore(self):
+        return self.checkpoints.restore(CAPACITY)
+
+    def add(self, count):
+        columns = batches(self.replay.num_added, 1, count)
+        self.replay.add(accumulator.Transitions(*(column[0] for column in columns)))
 
     def state(self):
-        """Returns all that must come back, as bytes."""
+        """Returns all that must come back in place, as bytes."""
         parts = (self.learner.network, self.learner.target, self.kept, self.learner.optimizer)
         arrays = [np.asarray(variable.numpy()) for part in parts for variable in part.variables]
-        return [array.tobytes() for array in arrays], dataclasses.asdict(self.progress)
+        held = self.replay.packed(self.replay.num_added - len(self.replay), self.replay.num_added)
+        return (
+            [array.tobytes() for array in arrays],
+            dataclasses.asdict(self.progress),
+            {name: column.tobytes() for name, column in held.items()},
+            self.replay.num_added,
+        )
+
+
+def worker_state(run):
+    return state.WorkerState(
+        boundary=run.progress.env_steps - 20,
+        actions=np.arange(6, dtype=np.int32).reshape(3, 2),
+        observation_digests=np.arange(64, dtype=np.uint8).reshape(2, 32),
+        exploration=[np.random.default_rng(seed).bit_generator.state for seed in (1, 2)],
+        sampling=run.replay.generator.bit_generator.state,
+        episode_rows=np.array([[40.0, 1.5, 12.0]]),
+        round_metrics=np.full((2, 4), 0.5, np.float32),
+    )
 
 
 def batches(seed, num_updates=4, batch_size=4):
@@ -57,22 +98,34 @@ def batches(seed, num_updates=4, batch_size=4):
 
 @pytest.fixture
 def trained(placement, tmp_path):
-    """Returns a run that has learned, kept an earlier network and counted."""
+    """Returns a run that has learned, kept an earlier network and counted, with a replay that has begun to wrap."""
     run = Run(placement, tmp_path, seed=0)
     run.learner.update(batches(0))
     run.kept.set_weights(run.learner.weights())
     run.learner.update(batches(1))
+    run.add(70)
     for field in dataclasses.fields(PROGRESS):
         setattr(run.progress, field.name, getattr(PROGRESS, field.name))
     return run
 
 
+@pytest.fixture
+def warnings(monkeypatch, caplog):
+    """Returns a function that returns the program's warnings so far."""
+    monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)  # console.set_up turns it off
+    return lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+# All that is saved comes back.
+
+
 def test_restore_of_what_was_saved_brings_everything_back(trained, placement, tmp_path):
-    trained.checkpoints.save()
+    assert trained.save()
     other = Run(placement, tmp_path, seed=5)
     before = other.state()
-    path = other.checkpoints.restore()
-    assert path == str(tmp_path / "ckpt-1200")
+    restored = other.restore()
+    assert (restored.path, restored.num_workers) == (tmp_path / "ckpt-1200", 1)
+    assert restored.journal == {"metrics.jsonl": 17}
     assert other.state() == trained.state() != before
     assert other.progress == PROGRESS
     assert other.learner.num_updates == 8
@@ -81,67 +134,350 @@ def test_restore_of_what_was_saved_brings_everything_back(trained, placement, tm
     assert len({network.get_weights()[0].tobytes() for network in networks_}) == 3
 
 
-def test_restored_learner_goes_on_as_the_original_does_bit_for_bit(trained, placement, tmp_path):
-    trained.checkpoints.save()
+def test_restore_brings_the_workers_own_state_back(trained, placement, tmp_path):
+    trained.save()
+    mine, theirs = worker_state(trained), Run(placement, tmp_path, seed=5).restore().worker
+    for field in dataclasses.fields(mine):
+        np.testing.assert_equal(getattr(theirs, field.name), getattr(mine, field.name))
+    assert theirs.actions.dtype == np.int32
+
+
+def test_restored_learner_and_replay_go_on_as_the_originals_do_bit_for_bit(trained, placement, tmp_path):
+    trained.save()
     other = Run(placement, tmp_path, seed=5)
-    other.checkpoints.restore()
-    for seed in (2, 3):
-        mine, theirs = trained.learner.update(batches(seed)), other.learner.update(batches(seed))
+    other.replay.generator.bit_generator.state = other.restore().worker.sampling
+    for _ in range(2):
+        samples = [run.replay.sample(2, 4) for run in (trained, other)]
+        mine, theirs = (run.learner.update(sample) for run, sample in zip((trained, other), samples, strict=True))
         assert mine.tobytes() == theirs.tobytes()
         assert other.learner.learning_rate == trained.learner.learning_rate < AGENT.learning_rate
+        trained.add(7)
+        other.add(7)
     assert other.state() == trained.state()
-    assert other.learner.num_updates == 16
+    assert other.learner.num_updates == 12
+
+
+@pytest.mark.parametrize("counts", [(10, 0, 5), (30, 30, 30), (60, 3, 49), (50, 50, 1), (200, 1, 120)])
+def test_replay_of_many_checkpoints_is_that_of_the_last(placement, tmp_path, counts):
+    run = Run(placement, tmp_path, seed=0)
+    for env_steps, count in enumerate(counts, start=1):
+        run.add(count)
+        assert run.save(env_steps)
+        other = Run(placement, tmp_path, seed=5)
+        other.restore()
+        assert other.state() == run.state()
+        assert other.replay.sample(3, 5).s_t.shape == (3, 5, 3)
+        run = other  # goes on from there
+
+
+def test_replay_is_written_by_what_is_new(placement, tmp_path):
+    run = Run(placement, tmp_path, seed=0)
+    written = []
+    for env_steps, count in enumerate((40, 3, 0, 8), start=1):
+        run.add(count)
+        run.save(env_steps)
+        files = (tmp_path / f"ckpt-{env_steps}").glob("replay-*.npz")
+        written.append([len(archive.read(path)["a_tm1"]) for path in files])
+    assert written == [[40], [3], [], [8]]
 
 
 def test_restore_of_progress_before_any_evaluation_brings_none_back(placement, tmp_path):
     run = Run(placement, tmp_path, seed=0)
-    run.progress.env_steps = 80
-    run.checkpoints.save()
+    run.save(80)
     other = Run(placement, tmp_path, seed=0)
     other.progress.best_return = 1.0
-    other.checkpoints.restore()
-    assert other.progress == checkpoints.Progress(env_steps=80)
+    other.restore()
+    assert other.progress == progress.Progress(env_steps=80)
 
 
 def test_restore_where_there_is_nothing_returns_none_and_changes_nothing(placement, tmp_path):
     run = Run(placement, tmp_path, seed=0)
     before = run.state()
-    assert (run.checkpoints.restore(), run.checkpoints.latest()) == (None, None)
+    assert (run.restore(), run.checkpoints.latest()) == (None, None)
     assert run.state() == before
 
 
-def test_save_more_than_three_times_keeps_the_three_newest(placement, tmp_path):
-    run = Run(placement, tmp_path, seed=0)
-    for env_steps in (100, 200, 300, 400, 500):
-        run.progress.env_steps = env_steps
-        assert run.checkpoints.save() == run.checkpoints.latest() == str(tmp_path / f"ckpt-{env_steps}")
-    assert sorted(path.name for path in tmp_path.glob("*.index")) == [f"ckpt-{n}.index" for n in (300, 400, 500)]
+def test_restore_of_another_optimizer_refuses(trained, placement, tmp_path):
+    trained.save()
+    other = Run(placement, tmp_path, seed=0, agent=dataclasses.replace(AGENT, optimizer="sgd"))
+    with pytest.raises(AssertionError):
+        other.restore()
 
 
-def test_restore_of_several_takes_the_newest(placement, tmp_path):
-    run = Run(placement, tmp_path, seed=0)
-    for env_steps in (100, 200):
-        run.progress.env_steps = env_steps
-        run.checkpoints.save()
-    other = Run(placement, tmp_path, seed=0)
-    other.checkpoints.restore()
-    assert other.progress.env_steps == 200
+# Which are kept.
+
+
+def test_save_more_often_than_are_kept_keeps_the_newest(placement, tmp_path):
+    run = Run(placement, tmp_path, seed=0, num_kept=2)
+    for env_steps in (100, 200, 300, 1000):
+        assert run.save(env_steps)
+        assert run.checkpoints.latest() == tmp_path / f"ckpt-{env_steps}"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ckpt-1000", "ckpt-300", "newest"]
+
+
+def test_save_keeps_the_best_by_evaluation_and_the_later_of_equals(placement, tmp_path):
+    run = Run(placement, tmp_path, seed=0, num_kept=1)
+    kept = []
+    for env_steps, last_return in ((100, None), (200, 5.0), (300, 4.0), (400, 5.0), (500, 1.0)):
+        run.save(env_steps, last_return)
+        kept.append(manifest.numbers(tmp_path))
+    assert kept == [[100], [200], [200, 300], [400], [400, 500]]
+
+
+def test_files_of_the_replay_stay_as_long_as_a_checkpoint_needs_them(placement, tmp_path):
+    run = Run(placement, tmp_path, seed=0, num_kept=1)
+    for env_steps in range(1, 8):
+        run.add(20)
+        run.save(env_steps)
+        made = manifest.check(tmp_path, env_steps)
+        needed = {file.path for file in made.files} | {f"ckpt-{env_steps}/manifest.json", "newest"}
+        assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} == needed
+        assert len(made.workers[0].replay) == min(env_steps, 3)  # of 20 transitions each, for 50
 
 
 def test_save_after_restore_keeps_the_newest_of_both_runs(placement, tmp_path):
     run = Run(placement, tmp_path, seed=0)
     for env_steps in (100, 200, 300):
-        run.progress.env_steps = env_steps
-        run.checkpoints.save()
+        run.save(env_steps)
     other = Run(placement, tmp_path, seed=0)
-    other.checkpoints.restore()
-    other.progress.env_steps = 400
-    other.checkpoints.save()
-    assert sorted(path.name for path in tmp_path.glob("*.index")) == [f"ckpt-{n}.index" for n in (200, 300, 400)]
+    other.restore()
+    other.save(400)
+    assert manifest.numbers(tmp_path) == [200, 300, 400]
 
 
-def test_restore_of_another_optimizer_refuses(trained, placement, tmp_path):
-    trained.checkpoints.save()
-    other = Run(placement, tmp_path, seed=0, agent=dataclasses.replace(AGENT, optimizer="sgd"))
-    with pytest.raises(AssertionError):
-        other.checkpoints.restore()
+def test_what_a_killed_save_left_is_cleared_by_the_next(placement, tmp_path):
+    run = Run(placement, tmp_path, seed=0)
+    run.save(100)
+    (tmp_path / "ckpt-200").mkdir()
+    (tmp_path / "ckpt-200" / "worker-0-of-1.npz").write_bytes(b"half")
+    other = Run(placement, tmp_path, seed=0)
+    assert other.restore().path == tmp_path / "ckpt-100"
+    other.save(300)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ckpt-100", "ckpt-300", "newest"]
+
+
+# Damage.
+
+
+def flip(path, position):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 0x40
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "flipped first": lambda path: flip(path, 0),
+    "flipped middle": lambda path: flip(path, path.stat().st_size // 2),
+    "flipped last": lambda path: flip(path, -1),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "empty": lambda path: path.write_bytes(b""),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+    "missing": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "model.index", "model.data-00000-of-00001", "worker-0-of-1.npz", "replay-0-of-1-20.npz"]
+)
+def test_damage_of_the_newest_is_named_and_the_one_before_is_used(placement, tmp_path, warnings, name, damage):
+    run = Run(placement, tmp_path, seed=0)
+    run.add(20)
+    run.save(100)
+    before = run.state()
+    run.learner.update(batches(3))
+    run.add(20)
+    run.save(200)
+    DAMAGES[damage](tmp_path / "ckpt-200" / name)
+    other = Run(placement, tmp_path, seed=5)
+    assert other.restore().path == tmp_path / "ckpt-100"
+    assert other.state() == before
+    (line,) = warnings()
+    assert line.startswith(f"checkpoint {tmp_path / 'ckpt-200'} is damaged: ")
+    assert name.removesuffix(".json") in line and "\n" not in line
+    # It is not looked at again, and the run goes on over it.
+    again = Run(placement, tmp_path, seed=5)
+    assert again.restore().path == tmp_path / "ckpt-100"
+    again.add(20)
+    assert again.save(200)
+    assert Run(placement, tmp_path, seed=5).restore().path == tmp_path / "ckpt-200"
+
+
+def test_every_flipped_bit_of_a_manifest_is_found(placement, tmp_path):
+    run = Run(placement, tmp_path, seed=0)
+    run.save(100)
+    path = tmp_path / "ckpt-100" / "manifest.json"
+    whole = path.read_bytes()
+    meaning = manifest.read(tmp_path, 100)
+    for position in range(len(whole)):
+        for bit in (0, 5):
+            path.write_bytes(whole[:position] + bytes([whole[position] ^ 1 << bit]) + whole[position + 1 :])
+            try:
+                assert manifest.read(tmp_path, 100) == meaning  # white space
+            except archive.Damaged as error:
+                assert str(path) in str(error)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.index", "worker-0-of-1.npz"])
+def test_damage_of_all_is_refused_with_a_line_for_what_is_damaged(placement, tmp_path, name):
+    run = Run(placement, tmp_path, seed=0)
+    for env_steps in (100, 200):
+        run.save(env_steps)
+        flip(tmp_path / f"ckpt-{env_steps}" / name, 5)
+    with pytest.raises(config.ConfigError, match="no checkpoint is good") as error:
+        Run(placement, tmp_path, seed=5).restore()
+    (line,) = error.value.problems
+    assert str(tmp_path / "ckpt-100") in line and str(tmp_path / "ckpt-200") in line
+
+
+def test_loss_of_all_manifests_is_refused(placement, tmp_path):
+    run = Run(placement, tmp_path, seed=0)
+    run.save(100)
+    (tmp_path / "ckpt-100" / "manifest.json").unlink()
+    with pytest.raises(config.ConfigError, match="no checkpoint is good.*ckpt-100"):
+        Run(placement, tmp_path, seed=5).restore()
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../secret", "ckpt-100/../../secret", "..", "", "a\\..\\b"])
+def test_manifest_whose_paths_leave_the_directory_is_refused(placement, tmp_path, path):
+    run = Run(placement, tmp_path, seed=0)
+    run.save(100)
+    made = manifest.read(tmp_path, 100)
+    moved = dataclasses.replace(made, model=(dataclasses.replace(made.model[0], path=path), *made.model[1:]))
+    manifest.commit(tmp_path, moved)
+    with pytest.raises(archive.Damaged, match="not below"):
+        manifest.check(tmp_path, 100)
+
+
+def test_state_with_objects_is_refused_and_runs_nothing(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (pathlib.Path.touch, (tmp_path / "ran",))
+
+    np.savez(tmp_path / "worker.npz", state=np.array([Evil()], object))
+    with pytest.raises(archive.Damaged, match="allow_pickle"):
+        archive.read(tmp_path / "worker.npz")
+    assert not (tmp_path / "ran").exists()
+
+
+# A disk that does not take it.
+
+
+def fail(*arguments, **keywords):
+    raise OSError(errno.ENOSPC, "No space left on device", "some/file")
+
+
+@pytest.mark.parametrize(
+    "owner, name", [(archive, "write"), (manifest, "commit"), (manifest, "write_part"), (archive, "describe")]
+)
+def test_save_on_a_full_disk_warns_keeps_the_last_and_works_the_next_time(
+    trained, placement, tmp_path, warnings, monkeypatch, owner, name
+):
+    assert trained.save(100)
+    before = trained.state()
+    trained.add(30)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, fail)
+        assert not trained.save(200)
+    (line,) = warnings()
+    assert line == (
+        f"checkpoint {tmp_path / 'ckpt-200'} cannot be written: some/file: No space left on device; "
+        f"the last one is {tmp_path / 'ckpt-100'}"
+    )
+    assert not (tmp_path / "ckpt-200").exists()
+    other = Run(placement, tmp_path, seed=5)
+    other.restore()
+    assert other.state() == before
+    trained.add(10)
+    assert trained.save(300)
+    other = Run(placement, tmp_path, seed=5)
+    other.restore()
+    assert other.state() == trained.state()
+
+
+def test_save_where_the_directory_is_gone_makes_it_anew_and_whole(trained, placement, tmp_path):
+    trained.save(100)
+    for path in sorted(tmp_path.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    trained.add(5)
+    assert trained.save(200)
+    other = Run(placement, tmp_path, seed=5)
+    other.restore()
+    assert other.state() == trained.state()
+
+
+def test_save_where_a_file_is_in_the_way_warns(trained, tmp_path, warnings):
+    (tmp_path / "ckpt-100").write_text("")
+    assert not trained.save(100)
+    assert "there is none yet" in warnings()[0]
+
+
+# Another number of workers.
+
+
+def deal(tmp_path, counts, num_workers, capacity=40):
+    """Saves the replays of len(counts) workers, of that many transitions, and returns what `num_workers` get."""
+    workers = []
+    for index, count in enumerate(counts):
+        buffer = replay.Replay(capacity // len(counts), (1,), np.float32, np.random.default_rng(0))
+        for start in range(0, count, 3):
+            number = np.arange(start, min(start + 3, count)) * len(counts) + index
+            column = number.astype(np.float32)
+            given = (column[:, None], number.astype(np.int32), column, column, column[:, None])
+            buffer.add(accumulator.Transitions(*given))
+        place = tmp_path / f"ckpt-{index}"
+        place.mkdir()
+        shard = shards.Shard(tmp_path, buffer, index, len(counts))
+        segments = shard.held(shard.write(place))
+        workers.append(manifest.Worker(archive.File("", 0, ""), buffer.num_added, segments))
+    dealt = []
+    for index in range(num_workers):
+        buffer = replay.Replay(capacity // num_workers, (1,), np.float32, np.random.default_rng(0))
+        shards.Shard(tmp_path, buffer, index, num_workers).restore(workers, capacity)
+        dealt.append(buffer.packed(0, len(buffer))["a_tm1"].tolist())
+    return dealt
+
+
+@pytest.mark.parametrize("counts", [(9, 9), (20, 20), (31, 31), (40,), (100,), (10, 10, 10, 10), (13, 13, 13, 13)])
+@pytest.mark.parametrize("num_workers", [1, 2, 4, 5])
+def test_replay_dealt_out_to_another_number_of_workers_loses_nothing(tmp_path, counts, num_workers):
+    dealt = deal(tmp_path, counts, num_workers)
+    share = 40 // len(counts)
+    expected = sorted(
+        number * len(counts) + index
+        for index, count in enumerate(counts)
+        for number in range(max(count - share, 0), count)
+    )
+    assert sorted(sum(dealt, [])) == expected
+    sizes = [len(part) for part in dealt]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_state_dealt_out_keeps_environments_in_order():
+    def of(worker):
+        numbers = range(2 * worker, 2 * worker + 2)
+        return state.WorkerState(
+            boundary=80,
+            actions=np.array([[number, number + 10] for number in numbers], np.int32).T,
+            observation_digests=np.array([[number] * 32 for number in numbers], np.uint8),
+            exploration=[{"number": number} for number in numbers],
+            sampling={"worker": worker},
+            episode_rows=np.full((1, 3), worker, np.float64),
+            round_metrics=np.ones((2, 4), np.float32),
+        )
+
+    parts = state.deal([of(0), of(1)], 4)
+    assert [part.actions.tolist() for part in parts] == [[[n], [n + 10]] for n in range(4)]
+    assert [part.observation_digests[0, 0] for part in parts] == [0, 1, 2, 3]
+    assert [part.exploration for part in parts] == [[{"number": n}] for n in range(4)]
+    assert [part.sampling for part in parts] == [None] * 4
+    assert [len(part.episode_rows) for part in parts] == [2, 0, 0, 0]
+    (whole,) = state.deal(parts, 1)
+    np.testing.assert_equal(whole.actions, np.concatenate([of(0).actions, of(1).actions], axis=1))
+
+
+def test_manifest_holds_settings_and_versions(trained, tmp_path):
+    trained.save()
+    tree = json.loads((tmp_path / "ckpt-1200" / "manifest.json").read_text())
+    assert tree["config"] == {"run": {"seed": 0}}
+    assert {"format", "versions", "sha256", "progress", "workers", "model", "journal"} < tree.keys()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import types
 
 import pytest
 
@@ -13,11 +14,14 @@ SECOND = {"env_steps": 200, "train/loss": 0.25, "train/q_mean": -1.0}
 THIRD = {"env_steps": 200, "eval/return_mean": 9.5}
 
 
-def write(logdir, rows, env_steps=0):
-    writer = metrics.MetricsWriter(logdir, env_steps)
+def write(logdir, rows, journal=types.MappingProxyType({})):
+    """Writes rows and returns the journal after each."""
+    writer, journals = metrics.MetricsWriter(logdir, journal), []
     for row in rows:
         writer.scalars(row["env_steps"], {tag: value for tag, value in row.items() if tag != "env_steps"})
+        journals.append(writer.journal())
     writer.close()
+    return journals
 
 
 def test_rows_are_one_json_object_a_line_in_order(tmp_path):
@@ -37,7 +41,7 @@ def test_events_are_the_same_scalars_at_the_same_steps(tmp_path):
 
 
 def test_text_is_read_back_as_text(tmp_path):
-    writer = metrics.MetricsWriter(tmp_path, 0)
+    writer = metrics.MetricsWriter(tmp_path, {})
     writer.text("config", "| setting | value |")
     writer.close()
     read = runs.events(tmp_path)
@@ -47,7 +51,7 @@ def test_text_is_read_back_as_text(tmp_path):
 
 
 def test_rows_after_flush_can_be_read_while_the_run_goes_on(tmp_path):
-    writer = metrics.MetricsWriter(tmp_path, 0)
+    writer = metrics.MetricsWriter(tmp_path, {})
     writer.scalars(100, {"train/loss": 0.5})
     writer.flush()
     assert metrics.read_rows(tmp_path / "metrics.jsonl") == [FIRST]
@@ -56,14 +60,27 @@ def test_rows_after_flush_can_be_read_while_the_run_goes_on(tmp_path):
 
 
 def test_rows_of_a_run_that_goes_on_keep_the_earlier_and_drop_the_later(tmp_path):
-    write(tmp_path, [FIRST, SECOND, THIRD, {"env_steps": 300, "train/loss": 0.125}])
-    write(tmp_path, [{"env_steps": 250, "train/loss": 2.0}], env_steps=200)
+    journals = write(tmp_path, [FIRST, SECOND, THIRD, {"env_steps": 200, "train/loss": 0.125}])
+    write(tmp_path, [{"env_steps": 250, "train/loss": 2.0}], journals[2])
     assert metrics.read_rows(tmp_path / "metrics.jsonl") == [
         FIRST,
         SECOND,
         THIRD,
         {"env_steps": 250, "train/loss": 2.0},
     ]
+    assert runs.scalars(tmp_path) == {
+        "train/loss": [(100, 0.5), (200, 0.25), (250, 2.0)],
+        "train/q_mean": [(200, -1.0)],
+        "eval/return_mean": [(200, 9.5)],
+    }
+
+
+def test_rows_of_a_run_that_goes_on_twice_are_those_of_both(tmp_path):
+    (journal,) = write(tmp_path, [FIRST])
+    journal = write(tmp_path, [SECOND, THIRD], journal)[0]
+    write(tmp_path, [THIRD], journal)
+    assert metrics.read_rows(tmp_path / "metrics.jsonl") == [FIRST, SECOND, THIRD]
+    assert runs.scalars(tmp_path)["train/loss"] == [(100, 0.5), (200, 0.25)]
 
 
 def test_rows_of_a_run_that_begins_anew_drop_all_of_the_one_before(tmp_path):
@@ -77,8 +94,14 @@ def test_rows_with_a_last_line_that_was_cut_are_read_without_it(tmp_path, cut):
     path = tmp_path / "metrics.jsonl"
     path.write_text(json.dumps(FIRST) + "\n" + cut)
     assert metrics.read_rows(path) == [FIRST]
-    write(tmp_path, [THIRD], env_steps=100)
+    write(tmp_path, [THIRD], {"metrics.jsonl": len(json.dumps(FIRST)) + 1})
     assert metrics.read_rows(path) == [FIRST, THIRD]
+
+
+def test_rows_of_a_file_that_was_cut_are_still_lines(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(FIRST))
+    write(tmp_path, [THIRD], {"metrics.jsonl": 1000})
+    assert metrics.read_rows(tmp_path / "metrics.jsonl") == [FIRST, THIRD]
 
 
 def test_rows_where_there_is_no_file_are_none(tmp_path):

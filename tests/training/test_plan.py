@@ -90,8 +90,8 @@ def test_plan_where_the_run_is_finished_says_so(make, tmp_path, monkeypatch, cap
     directory.write_json("config.json", config_tree)
     directory.write_json("summary.json", {"env_steps": 2000})
     assert not make(train_env_steps=2000).is_finished  # its checkpoints are gone: it must be trained again
-    directory.checkpoints.mkdir()
-    (directory.checkpoints / "ckpt-2000.index").touch()
+    (directory.checkpoints / "ckpt-2000").mkdir(parents=True)
+    (directory.checkpoints / "ckpt-2000" / "manifest.json").touch()
     with caplog.at_level(logging.INFO, "dqn_tf"):
         assert make(train_env_steps=2000).is_finished
     assert caplog.messages == [f"finished: {directory.path} holds all 2000 env steps"]

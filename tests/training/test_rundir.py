@@ -32,8 +32,8 @@ def leave_run(directory, of_config, checkpoint=True):
     directory.path.mkdir(parents=True)
     directory.write_json("config.json", settings.to_json(of_config))
     if checkpoint:
-        directory.checkpoints.mkdir()
-        (directory.checkpoints / "ckpt-80.index").write_bytes(b"")
+        (directory.checkpoints / "ckpt-80").mkdir(parents=True)
+        (directory.checkpoints / "ckpt-80" / "manifest.json").write_bytes(b"")
     return directory
 
 

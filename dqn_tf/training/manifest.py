@@ -1,0 +1,222 @@
+"""What checkpoints there are. One exists when its manifest, which names all its files, has been renamed into place.
+
+    checkpoints/ckpt-2000/manifest.json   what belongs to it, wherever in checkpoints/ it lies
+    checkpoints/ckpt-2000/...             what it wrote; later ones may need its part of the replay
+    checkpoints/newest                    env steps of the newest one ever committed
+
+A manifest carries the checksum of itself and of every file. Without TensorFlow.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from dqn_tf.training import archive
+from dqn_tf.training.archive import Damaged, File
+
+FORMAT = 1
+_NAME = "manifest.json"
+_NEWEST = "newest"
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """Transitions numbered first to end - 1 of a worker's replay."""
+
+    first: int
+    end: int
+    file: File
+
+
+@dataclasses.dataclass(frozen=True)
+class Worker:
+    """A worker's part of a checkpoint.
+
+    Attributes:
+      state: its WorkerState.
+      num_added: transitions ever added to its replay.
+      replay: what its replay holds, oldest first.
+    """
+
+    state: File
+    num_added: int
+    replay: tuple[Segment, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """A complete state of a run.
+
+    Attributes:
+      env_steps: of all workers.
+      progress: the fields of Progress.
+      model: files of tf.train.Checkpoint.
+      workers: in order.
+      journal: sizes of the run's own files that grow, by name in its directory: metrics and events.
+      config: settings of the run, as in config.json.
+      versions: of the packages.
+    """
+
+    env_steps: int
+    progress: Mapping[str, Any]
+    model: tuple[File, ...]
+    workers: tuple[Worker, ...]
+    journal: Mapping[str, int]
+    config: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+    @property
+    def eval_return(self) -> float | None:
+        """Mean of the last evaluation, None before the first."""
+        return self.progress.get("last_return")
+
+    @property
+    def files(self) -> list[File]:
+        """All files that belong to the checkpoint."""
+        replay = (segment.file for worker in self.workers for segment in worker.replay)
+        return [*self.model, *(worker.state for worker in self.workers), *replay]
+
+
+def directory(root: pathlib.Path, env_steps: int) -> pathlib.Path:
+    """Returns where the checkpoint of so many env steps writes."""
+    return root / f"ckpt-{env_steps}"
+
+
+def numbers(root: pathlib.Path) -> list[int]:
+    """Returns the env steps of all checkpoints there are, damaged ones included, oldest first."""
+    names = (path.parent.name.removeprefix("ckpt-") for path in root.glob(f"ckpt-*/{_NAME}"))
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+def newest(root: pathlib.Path) -> int | None:
+    """Returns the env steps of the newest checkpoint ever committed, whatever became of it; None: there was none."""
+    try:
+        return int((root / _NEWEST).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        there = numbers(root)
+        return there[-1] if there else None
+
+
+def commit(root: pathlib.Path, manifest: Manifest) -> None:
+    """Makes a checkpoint of files that have been written. Raises OSError."""
+    tree = {"format": FORMAT, **dataclasses.asdict(manifest)}
+    text = json.dumps({**tree, "sha256": _digest(tree)}, indent=1) + "\n"
+    place = directory(root, manifest.env_steps)
+    _write_whole(place / _NAME, text)
+    archive.sync_directory(root)
+    _write_whole(root / _NEWEST, f"{manifest.env_steps}\n")
+
+
+def _write_whole(path, text):
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    archive.sync_directory(path.parent)
+
+
+def write_part(place: pathlib.Path, index: int, worker: Worker) -> None:
+    """Leaves what the manifest will say of a worker where the chief finds it. Raises OSError."""
+    (place / f"part-{index}.json").write_text(json.dumps(dataclasses.asdict(worker)), encoding="utf-8")
+
+
+def read_part(place: pathlib.Path, index: int) -> Worker:
+    """Returns what `write_part` left. Raises OSError."""
+    return _worker(json.loads((place / f"part-{index}.json").read_text(encoding="utf-8")))
+
+
+def read(root: pathlib.Path, env_steps: int) -> Manifest:
+    """Returns a checkpoint's manifest; its files are not looked at. Raises Damaged."""
+    path = directory(root, env_steps) / _NAME
+    try:
+        tree = json.loads(path.read_bytes())
+        digest = tree.pop("sha256")
+        if tree.pop("format") != FORMAT:
+            raise Damaged(f"{path} is of another version of dqn_tf")
+        if digest != _digest({"format": FORMAT, **tree}):
+            raise Damaged(f"{path} is not what was written: its checksum differs")
+        manifest = _from_tree(tree)
+    except FileNotFoundError:
+        raise Damaged(f"{path} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Damaged(f"{path} cannot be read: {type(error).__name__}: {error}") from None
+    for file in manifest.files:  # what lies outside is nobody's business
+        if not _is_below(file.path):
+            raise Damaged(f"{path} names {file.path!r}, which is not below {root}")
+    if manifest.env_steps != env_steps:
+        raise Damaged(f"{path} is that of {manifest.env_steps} env steps")
+    return manifest
+
+
+def _digest(tree):
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+
+def _from_tree(tree):
+    model, workers = map(lambda file: File(**file), tree.pop("model")), map(_worker, tree.pop("workers"))
+    return Manifest(model=tuple(model), workers=tuple(workers), **tree)
+
+
+def _worker(tree):
+    segments = (Segment(int(one["first"]), int(one["end"]), File(**one["file"])) for one in tree["replay"])
+    return Worker(File(**tree["state"]), int(tree["num_added"]), tuple(segments))
+
+
+def _is_below(path):
+    parts = pathlib.PurePosixPath(path).parts
+    return bool(parts) and ".." not in parts and not path.startswith("/") and "\\" not in path and "\0" not in path
+
+
+def check(root: pathlib.Path, env_steps: int) -> Manifest:
+    """Returns a checkpoint's manifest, all of whose files are as they were written. Raises Damaged."""
+    manifest = read(root, env_steps)
+    for file in manifest.files:
+        archive.check(root, file)
+    return manifest
+
+
+def set_aside(root: pathlib.Path, env_steps: int) -> None:
+    """Makes a damaged checkpoint none; its files stay until the next `prune`."""
+    path = directory(root, env_steps) / _NAME
+    path.replace(path.with_name(f"{_NAME}.damaged"))
+
+
+def remove_unfinished(place: pathlib.Path) -> None:
+    """Removes what was written into `place` for a checkpoint that was not made, as far as the disk lets it."""
+    if not (place / _NAME).exists():
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def prune(root: pathlib.Path, num_kept: int) -> None:
+    """Removes all but the newest `num_kept` checkpoints and the best by evaluation, and what belongs to none.
+
+    Files that several need stay as long as one of them does. Raises OSError.
+    """
+    manifests = [_or_none(root, number) for number in numbers(root)]
+    manifests = [manifest for manifest in manifests if manifest is not None]
+    evaluated = [manifest for manifest in manifests if manifest.eval_return is not None]
+    best = max(evaluated, key=lambda manifest: (manifest.eval_return, manifest.env_steps), default=None)
+    kept = [manifest for manifest in manifests if manifest in manifests[-num_kept:] or manifest is best]
+    needed = {root / file.path for manifest in kept for file in manifest.files}
+    needed |= {directory(root, manifest.env_steps) / _NAME for manifest in kept}
+    for place in root.glob("ckpt-*"):
+        # The manifest first: a checkpoint without some of its files must not be there, even for a moment.
+        for path in sorted(place.iterdir(), key=lambda path: path.name != _NAME):
+            if path not in needed and path.is_file():
+                path.unlink()
+        if not any(place.iterdir()):
+            place.rmdir()
+
+
+def _or_none(root, number):
+    try:
+        return read(root, number)
+    except Damaged:
+        return None

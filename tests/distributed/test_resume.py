@@ -1,0 +1,169 @@
+"""A run that was killed or asked to stop, whenever, and goes on is the run that was left alone, by hash of all."""
+
+import random
+import signal
+import time
+
+import pytest
+
+from dqn_tf.training import manifest
+from tests import runs
+
+KINDS = {
+    "default": [],
+    "mirrored": ["--strategy=mirrored"],
+    "multiworker": ["--strategy=multiworker", "--batch_size=16"],
+    "atari": [
+        "--env=ALE/Pong-v5",
+        "--atari_protocol=nature",
+        "--train_env_steps=600",
+        "--checkpoint_period=200",
+        "--eval_period=200",
+        "--eval_max_episode_steps=20",
+        "--final_eval_episodes=2",
+        "--replay_capacity=320",  # it wraps
+        "--replay_ratio=0.05",
+    ],
+}
+# The rows and the checkpoints of these fall between one another.
+PERIODS = ["--log_period=120", "--checkpoint_period=280", "--eval_period=360"]
+
+
+def flags(kind):
+    return [*runs.SMALL, *PERIODS, *KINDS[kind]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("resume")
+
+
+@pytest.fixture(scope="module")
+def left_alone(folder):
+    """Returns a function from a kind to the fingerprint of a run that nothing happened to, and its seconds."""
+    known = {}
+
+    def left_alone(kind):
+        if kind not in known:
+            begin = time.monotonic()
+            done = runs.command(*flags(kind), f"--logdir={folder / kind}")
+            assert done.returncode == 0, done.stderr
+            known[kind] = runs.fingerprint(folder / kind), time.monotonic() - begin
+        return known[kind]
+
+    return left_alone
+
+
+def finish(kind, logdir):
+    done = runs.command(*flags(kind), f"--logdir={logdir}")
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def kill(process):
+    """Kills the command and, where it leads a cluster, its workers."""
+    pids = runs.family(process.pid)
+    runs.kill(process)
+    process.stdout.close()
+    process.stderr.close()
+    runs.wait_until_gone(pids)
+
+
+def kill_when(kind, logdir, is_time):
+    process = runs.start(*flags(kind), f"--logdir={logdir}")
+    try:
+        give_up = time.monotonic() + runs.SECONDS
+        while process.poll() is None and not is_time():
+            assert time.monotonic() < give_up
+            time.sleep(0.0005)
+        return process.poll() is None
+    finally:
+        kill(process)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_run_killed_after_a_checkpoint_comes_to_the_same(kind, left_alone, tmp_path):
+    expected, _ = left_alone(kind)
+    first = 200 if kind == "atari" else 280
+    assert kill_when(kind, tmp_path, lambda: manifest.numbers(tmp_path / "checkpoints") == [first])
+    errors = finish(kind, tmp_path)
+    assert f"resume: {tmp_path}/checkpoints/ckpt-" in errors
+    assert runs.fingerprint(tmp_path) == expected
+
+
+MOMENTS = {
+    "begun to save": lambda path: (path / "checkpoints" / "ckpt-560").exists(),
+    "written the model": lambda path: (path / "checkpoints" / "ckpt-560" / "model.index").exists(),
+    "committed": lambda path: (path / "checkpoints" / "ckpt-560" / "manifest.json").exists(),
+    "evaluated": lambda path: "eval/return_mean" in _text(path / "metrics.jsonl"),
+    "saved for the last time": lambda path: (path / "checkpoints" / "ckpt-1200" / "manifest.json").exists(),
+    "exported": lambda path: (path / "model" / "q_network.keras").exists(),
+    "finished": lambda path: (path / "summary.json").exists(),
+}
+
+
+def _text(path):
+    return path.read_text() if path.exists() else ""
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_run_killed_when_it_has_just(moment, left_alone, tmp_path):
+    expected, _ = left_alone("default")
+    kill_when("default", tmp_path, lambda: MOMENTS[moment](tmp_path))
+    finish("default", tmp_path)
+    assert runs.fingerprint(tmp_path) == expected
+
+
+def test_run_killed_at_random_moments_comes_to_the_same(left_alone, tmp_path, request):
+    expected, seconds = left_alone("default")
+    generator, logdir, finished = random.Random(17), tmp_path / "0", 0
+    for kills in range(request.config.getoption("--kills")):
+        process = runs.start(*flags("default"), f"--logdir={logdir}")
+        try:
+            time.sleep(seconds * generator.uniform(0.4, 1.1))  # it takes a third of the time to start
+        finally:
+            kill(process)
+        if (logdir / "summary.json").exists():
+            assert runs.fingerprint(logdir) == expected
+            finished, logdir = finished + 1, tmp_path / str(kills + 1)
+    finish("default", logdir)
+    assert runs.fingerprint(logdir) == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize("kind", ["default", "multiworker", "atari"])
+def test_run_asked_to_stop_between_checkpoints_saves_and_comes_to_the_same(kind, number, left_alone, tmp_path):
+    expected, _ = left_alone(kind)
+    process = runs.start(*flags(kind), f"--logdir={tmp_path}")
+    give_up = time.monotonic() + runs.SECONDS
+    while "train/loss" not in _text(tmp_path / "metrics.jsonl"):
+        assert time.monotonic() < give_up and process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(number)
+    done = runs.finish(process)
+    assert done.returncode == 128 + number, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "saved; the same command goes on from there" in done.stderr
+    finish(kind, tmp_path)
+    found = runs.fingerprint(tmp_path)
+    for parts in (found, expected := dict(expected)):
+        del parts["checkpoints"]  # one more
+    assert found == expected
+
+
+def test_run_of_two_workers_goes_on_with_others(left_alone, tmp_path):
+    assert kill_when("multiworker", tmp_path, lambda: manifest.numbers(tmp_path / "checkpoints") == [280, 560])
+    held = {}
+    for num_workers in (1, 4):
+        root = tmp_path / "checkpoints"
+        made = manifest.check(root, manifest.numbers(root)[-1])
+        held[num_workers] = len(made.workers)
+        length = made.env_steps + 280
+        argv = [*flags("multiworker"), f"--num_workers={num_workers}", f"--train_env_steps={length}"]
+        done = runs.command(*argv, f"--logdir={tmp_path}")
+        assert done.returncode == 0, done.stderr
+        assert f"resume: from {len(made.workers)} to {num_workers} workers" in done.stderr
+    assert held == {1: 2, 4: 1}
+    made = manifest.check(root, manifest.numbers(root)[-1])
+    counts = [len(runs.transitions(root, worker)["a_tm1"]) for worker in made.workers]
+    assert len(counts) == 4 and sum(counts) == min(made.env_steps, 1000)
