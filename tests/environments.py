@@ -1,5 +1,10 @@
 """Small environments whose every return is known, for --env=tests.environments:EnvId."""
 
+import json
+import os
+import signal
+import time
+
 import gymnasium
 import numpy as np
 from gymnasium import spaces
@@ -107,6 +112,36 @@ class Endless(gymnasium.Env):
         return np.zeros(2, np.float32), 1.0, False, False, {}
 
 
+class Ailing(Endless):
+    """Endless, until its 60th step: there it does what `ill` says, on the worker of that index of TF_CONFIG's."""
+
+    def __init__(self, ill, index):
+        super().__init__()
+        me = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {}).get("index", 0)
+        self._ill = ill if me == index else ""
+        self._steps = 0
+
+    def step(self, action):
+        self._steps += 1
+        if self._steps == 60:
+            if self._ill == "stuck":
+                time.sleep(3600)
+            if self._ill == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self._ill == "left":
+                os._exit(0)
+            if self._ill == "raises":
+                raise RuntimeError("the environment is broken")
+        return super().step(action)
+
+
+class Moody(Endless):
+    """Does not repeat itself: its observations are those of no seed."""
+
+    def step(self, action):
+        return np.random.default_rng().random(2, np.float32), 1.0, False, False, {}
+
+
 class Pixel(gymnasium.Env):
     """A bright square moves over a 36 x 36 picture, left or right; its column, in [0, 1], is the reward."""
 
@@ -184,6 +219,10 @@ gymnasium.register("Tape-v0", entry_point=Tape)
 gymnasium.register("Blind-v0", entry_point=Blind)
 gymnasium.register("Mute-v0", entry_point=Mute)
 gymnasium.register("Endless-v0", entry_point=Endless)
+gymnasium.register("Moody-v0", entry_point=Moody)
+for ill in ("stuck", "killed", "left", "raises"):
+    gymnasium.register(f"{ill.title()}-v0", entry_point=Ailing, kwargs={"ill": ill, "index": 1})
+    gymnasium.register(f"{ill.title()}Chief-v0", entry_point=Ailing, kwargs={"ill": ill, "index": 0})
 gymnasium.register("Pixel-v0", entry_point=Pixel, max_episode_steps=12)
 gymnasium.register("Mixed-v0", entry_point=Mixed, max_episode_steps=10)
 gymnasium.register("NaN-v0", entry_point=Broken, kwargs={"reward": float("nan")})

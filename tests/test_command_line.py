@@ -11,7 +11,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 
 import pytest
 
@@ -536,7 +535,9 @@ def running(tmp_path):
     try:
         reader = Reader(process)
         reader.wait_for("first update")
-        workers = {json.loads(environment_of(pid)["TF_CONFIG"])["task"]["index"]: pid for pid in runs.family(process.pid)}
+        workers = {
+            json.loads(environment_of(pid)["TF_CONFIG"])["task"]["index"]: pid for pid in runs.family(process.pid)
+        }
         assert sorted(workers) == [0, 1]
         yield process, reader, workers
     finally:

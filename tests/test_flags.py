@@ -28,6 +28,9 @@ cluster:
   tf_config=: text
   task_type=: one of chief, worker
   task_index=: a whole number of at least 0
+  cluster_timeout=600: a whole number of at least 1
+  round_timeout=1800: a whole number of at least 0
+  max_restarts=3: a whole number of at least 0
 training:
   train_env_steps=50000: a whole number of at least 1
   num_envs=16: a whole number of at least 1
@@ -72,6 +75,7 @@ evaluation:
   eval_max_episode_steps=0: a whole number of at least 0
   eval_epsilon=0.0: a number from 0 to 1
   checkpoint_period=10000: a whole number of at least 0
+  checkpoints_to_keep=3: a whole number of at least 1
   log_period=1000: a whole number of at least 1
 hardware:
   jit_compile=auto: one of auto, true, false

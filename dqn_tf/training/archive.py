@@ -4,14 +4,20 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
 
 # Replays of frames shrink tenfold at the fastest level, and hardly more at the default one, which takes twice as long.
 _COMPRESSION_LEVEL = 1
-_UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, zipfile.BadZipFile, NotImplementedError)
+# What a file that is no archive, or an archive of anything, makes of its readers.
+_UNREADABLE = (
+    *(OSError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
 
 
 class Damaged(Exception):

@@ -180,8 +180,9 @@ class Checkpoints:
         if len(states) != num_workers:
             states = state.deal(states, num_workers)
         self._checkpoint.read(str(path / _MODEL)).assert_consumed()
-        for name, value in made.progress.items():
-            setattr(self._progress, name, value)
+        for field in dataclasses.fields(Progress):
+            if field.name in made.progress:
+                setattr(self._progress, field.name, made.progress[field.name])
         return Restored(path, states[index], made.journal, len(made.workers))
 
     def _newest_good(self):

@@ -145,13 +145,13 @@ def read(root: pathlib.Path, env_steps: int) -> Manifest:
         manifest = _from_tree(tree)
     except FileNotFoundError:
         raise Damaged(f"{path} is missing") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise Damaged(f"{path} cannot be read: {type(error).__name__}: {error}") from None
     for file in manifest.files:  # what lies outside is nobody's business
         if not _is_below(file.path):
             raise Damaged(f"{path} names {file.path!r}, which is not below {root}")
     if manifest.env_steps != env_steps:
-        raise Damaged(f"{path} is that of {manifest.env_steps} env steps")
+        raise Damaged(f"{path} is that of {manifest.env_steps!r} env steps")
     return manifest
 
 
@@ -160,18 +160,29 @@ def _digest(tree):
 
 
 def _from_tree(tree):
-    model, workers = map(lambda file: File(**file), tree.pop("model")), map(_worker, tree.pop("workers"))
-    return Manifest(model=tuple(model), workers=tuple(workers), **tree)
+    model, workers = map(_file, tree.pop("model")), map(_worker, tree.pop("workers"))
+    made = Manifest(model=tuple(model), workers=tuple(workers), **tree)
+    trees = (made.progress, made.journal, made.config, made.versions)
+    if not all(isinstance(one, dict) for one in trees) or not all(type(size) is int for size in made.journal.values()):
+        raise TypeError("a branch is of another kind")
+    return made
 
 
 def _worker(tree):
-    segments = (Segment(int(one["first"]), int(one["end"]), File(**one["file"])) for one in tree["replay"])
-    return Worker(File(**tree["state"]), int(tree["num_added"]), tuple(segments))
+    segments = (Segment(int(one["first"]), int(one["end"]), _file(one["file"])) for one in tree["replay"])
+    return Worker(_file(tree["state"]), int(tree["num_added"]), tuple(segments))
+
+
+def _file(tree):
+    path, size, sha256 = tree["path"], tree["size"], tree["sha256"]
+    if not (isinstance(path, str) and type(size) is int and isinstance(sha256, str)):
+        raise TypeError("a file is not described by path, size and sha256")
+    return File(path, size, sha256)
 
 
 def _is_below(path):
     parts = pathlib.PurePosixPath(path).parts
-    return bool(parts) and ".." not in parts and not path.startswith("/") and "\\" not in path and "\0" not in path
+    return bool(parts) and ".." not in parts and path[0] != "/" and "\\" not in path and path.isprintable()
 
 
 def check(root: pathlib.Path, env_steps: int) -> Manifest:

@@ -23,11 +23,11 @@ def placement(logical_cpus):
 def train(placement):
     """Returns a function that trains as runs.SMALL and `argv` say, and returns the run's directory."""
 
-    def train(logdir, *argv):
+    def train(logdir, *argv, code=0):
         made = plan.make(*flags.parse(["train.py", *runs.SMALL, f"--logdir={logdir}", *argv]), {}, time.time())
         with pytest.MonkeyPatch.context() as patch, made.locked():
             patch.setattr(strategy, "create", lambda *arguments: placement)
-            assert run.train(made) == 0
+            assert run.train(made) == code
         return logdir
 
     # A run sets these for its process.

@@ -303,6 +303,21 @@ def test_damage_of_the_newest_is_named_and_the_one_before_is_used(placement, tmp
     assert Run(placement, tmp_path, seed=5).restore().path == tmp_path / "ckpt-200"
 
 
+def test_damage_at_random_places_of_any_file_is_never_loaded(trained, tmp_path):
+    trained.save(100)
+    made, generator = manifest.check(tmp_path, 100), np.random.default_rng(3)
+    for file in made.files:
+        path = tmp_path / file.path
+        whole = path.read_bytes()
+        for position in generator.integers(len(whole), size=200):
+            path.write_bytes(whole[:position] + bytes([whole[position] ^ 1 << position % 8]) + whole[position + 1 :])
+            with pytest.raises(archive.Damaged) as error:
+                manifest.check(tmp_path, 100)
+            assert str(error.value) == f"{path} is not what was written: its checksum differs"
+        path.write_bytes(whole)
+    assert manifest.check(tmp_path, 100) == made
+
+
 def test_every_flipped_bit_of_a_manifest_is_found(placement, tmp_path):
     run = Run(placement, tmp_path, seed=0)
     run.save(100)

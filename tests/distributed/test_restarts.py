@@ -1,0 +1,109 @@
+"""The local cluster starts again by itself what was lost, and comes to the same."""
+
+import json
+import os
+import pathlib
+import signal
+import time
+
+import pytest
+
+from dqn_tf.training import manifest
+from tests import runs
+
+FLAGS = [*runs.SMALL, "--strategy=multiworker", "--log_period=120", "--checkpoint_period=280", "--eval_period=360"]
+
+
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory):
+    """Returns the fingerprint of a run that nothing happened to."""
+    logdir = tmp_path_factory.mktemp("restarts") / "left_alone"
+    done = runs.command(*FLAGS, f"--logdir={logdir}")
+    assert done.returncode == 0, done.stderr
+    return runs.fingerprint(logdir)
+
+
+def worker(launcher, index):
+    """Returns the process id of a worker, once it is there."""
+    give_up = time.monotonic() + runs.SECONDS
+    while time.monotonic() < give_up:
+        for pid in runs.family(launcher.pid):
+            with_index = json.dumps({"type": "worker", "index": index})
+            try:
+                if with_index in pathlib.Path(f"/proc/{pid}/environ").read_text():
+                    return pid
+            except OSError:
+                pass
+        time.sleep(0.01)
+    raise AssertionError(f"there is no worker {index}")
+
+
+def when(launcher, is_time):
+    give_up = time.monotonic() + runs.SECONDS
+    while not is_time():
+        assert time.monotonic() < give_up and launcher.poll() is None, launcher.communicate()
+        time.sleep(0.0005)
+
+
+def has(logdir, number):
+    return lambda: number in manifest.numbers(logdir / "checkpoints")
+
+
+KILLS = {
+    "worker": [(1, 280, None)],
+    "leader": [(0, 280, None)],
+    "twice": [(1, 280, None), (0, 560, None)],
+    "before any checkpoint": [(1, None, "config.json")],
+    "while it saves": [(1, None, "checkpoints/ckpt-560")],
+    "leader while it saves": [(0, None, "checkpoints/ckpt-560/model.index")],
+    "leader at the end": [(0, 1200, None)],
+}
+
+
+@pytest.mark.parametrize("kills", KILLS.values(), ids=KILLS)
+def test_cluster_with_kills_starts_again_and_comes_to_the_same(left_alone, tmp_path, kills):
+    launcher = runs.start(*FLAGS, f"--logdir={tmp_path}")
+    try:
+        for index, number, name in kills:
+            when(launcher, has(tmp_path, number) if number else lambda name=name: (tmp_path / name).exists())
+            os.kill(worker(launcher, index), signal.SIGKILL)
+    finally:
+        done = runs.finish(launcher)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("starting all again in 1 s, try 1 of 3") == len(kills)
+    assert runs.fingerprint(tmp_path) == left_alone
+
+
+def test_cluster_whose_worker_is_asked_to_stop_saves_starts_again_and_comes_to_the_same(left_alone, tmp_path):
+    launcher = runs.start(*FLAGS, f"--logdir={tmp_path}")
+    when(launcher, has(tmp_path, 280))
+    os.kill(worker(launcher, 1), signal.SIGTERM)
+    done = runs.finish(launcher)
+    assert done.returncode == 0, done.stderr
+    assert "starting all again" in done.stderr
+    found, expected = runs.fingerprint(tmp_path), dict(left_alone)
+    del found["checkpoints"], expected["checkpoints"]
+    assert found == expected
+
+
+def test_cluster_that_is_lost_again_and_again_gives_up(tmp_path):
+    argv = [*FLAGS, "--env=tests.environments:Killed-v0", "--checkpoint_period=0", "--max_restarts=1"]
+    done = runs.command(*argv, f"--logdir={tmp_path}")
+    assert done.returncode in (137, 143), done.stderr  # who of the two left first
+    assert done.stderr.count("starting all again in 1 s, try 1 of 1") == 1
+    assert "cluster: lost 2 times without a new checkpoint in between (--max_restarts=1), giving up" in done.stderr
+
+
+@pytest.mark.parametrize("env, code", [("Raises-v0", 1), ("NaN-v0", 2)])
+def test_cluster_that_fails_by_itself_is_not_started_again(tmp_path, env, code):
+    done = runs.command(*FLAGS, f"--env=tests.environments:{env}", f"--logdir={tmp_path}")
+    assert done.returncode == code, done.stderr
+    assert "starting all again" not in done.stderr
+
+
+def test_cluster_with_resume_never_starts_again_all_the_same(tmp_path):
+    launcher = runs.start(*FLAGS, "--resume=never", f"--logdir={tmp_path}")
+    when(launcher, has(tmp_path, 280))
+    os.kill(worker(launcher, 1), signal.SIGKILL)
+    done = runs.finish(launcher)
+    assert done.returncode == 0, done.stderr
