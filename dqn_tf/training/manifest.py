@@ -104,8 +104,7 @@ def newest(root: pathlib.Path) -> int | None:
 
 def commit(root: pathlib.Path, manifest: Manifest) -> None:
     """Makes a checkpoint of files that have been written. Raises OSError."""
-    tree = {"format": FORMAT, **dataclasses.asdict(manifest)}
-    text = json.dumps({**tree, "sha256": _digest(tree)}, indent=1) + "\n"
+    text = _text({"format": FORMAT, **dataclasses.asdict(manifest)})
     place = directory(root, manifest.env_steps)
     _write_whole(place / _NAME, text)
     archive.sync_directory(root)
@@ -136,12 +135,13 @@ def read(root: pathlib.Path, env_steps: int) -> Manifest:
     """Returns a checkpoint's manifest; its files are not looked at. Raises Damaged."""
     path = directory(root, env_steps) / _NAME
     try:
-        tree = json.loads(path.read_bytes())
-        digest = tree.pop("sha256")
+        content = path.read_bytes()
+        tree = json.loads(content)
+        del tree["sha256"]
+        if content != _text(tree).encode():
+            raise Damaged(f"{path} is not what was written: its checksum differs")
         if tree.pop("format") != FORMAT:
             raise Damaged(f"{path} is of another version of dqn_tf")
-        if digest != _digest({"format": FORMAT, **tree}):
-            raise Damaged(f"{path} is not what was written: its checksum differs")
         manifest = _from_tree(tree)
     except FileNotFoundError:
         raise Damaged(f"{path} is missing") from None
@@ -155,8 +155,10 @@ def read(root: pathlib.Path, env_steps: int) -> Manifest:
     return manifest
 
 
-def _digest(tree):
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+def _text(tree):
+    """Returns a manifest's text, with the checksum of the rest at its end."""
+    digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**tree, "sha256": digest}, indent=1) + "\n"
 
 
 def _from_tree(tree):

@@ -25,6 +25,7 @@ class Watchdog:
         self._stopped = threading.Event()
 
     def start(self) -> "Watchdog":
+        """Begins to watch, and returns itself."""
         self.heard("starting")
         if self._timeout:
             threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
@@ -35,6 +36,7 @@ class Watchdog:
         self._doing, self._heard = doing, time.monotonic()
 
     def stop(self) -> None:
+        """Watches no longer."""
         self._stopped.set()
 
     def _watch(self):

@@ -323,14 +323,12 @@ def test_every_flipped_bit_of_a_manifest_is_found(placement, tmp_path):
     run.save(100)
     path = tmp_path / "ckpt-100" / "manifest.json"
     whole = path.read_bytes()
-    meaning = manifest.read(tmp_path, 100)
     for position in range(len(whole)):
         for bit in (0, 5):
             path.write_bytes(whole[:position] + bytes([whole[position] ^ 1 << bit]) + whole[position + 1 :])
-            try:
-                assert manifest.read(tmp_path, 100) == meaning  # white space
-            except archive.Damaged as error:
-                assert str(path) in str(error)
+            with pytest.raises(archive.Damaged) as error:
+                manifest.read(tmp_path, 100)
+            assert str(path) in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "model.index", "worker-0-of-1.npz"])
@@ -338,6 +336,7 @@ def test_damage_of_all_is_refused_with_a_line_for_what_is_damaged(placement, tmp
     run = Run(placement, tmp_path, seed=0)
     for env_steps in (100, 200):
         run.save(env_steps)
+    for env_steps in (100, 200):
         flip(tmp_path / f"ckpt-{env_steps}" / name, 5)
     with pytest.raises(config.ConfigError, match="no checkpoint is good") as error:
         Run(placement, tmp_path, seed=5).restore()

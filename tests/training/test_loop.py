@@ -164,13 +164,13 @@ def diverge(train, logdir, *argv):
 @pytest.mark.parametrize("env_id", ["NaN-v0", "Infinite-v0"])
 @pytest.mark.parametrize("overlap", ["--overlap", "--nooverlap"])
 def test_loss_that_is_not_finite_stops_and_names_updates_and_last_checkpoint(train, tmp_path, env_id, overlap):
-    argv = [f"--env=tests.environments:{env_id}", "--checkpoint_period=40", overlap]
+    argv = [f"--env=tests.environments:{env_id}", "--checkpoint_period=100", overlap]
     line = diverge(train, tmp_path, *argv)
     assert line == (
         "the loss is not finite in updates 1 to 20; lower --learning_rate or --clip_norm. "
         f"The last good checkpoint is {tmp_path}/checkpoints/ckpt-200."
     )
-    assert runs.checkpoints(tmp_path) == [120, 160, 200]
+    assert runs.checkpoints(tmp_path) == [120, 200]
     assert not {path.name for path in pathlib.Path(tmp_path).iterdir()} & {"summary.json", "model", "reward_curve.png"}
 
 
