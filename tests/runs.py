@@ -16,7 +16,7 @@ from dqn_tf.experience import accumulator
 from dqn_tf.training import archive, manifest
 
 ROOT = pathlib.Path(__file__).parents[1]
-SECONDS = 300  # no test waits longer for a process
+SECONDS = 60  # no test waits longer for a process
 
 # Every number that decides what happens when, so that the defaults may be tuned without a change here.
 # 8 environments, rounds of 40 env steps and 20 updates, which begin with the round that starts at 200.

@@ -145,11 +145,14 @@ class Checkpoints:
             **self._about,
         )
         manifest.commit(self._root, made)
+        self._prune()
+        return True
+
+    def _prune(self):
         try:
             manifest.prune(self._root, self._num_kept)
-        except OSError as error:  # it is saved all the same
+        except OSError as error:  # the new one is saved all the same
             _log.warning("old checkpoints cannot be removed: %s: %s", error.filename, error.strerror)
-        return True
 
     def restore(self, capacity: int) -> Restored | None:
         """Restores the newest checkpoint in place, the replay included; returns the rest, None where there is none.
@@ -196,14 +199,14 @@ class Checkpoints:
                 _log.warning("checkpoint %s is damaged: %s", manifest.directory(self._root, number), error)
                 continue
             newest = manifest.newest(self._root)
-            if not complaints and newest is not None and newest > number:
-                _log.warning(
-                    "checkpoint %s is damaged: %s is missing; going on from %s",
-                    manifest.directory(self._root, newest), "its manifest", manifest.directory(self._root, number),
-                )
-            for damaged in manifest.numbers(self._root):
-                if damaged > number:
-                    manifest.set_aside(self._root, damaged)
+            if not complaints and newest > number:
+                complaints.append("")
+                place = manifest.directory(self._root, newest)
+                _log.warning("checkpoint %s is damaged: %s/manifest.json is missing", place, place)
+            if complaints:
+                manifest.set_aside(self._root, number)
+            else:
+                self._prune()  # what a process that was killed had not yet removed
             return made
         newest = manifest.newest(self._root)
         if newest is None:

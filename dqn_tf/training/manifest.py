@@ -195,10 +195,13 @@ def check(root: pathlib.Path, env_steps: int) -> Manifest:
     return manifest
 
 
-def set_aside(root: pathlib.Path, env_steps: int) -> None:
-    """Makes a damaged checkpoint none; its files stay until the next `prune`."""
-    path = directory(root, env_steps) / _NAME
-    path.replace(path.with_name(f"{_NAME}.damaged"))
+def set_aside(root: pathlib.Path, good: int) -> None:
+    """Makes damaged checkpoints, all that are newer than a good one, none; their files stay until the next `prune`."""
+    for number in numbers(root):
+        if number > good:
+            path = directory(root, number) / _NAME
+            path.replace(path.with_name(f"{_NAME}.damaged"))
+    _write_whole(root / _NEWEST, f"{good}\n")
 
 
 def remove_unfinished(place: pathlib.Path) -> None:

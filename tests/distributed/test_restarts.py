@@ -11,7 +11,8 @@ import pytest
 from dqn_tf.training import manifest
 from tests import runs
 
-FLAGS = [*runs.SMALL, "--strategy=multiworker", "--log_period=120", "--checkpoint_period=280", "--eval_period=360"]
+PERIODS = ["--train_env_steps=2000", "--log_period=120", "--checkpoint_period=280", "--eval_period=360"]
+FLAGS = [*runs.SMALL, "--strategy=multiworker", *PERIODS]
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +53,11 @@ def has(logdir, number):
 KILLS = {
     "worker": [(1, 280, None)],
     "leader": [(0, 280, None)],
-    "twice": [(1, 280, None), (0, 560, None)],
+    "twice": [(1, 280, None), (0, 1680, None)],
     "before any checkpoint": [(1, None, "config.json")],
     "while it saves": [(1, None, "checkpoints/ckpt-560")],
     "leader while it saves": [(0, None, "checkpoints/ckpt-560/model.index")],
-    "leader at the end": [(0, 1200, None)],
+    "leader at the end": [(0, 2000, None)],
 }
 
 
@@ -66,7 +67,9 @@ def test_cluster_with_kills_starts_again_and_comes_to_the_same(left_alone, tmp_p
     try:
         for index, number, name in kills:
             when(launcher, has(tmp_path, number) if number else lambda name=name: (tmp_path / name).exists())
+            before = set(runs.family(launcher.pid))
             os.kill(worker(launcher, index), signal.SIGKILL)
+            when(launcher, lambda before=before: not before & set(runs.family(launcher.pid)))
     finally:
         done = runs.finish(launcher)
     assert done.returncode == 0, done.stderr

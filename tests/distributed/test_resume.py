@@ -130,8 +130,15 @@ def test_run_killed_at_random_moments_comes_to_the_same(left_alone, tmp_path, re
     assert runs.fingerprint(logdir) == expected
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-@pytest.mark.parametrize("kind", ["default", "multiworker", "atari"])
+@pytest.mark.parametrize(
+    "kind, number",
+    [
+        ("default", signal.SIGINT),
+        ("multiworker", signal.SIGTERM),
+        ("multiworker", signal.SIGINT),
+        ("atari", signal.SIGTERM),
+    ],
+)
 def test_run_asked_to_stop_between_checkpoints_saves_and_comes_to_the_same(kind, number, left_alone, tmp_path):
     expected, _ = left_alone(kind)
     process = runs.start(*flags(kind), f"--logdir={tmp_path}")

@@ -113,7 +113,7 @@ def trained(placement, tmp_path):
 def warnings(monkeypatch, caplog):
     """Returns a function that returns the program's warnings so far."""
     monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)  # console.set_up turns it off
-    return lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    return lambda: [record.getMessage() for record in caplog.records if record.name.startswith("dqn_tf.training")]
 
 
 # All that is saved comes back.
