@@ -396,7 +396,7 @@ class Evaluation:
         source=_MNIH,
     )
     checkpoint_period: int = _field(
-        10_000,
+        20_000,
         "between checkpoints, at which episodes are cut; 0: only at the end",
         unit="env steps",
         minimum=0,

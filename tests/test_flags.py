@@ -74,7 +74,7 @@ evaluation:
   final_eval_episodes=100: a whole number of at least 1
   eval_max_episode_steps=0: a whole number of at least 0
   eval_epsilon=0.0: a number from 0 to 1
-  checkpoint_period=10000: a whole number of at least 0
+  checkpoint_period=20000: a whole number of at least 0
   checkpoints_to_keep=3: a whole number of at least 1
   log_period=1000: a whole number of at least 1
 hardware:

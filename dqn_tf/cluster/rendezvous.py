@@ -5,7 +5,6 @@ log line and no Ctrl-C for up to an hour. Here both signals do what they always 
 """
 
 import contextlib
-import ipaddress
 import logging
 import os
 import select
@@ -13,7 +12,7 @@ import socket
 import time
 
 from dqn_tf import config
-from dqn_tf.cluster import topology
+from dqn_tf.cluster import loopback, topology
 
 _log = logging.getLogger(__name__)
 
@@ -62,10 +61,7 @@ def wait_for_peers(cluster: topology.Cluster, give_up: float = float("inf")) -> 
 def _listen(cluster):
     address = cluster.workers[cluster.index]
     (host, port), dual = _split(address), False
-    loopback = host.lower() == "localhost"
-    with contextlib.suppress(ValueError):  # a name
-        loopback = ipaddress.ip_address(host).is_loopback
-    if not loopback:
+    if not loopback.is_loopback(address):
         host, dual = "", socket.has_dualstack_ipv6()  # a name may stand for any interface, of either family
     family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET
     try:  # create_server sets SO_REUSEADDR, except on Windows, where that would steal the port

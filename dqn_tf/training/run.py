@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from dqn_tf import config as config_lib
 from dqn_tf import settings
-from dqn_tf.cluster import deadline, rendezvous, strategy
+from dqn_tf.cluster import deadline, loopback, rendezvous, strategy
 from dqn_tf.config import ConfigError
 from dqn_tf.training import builder, export, hardware, seeding
 from dqn_tf.training.evaluator import Evaluator
@@ -42,6 +42,8 @@ def train(plan: Plan) -> int:
         placement = strategy.create(
             config.cluster.strategy, config.cluster.num_replicas, plan.cluster, threads.learner, threads.operations
         )
+    if plan.cluster is not None:
+        _confine(plan.cluster)
     if placement.is_chief:
         _log.info("threads: %s", threads.reason)
     if config.hardware.precision == "bfloat16" and not placement.has_bfloat16(hardware.has_bfloat16()):
@@ -67,6 +69,13 @@ def train(plan: Plan) -> int:
     finally:
         watchdog.stop()
     return 0
+
+
+def _confine(cluster):
+    """Keeps others than this machine from a cluster of this machine, which has no authentication."""
+    port = int(cluster.workers[cluster.index].rpartition(":")[2])
+    if cluster.num_workers > 1 and all(map(loopback.is_loopback, cluster.workers)) and not loopback.confine(port):
+        _log.warning("cluster: TensorFlow's port %d is open to the network, see docs/security.md", port)
 
 
 def _reason(error):
