@@ -437,3 +437,15 @@ def test_every_flag_has_a_source_and_every_number_a_unit(setting):
     limits = setting.field.metadata
     assert limits["help"] and limits["source"]
     assert limits["unit"] or setting.field.type not in (int, float) or setting.name == "seed"
+
+
+def test_parse_of_a_file_that_names_a_module_wants_it_typed_too(config_file):
+    path = config_file({"run": {"env": "somebodys.module:Env-v0"}, "training": {"num_envs": 4}})
+    built, problems = flags.parse(["train.py", f"--config={path}"])
+    assert problems == [
+        f"--config={path} names a module that would be imported; add --env=somebodys.module:Env-v0 to trust it."
+    ]
+    assert built.run.env == config.Run().env
+    assert parsed(f"--config={path}", "--env=somebodys.module:Env-v0").training.num_envs == 4
+    path = config_file({"run": {"env": "ale_py:ALE/Pong-v5"}})
+    assert parsed(f"--config={path}").run.env == "ale_py:ALE/Pong-v5"

@@ -183,7 +183,12 @@ def test_video_of_an_environment_that_draws_no_pictures_says_so(capsys, finished
     config = runs.read_json(tmp_path / "run" / "config.json")
     config["run"]["env"] = f"tests.environments:{env_id}"
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
-    line = mistake(capsys, f"--logdir={tmp_path}/run", "--episodes=1", f"--video={tmp_path}/film")
+    argv = [f"--logdir={tmp_path}/run", "--episodes=1", f"--video={tmp_path}/film"]
+    assert mistake(capsys, *argv) == (
+        f"--logdir={tmp_path}/run is a run of tests.environments:{env_id}, whose module would be imported; "
+        f"add --env=tests.environments:{env_id} to trust it."
+    )
+    line = mistake(capsys, *argv, f"--env=tests.environments:{env_id}")
     assert line.startswith(f"--video: tests.environments:{env_id} draws no pictures") and "\n" not in line
     assert not (tmp_path / "film").exists()
 
