@@ -142,16 +142,16 @@ def test_prediction_has_a_row_for_each_number_of_workers_and_falls_with_it(scali
 
 class TestMessage:
     # 1000 weights, 20 x 40 of them in the kernel: 200 others, and 60 numbers of factors for each transition.
-    def test_factors_go_while_they_are_half_the_weights_at_most(self, scaling):
+    def test_factors_go_while_they_are_two_thirds_of_the_weights_at_most(self, scaling):
         message = scaling.Message(1000, (20, 40), 1)
-        assert message.num_bytes(5, 2) == 4 * (200 + 5 * 60 + 2 * 6)
-        assert message.num_bytes(6, 2) == 4 * (1000 + 2 * 6)
+        assert message.num_bytes(7, 2) == 4 * (200 + 7 * 60 + 2 * 6)
+        assert message.num_bytes(8, 2) == 4 * (1000 + 2 * 6)
 
     def test_factors_of_all_are_multiplied_by_each(self, scaling):
         # A transition costs 4, a quarter of it the product: 3 of the own batch and 2 of the other's.
         message = scaling.Message(1000, (20, 40), 3 * 1600)
         assert message.work(scaling.Line(10.0, 4.0), 3, 5) == 10 + 4 * 3 + 1 * 2
-        assert message.work(scaling.Line(10.0, 4.0), 3, 6) == 10 + 4 * 3
+        assert message.work(scaling.Line(10.0, 4.0), 3, 8) == 10 + 4 * 3
 
     def test_first_efficient_batch_may_be_one_with_factors(self, scaling):
         # A byte takes 1 s each way, the product nothing. Two workers, one transition each: 4 * (200 + 120 + 12) bytes.
