@@ -126,6 +126,8 @@ class Ailing(Endless):
         if self._steps == 60:
             if self._ill == "stuck":
                 time.sleep(3600)
+            if self._ill == "slow":
+                time.sleep(120)
             if self._ill == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             if self._ill == "left":
@@ -220,7 +222,7 @@ gymnasium.register("Blind-v0", entry_point=Blind)
 gymnasium.register("Mute-v0", entry_point=Mute)
 gymnasium.register("Endless-v0", entry_point=Endless)
 gymnasium.register("Moody-v0", entry_point=Moody)
-for ill in ("stuck", "killed", "left", "raises"):
+for ill in ("stuck", "slow", "killed", "left", "raises"):
     gymnasium.register(f"{ill.title()}-v0", entry_point=Ailing, kwargs={"ill": ill, "index": 1})
     gymnasium.register(f"{ill.title()}Chief-v0", entry_point=Ailing, kwargs={"ill": ill, "index": 0})
 gymnasium.register("Pixel-v0", entry_point=Pixel, max_episode_steps=12)

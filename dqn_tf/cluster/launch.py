@@ -96,12 +96,17 @@ def visible_gpus(environ: Mapping[str, str], directory: str = _GPUS_DIRECTORY) -
         return []
 
 
+def is_launched() -> bool:
+    """Returns whether `run` has started this process."""
+    return bool(os.environ.get("DQN_TF_LAUNCHED"))
+
+
 def follow_parent() -> None:
     """Ends this process, exit code 143, once the launcher that started it is gone, however it went.
 
     Does nothing in a process that `run` did not start. Call early and in the main thread.
     """
-    if not os.environ.get("DQN_TF_LAUNCHED"):
+    if not is_launched():
         return
     if sys.platform == "linux":  # the kernel does it even where native code keeps the thread below from running
         with contextlib.suppress(OSError, AttributeError):

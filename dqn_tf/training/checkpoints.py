@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -79,13 +79,13 @@ class Checkpoints:
         numbers = manifest.numbers(self._root)
         return manifest.directory(self._root, numbers[-1]) if numbers else None
 
-    def save(self, worker: WorkerState, journal: Mapping[str, int]) -> bool:
+    def save(self, worker: WorkerState, journal: Callable[[], Mapping[str, int]]) -> bool:
         """Saves the run; returns whether there is now a checkpoint of it, which is the same on all workers.
 
         A failure is a warning: what was there before is still there.
 
         Args:
-          journal: see Manifest; the chief's.
+          journal: returns what the manifest has of it, and may raise OSError; the chief's is called.
         """
         place = manifest.directory(self._root, self._progress.env_steps)
         is_chief = self._placement.is_chief
@@ -132,7 +132,7 @@ class Checkpoints:
         """Writes the model, and makes a checkpoint of it and of what all workers have written."""
         self._checkpoint.write(str(place / _MODEL))
         model = []
-        for path in sorted(place.glob(f"{_MODEL}.*")):
+        for path in sorted((place / f"{_MODEL}.index", *place.glob(f"{_MODEL}.data-*-of-*"))):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
             model.append(archive.describe(self._root, path))
@@ -141,7 +141,7 @@ class Checkpoints:
             progress=dataclasses.asdict(self._progress),
             model=tuple(model),
             workers=tuple(manifest.read_part(place, index) for index in range(self._placement.num_workers)),
-            journal=journal,
+            journal=journal(),
             **self._about,
         )
         manifest.commit(self._root, made)
@@ -175,10 +175,8 @@ class Checkpoints:
             states = [WorkerState.from_arrays(archive.read(self._root / part.state.path)) for part in made.workers]
             self._shard.restore(made.workers, capacity)
         except Damaged as error:
-            raise ConfigError(
-                f"--logdir: checkpoint {number} is not as the chief sees it: {error}; "
-                "give all workers one directory that all of them see."
-            ) from None
+            advice = "give all workers one directory that all of them see." if not found else "use a new --logdir."
+            raise ConfigError(f"--logdir: checkpoint {path} cannot be gone on from: {error}; {advice}") from None
         index, num_workers = self._placement.worker_index, self._placement.num_workers
         if len(states) != num_workers:
             states = state.deal(states, num_workers)
@@ -213,6 +211,6 @@ class Checkpoints:
             return None
         missing = f"{manifest.directory(self._root, newest)} is missing"
         raise ConfigError(
-            f"--logdir={self._root.parent}: no checkpoint is good: {'; '.join(complaints) or missing}; "
+            f"--logdir={self._root.parent}: no checkpoint is good: {'; '.join(dict.fromkeys(complaints)) or missing}; "
             "bring one back from a copy, or use a new --logdir."
         )

@@ -34,6 +34,10 @@ _log = logging.getLogger(__name__)
 _GIL_SWITCH_SECONDS = 0.0005
 
 
+class NotSaved(Exception):
+    """The last checkpoint could not be written."""
+
+
 class Loop:
     """One run on one worker, from the round it is in to its end.
 
@@ -78,13 +82,14 @@ class Loop:
 
         Raises:
           Stopped: a signal came, and the run has been saved.
-          OSError: the last checkpoint could not be written.
+          NotSaved: the last checkpoint could not be written.
         """
         sys.setswitchinterval(_GIL_SWITCH_SECONDS)  # the learner's thread gets the lock back sooner
         total = self._config.training.train_env_steps
         with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="actor") as executor, self._stop.waited_for():
-            if self._progress.evaluation_due:
+            if self._progress.evaluation_due:  # the checkpoint says so too: to leave once more changes nothing
                 self._evaluate()
+                self._stop_if_asked()
             while self._progress.env_steps < total:
                 self._watchdog.heard("acting and learning")
                 self._round(executor)
@@ -98,7 +103,8 @@ class Loop:
         for steps in actor.replay(worker.actions):
             accumulator.add(steps)  # its transitions are in the replay
             self._watchdog.heard("playing the environments to where they were")
-        if len(worker.actions) and (actor.observation_digests() != worker.observation_digests).any():
+        differs = (actor.observation_digests() != worker.observation_digests).any() if len(worker.actions) else False
+        if self._parts.placement.max(float(differs)):  # on any worker
             _log.warning(
                 "resume: %s does not repeat itself from the same seeds and actions; its episodes begin anew, and the "
                 "run is not the one that an uninterrupted run would be",
@@ -183,16 +189,26 @@ class Loop:
             self._log()
         if is_last or self._is_due(evaluation.eval_period, now):
             self._evaluate()
-        self._watchdog.heard("waiting for the other workers")
-        number = int(self._parts.placement.max(self._stop.number))
+        number = self._asked()
         if number or is_last or self._is_due(evaluation.checkpoint_period, now):
             self._watchdog.heard("saving")
             if not self._save() and (number or is_last):
-                raise OSError(f"the last checkpoint, of {now} env steps, could not be written")
+                raise NotSaved(f"the last checkpoint, of {now} env steps, could not be written")
+        if number or is_last:
+            self._stop_if_asked()
+        self._reporter.show(self._progress)
+
+    def _asked(self):
+        """Returns the signal that has asked a worker to stop, 0 where none has: the same on all workers."""
+        self._watchdog.heard("waiting for the other workers")
+        return int(self._parts.placement.max(self._stop.number))
+
+    def _stop_if_asked(self):
+        number = self._asked()
         if number:
+            now = self._progress.env_steps
             _log.info("stopped at %d env steps, saved; the same command goes on from there", now)
             raise Stopped(number)
-        self._reporter.show(self._progress)
 
     def _is_due(self, period, env_steps):
         """Returns whether the round that ends at `env_steps` reaches or passes a multiple of `period`."""
@@ -219,9 +235,8 @@ class Loop:
         weights = parts.learner.weights()
         parts.policy.load(weights)
         seed = seeding.integer(self._config.run.seed, seeding.Stream.EVALUATION, progress.env_steps)
-        self._watchdog.heard("evaluating")
         try:
-            returns = parts.evaluator.evaluate(parts.policy, seed, self._stop.check)
+            returns = parts.evaluator.evaluate(parts.policy, seed, self._check)
         except Interrupted:
             progress.evaluation_due = True
             return
@@ -235,6 +250,10 @@ class Loop:
             progress.best_return = mean
             parts.kept.set_weights(weights)
         self._reporter.evaluated(progress, returns)
+
+    def _check(self):
+        self._watchdog.heard_by_all("evaluating")
+        self._stop.check()
 
     def _save(self):
         """Saves the run, and returns whether that was done."""
@@ -252,4 +271,4 @@ class Loop:
             episode_rows=np.array(self._episode_rows, np.float64).reshape(-1, 3),
             round_metrics=np.array(self._round_metrics, np.float32).reshape(-1, len(learner_lib.METRICS)),
         )
-        return parts.checkpoints.save(worker, self._reporter.journal())
+        return parts.checkpoints.save(worker, self._reporter.journal)

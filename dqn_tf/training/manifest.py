@@ -2,7 +2,7 @@
 
     checkpoints/ckpt-2000/manifest.json   what belongs to it, wherever in checkpoints/ it lies
     checkpoints/ckpt-2000/...             what it wrote; later ones may need its part of the replay
-    checkpoints/newest                    env steps of the newest one ever committed
+    .newest                               env steps of the newest one ever committed
 
 A manifest carries the checksum of itself and of every file. Without TensorFlow.
 """
@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +22,11 @@ from dqn_tf.training.archive import Damaged, File
 
 FORMAT = 1
 _NAME = "manifest.json"
-_NEWEST = "newest"
+_NEWEST = ".newest"
+_PLACE = re.compile(r"ckpt-(0|[1-9]\d*)", re.ASCII)
+_PROGRESS = {"env_steps": int, "num_episodes": int, "wall_seconds": float, "evaluation_due": bool} | dict.fromkeys(
+    ("last_return", "best_return", "threshold_env_steps", "threshold_seconds"), int | float | None
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,14 +94,18 @@ def directory(root: pathlib.Path, env_steps: int) -> pathlib.Path:
 
 def numbers(root: pathlib.Path) -> list[int]:
     """Returns the env steps of all checkpoints there are, damaged ones included, oldest first."""
-    names = (path.parent.name.removeprefix("ckpt-") for path in root.glob(f"ckpt-*/{_NAME}"))
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    return sorted(int(place.name.removeprefix("ckpt-")) for place in _places(root) if (place / _NAME).exists())
+
+
+def _places(root):
+    """Returns the directories that checkpoints have written; copies under other names are somebody's own."""
+    return [path for path in root.glob("ckpt-*") if _PLACE.fullmatch(path.name) and path.is_dir()]
 
 
 def newest(root: pathlib.Path) -> int | None:
     """Returns the env steps of the newest checkpoint ever committed, whatever became of it; None: there was none."""
     try:
-        return int((root / _NEWEST).read_text(encoding="ascii"))
+        return int(root.with_name(_NEWEST).read_text(encoding="ascii"))
     except (OSError, ValueError):
         there = numbers(root)
         return there[-1] if there else None
@@ -108,11 +117,11 @@ def commit(root: pathlib.Path, manifest: Manifest) -> None:
     place = directory(root, manifest.env_steps)
     _write_whole(place / _NAME, text)
     archive.sync_directory(root)
-    _write_whole(root / _NEWEST, f"{manifest.env_steps}\n")
+    _write_whole(root.with_name(_NEWEST), f"{manifest.env_steps}\n")
 
 
 def _write_whole(path, text):
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = path.with_name(f"{path.name}.new")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -165,8 +174,12 @@ def _from_tree(tree):
     model, workers = map(_file, tree.pop("model")), map(_worker, tree.pop("workers"))
     made = Manifest(model=tuple(model), workers=tuple(workers), **tree)
     trees = (made.progress, made.journal, made.config, made.versions)
-    if not all(isinstance(one, dict) for one in trees) or not all(type(size) is int for size in made.journal.values()):
+    if not made.workers or not all(isinstance(one, dict) for one in trees):
         raise TypeError("a branch is of another kind")
+    if not all(type(size) is int and size >= 0 and _is_below(name) for name, size in made.journal.items()):
+        raise TypeError("the journal is not one of sizes")
+    if any(not isinstance(value, _PROGRESS.get(name, object)) for name, value in made.progress.items()):
+        raise TypeError("progress is not one of numbers")
     return made
 
 
@@ -201,7 +214,7 @@ def set_aside(root: pathlib.Path, good: int) -> None:
         if number > good:
             path = directory(root, number) / _NAME
             path.replace(path.with_name(f"{_NAME}.damaged"))
-    _write_whole(root / _NEWEST, f"{good}\n")
+    _write_whole(root.with_name(_NEWEST), f"{good}\n")
 
 
 def remove_unfinished(place: pathlib.Path) -> None:
@@ -222,7 +235,7 @@ def prune(root: pathlib.Path, num_kept: int) -> None:
     kept = [manifest for manifest in manifests if manifest in manifests[-num_kept:] or manifest is best]
     needed = {root / file.path for manifest in kept for file in manifest.files}
     needed |= {directory(root, manifest.env_steps) / _NAME for manifest in kept}
-    for place in root.glob("ckpt-*"):
+    for place in _places(root):
         # The manifest first: a checkpoint without some of its files must not be there, even for a moment.
         for path in sorted(place.iterdir(), key=lambda path: path.name != _NAME):
             if path not in needed and path.is_file():

@@ -1,17 +1,22 @@
 """What a run tells while it goes: TensorBoard, metrics.jsonl and progress. Only the chief has one."""
 
-import contextlib
+import errno
+import io
 import json
 import logging
 import math
 import os
 import pathlib
+import socket
 import sys
 import time
 from collections.abc import Mapping
 
-import tensorflow as tf
 import tqdm
+from tensorboard.compat.proto import event_pb2
+from tensorboard.plugins.scalar import summary_v2 as scalar_summary
+from tensorboard.plugins.text import summary_v2 as text_summary
+from tensorboard.summary.writer import record_writer
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +25,10 @@ _LINE_PERIOD_SECONDS = 10.0
 
 
 class MetricsWriter:
-    """Writes rows of scalars to metrics.jsonl and TensorBoard; the step is env steps of all workers."""
+    """Writes rows of scalars to metrics.jsonl and TensorBoard; the step is env steps of all workers.
+
+    Rows wait in memory until `flush`. Where the disk does not take them, both files stay whole and the rows wait on.
+    """
 
     def __init__(self, logdir: pathlib.Path, journal: Mapping[str, int]):
         """Opens the files to go on from `journal`: what was written later, by a run that was lost, is dropped."""
@@ -31,53 +39,89 @@ class MetricsWriter:
                 path.unlink()
             elif path.stat().st_size > journal[path.name]:
                 os.truncate(path, journal[path.name])
+        for name, size in journal.items():
+            if not (logdir / name).exists() or (logdir / name).stat().st_size < size:
+                _log.warning("resume: rows of metrics are missing, because %s was cut", logdir / name)
         rows = logdir / _ROWS
         begins_line = not rows.exists() or not rows.stat().st_size or rows.read_bytes().endswith(b"\n")
-        self._file = rows.open("a", encoding="utf-8")
-        self._file.write("" if begins_line else "\n")
-        self._events = tf.summary.create_file_writer(str(logdir))
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.v2"
+        self._rows, self._events = _Appender(rows), _Appender(logdir / name, _record(file_version="brain.Event:2"))
+        if not begins_line:
+            self._rows.add(b"\n")
 
     def _grown(self):
         return [path for pattern in (_ROWS, "events.out.tfevents.*") for path in self._logdir.glob(pattern)]
 
     def scalars(self, env_steps: int, values: Mapping[str, float]) -> None:
-        """Writes one row."""
+        """Adds one row."""
         finite = {tag: value if math.isfinite(value) else None for tag, value in values.items()}  # JSON has no NaN
-        with self._warned():
-            self._file.write(json.dumps({"env_steps": env_steps, **finite}) + "\n")
-            with self._events.as_default():
-                for tag, value in values.items():
-                    tf.summary.scalar(tag, value, step=env_steps)
+        self._rows.add((json.dumps({"env_steps": env_steps, **finite}) + "\n").encode())
+        for tag, value in values.items():
+            self._events.add(_record(step=env_steps, summary=scalar_summary.scalar_pb(tag, value)))
 
     def text(self, tag: str, text: str) -> None:
-        """Writes text, markdown, to TensorBoard."""
-        with self._events.as_default():
-            tf.summary.text(tag, text, step=0)
+        """Adds text, markdown, to TensorBoard."""
+        self._events.add(_record(step=0, summary=text_summary.text_pb(tag, text)))
 
     def flush(self) -> None:
-        with self._warned():
-            self._file.flush()
-            self._events.flush()
+        """Writes the rows; a disk that does not take them is a warning, once, and they are tried again."""
+        try:
+            self._write()
+        except OSError as error:
+            if not self._is_full:
+                _log.warning("metrics wait in memory: %s: %s", error.filename or self._logdir, error.strerror)
+            self._is_full = True
+
+    def _write(self):
+        for appender in (self._rows, self._events):
+            appender.flush()
+        self._is_full = False
 
     def journal(self) -> dict[str, int]:
-        """Returns the sizes of all files of rows, by name, all rows so far in them."""
-        self.flush()
+        """Returns the sizes of all files of rows, by name, once all rows are on the disk. Raises OSError."""
+        self._write()
+        for appender in (self._rows, self._events):
+            appender.sync()
         return {path.name: path.stat().st_size for path in self._grown()}
 
     def close(self) -> None:
-        with self._warned():
-            self._file.close()
-            self._events.close()
+        """Writes what is left."""
+        self.flush()
 
-    @contextlib.contextmanager
-    def _warned(self):
-        """Returns a context in which a disk that takes no rows is a warning, once: training goes on."""
-        try:
-            yield
-        except (OSError, tf.errors.OpError) as error:
-            if not self._is_full:
-                _log.warning("metrics cannot be written to %s: %s", self._logdir, str(error).splitlines()[0])
-            self._is_full = True
+
+class _Appender:
+    """Adds to a file, whole records or nothing."""
+
+    def __init__(self, path, header=b""):
+        self._path, self._header = path, header
+        self._waiting = bytearray()
+
+    def add(self, record):
+        self._waiting += record
+
+    def flush(self):
+        with self._path.open("ab", buffering=0) as file:
+            size = file.tell()
+            content = (b"" if size else self._header) + bytes(self._waiting)
+            try:
+                if file.write(content) < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            except OSError:
+                file.truncate(size)
+                raise
+        self._waiting.clear()
+
+    def sync(self):
+        with self._path.open("ab") as file:
+            os.fsync(file.fileno())
+
+
+def _record(**fields):
+    """Returns an event of TensorBoard's as a record of its files."""
+    buffer = io.BytesIO()
+    event = event_pb2.Event(wall_time=time.time(), **fields)
+    record_writer.RecordWriter(buffer).write(event.SerializeToString())
+    return buffer.getvalue()
 
 
 def read_rows(path: pathlib.Path) -> list[dict]:

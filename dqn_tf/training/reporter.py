@@ -59,8 +59,16 @@ class Reporter:
         return time.time() - self._started
 
     def journal(self) -> dict[str, int]:
-        """Returns the sizes of the files that grow, by name, with all rows so far in them; {} where not the chief."""
-        return self._writer.journal() if self._is_chief else {}
+        """Returns the sizes of the files that grow, by name, with all rows so far in them.
+
+        Where somebody has removed the run's directory it is made anew. The chief's alone. Raises OSError, ConfigError.
+        """
+        if self._directory.is_gone():
+            _log.warning("%s was removed; going on in a new one, without the rows so far", self._directory.path)
+            self._directory.release()
+            self._directory.acquire()
+            self._directory.write_json("config.json", settings.to_json(self._config))
+        return self._writer.journal()
 
     def first_update(self) -> None:
         """Logs how long the start took: imports, tracing and compilation."""
@@ -99,6 +107,7 @@ class Reporter:
         self._last_evaluation = f"{returns.mean():.1f}"
         row = {"eval/return_mean": float(returns.mean()), "eval/return_max": float(returns.max())}
         self._writer.scalars(progress.env_steps, row)
+        self._writer.flush()
 
     def finish(
         self,

@@ -6,11 +6,11 @@ import tensorflow as tf
 
 from dqn_tf import config as config_lib
 from dqn_tf import settings
-from dqn_tf.cluster import deadline, loopback, rendezvous, strategy
+from dqn_tf.cluster import deadline, launch, loopback, peers, rendezvous, strategy
 from dqn_tf.config import ConfigError
 from dqn_tf.training import builder, export, hardware, seeding
 from dqn_tf.training.evaluator import Evaluator
-from dqn_tf.training.loop import Loop
+from dqn_tf.training.loop import Loop, NotSaved
 from dqn_tf.training.plan import Plan
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.reporter import Reporter
@@ -30,6 +30,8 @@ _PEER_LOST = (
     tf.errors.InternalError,
     tf.errors.UnknownError,
 )
+_AMBIGUOUS = (tf.errors.FailedPreconditionError, tf.errors.InternalError, tf.errors.UnknownError)
+_WORDS_OF_PEERS = ("/job:", "collective", "heartbeat", "coordination", "peer", "socket", "connection")
 
 
 def train(plan: Plan) -> int:
@@ -37,7 +39,7 @@ def train(plan: Plan) -> int:
     config = plan.config
     threads = plan.threads
     with deadline.Deadline(config.cluster.cluster_timeout if plan.cluster else 0) as limit:
-        if plan.cluster is not None and not rendezvous.wait_for_peers(plan.cluster, limit.at):
+        if plan.cluster is not None and not _meet(plan.cluster, limit.at):
             return EXIT_AGAIN
         placement = strategy.create(
             config.cluster.strategy, config.cluster.num_replicas, plan.cluster, threads.learner, threads.operations
@@ -53,22 +55,39 @@ def train(plan: Plan) -> int:
         raise ConfigError(*problems)
     stop = Stop()
     stop.install()  # MultiWorkerMirroredStrategy takes SIGTERM for itself and lives on; a platform means it
-    watchdog = Watchdog(config.cluster.round_timeout).start()
+    watchdog = Watchdog(config.cluster.round_timeout, plan.directory.lock_path).start()
+    watch = peers.PeerWatch(plan.cluster).start() if placement.num_workers > 1 else None
     try:
         _train(plan, placement, stop, watchdog)
+        if watch:
+            watch.stop()
+        placement.barrier()  # no worker leaves while another still needs it
     except Stopped as stopped:
         return stopped.exit_code
     except _PEER_LOST as error:
-        if placement.num_workers == 1:
+        if placement.num_workers == 1 or not _is_of_peers(error):
             raise
         _log.error("a worker was lost, leaving with exit code %d: %s", EXIT_AGAIN, _reason(error))
         return EXIT_AGAIN
-    except OSError as error:
+    except NotSaved as error:
         _log.error("the run cannot be written: %s", error)
         return 1
     finally:
         watchdog.stop()
+        if watch:
+            watch.stop()
     return 0
+
+
+def _meet(cluster, give_up):
+    """Returns whether the other workers are there before `give_up`."""
+    try:
+        return rendezvous.wait_for_peers(cluster, give_up)
+    except ConfigError as error:
+        if not launch.is_launched():
+            raise
+        _log.error("%s", error)  # the launcher chose a port that somebody has taken since: it chooses another
+        return False
 
 
 def _confine(cluster):
@@ -76,6 +95,12 @@ def _confine(cluster):
     port = int(cluster.workers[cluster.index].rpartition(":")[2])
     if cluster.num_workers > 1 and all(map(loopback.is_loopback, cluster.workers)) and not loopback.confine(port):
         _log.warning("cluster: TensorFlow's port %d is open to the network, see docs/security.md", port)
+
+
+def _is_of_peers(error):
+    """Returns whether an error that may have other causes too tells of a peer or a collective."""
+    message = error.message.lower()
+    return not isinstance(error, _AMBIGUOUS) or any(word in message for word in _WORDS_OF_PEERS)
 
 
 def _reason(error):
@@ -90,6 +115,7 @@ def _train(plan, placement, stop, watchdog):
         directory.write_json("config.json", settings.to_json(config))
     if placement.num_workers > 1:
         _check_shared(placement, directory)
+    watchdog.heard("building and restoring")
     progress = Progress()
     parts = builder.build(plan, placement, progress)
     reporter = Reporter(
@@ -104,13 +130,13 @@ def _train(plan, placement, stop, watchdog):
     )
     if placement.is_chief:
         _log.info("run: %s, seed %d, in %s", config.run.env, config.run.seed, directory.path)
-    watchdog.heard("restoring")
     loop = Loop(config, parts, progress, reporter, stop, watchdog)
     loop.run()
     watchdog.heard("evaluating the kept model and writing the results")
     if placement.is_chief:
-        _finish(plan, parts, progress, reporter, loop.waits)
-    placement.barrier()  # no worker leaves while another still needs it
+        _finish(plan, parts, progress, reporter, loop.waits, watchdog)
+    watchdog.heard("waiting for the other workers")
+    placement.barrier()  # for the results
 
 
 def _check_shared(placement, directory):
@@ -123,7 +149,7 @@ def _check_shared(placement, directory):
         )
 
 
-def _finish(plan, parts, progress, reporter, waits):
+def _finish(plan, parts, progress, reporter, waits, watchdog):
     config = plan.config
     evaluator = Evaluator(
         plan.environments,
@@ -132,19 +158,17 @@ def _finish(plan, parts, progress, reporter, waits):
         config.evaluation.eval_epsilon,
     )
     parts.policy.load(parts.kept.get_weights())
-    returns = evaluator.evaluate(parts.policy, seeding.integer(config.run.seed, Stream.FINAL_EVALUATION))
+
+    def _heard():
+        watchdog.heard_by_all("evaluating the kept model")
+
+    returns = evaluator.evaluate(parts.policy, seeding.integer(config.run.seed, Stream.FINAL_EVALUATION), _heard)
     evaluator.close()
-    export.export(parts.kept, plan.spec.observation_space, plan.directory.path / "model")
-    placement = parts.placement
-    summary = reporter.finish(
-        progress,
-        returns,
-        parts.learner.num_updates,
-        num_workers=placement.num_workers,
-        num_replicas=placement.num_replicas,
-        threshold=plan.spec.reward_threshold,
-        waits=waits.overall(),
-    )
+    try:
+        summary = _write_results(plan, parts, progress, reporter, waits, returns)
+    except (OSError, tf.errors.ResourceExhaustedError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise NotSaved(f"{getattr(error, 'filename', None) or plan.directory.path}: {reason}") from None
     _log.info(
         "result: return %.1f +- %.1f over %d episodes, %d env steps in %.1f s (%.0f env steps/s), in %s",
         summary["eval_return_mean"],
@@ -154,4 +178,19 @@ def _finish(plan, parts, progress, reporter, waits):
         summary["wall_seconds"],
         summary["env_steps_per_second"],
         plan.directory.path,
+    )
+
+
+def _write_results(plan, parts, progress, reporter, waits, returns):
+    """Writes the model, the curve and the summary, and returns the last."""
+    export.export(parts.kept, plan.spec.observation_space, plan.directory.path / "model")
+    placement = parts.placement
+    return reporter.finish(
+        progress,
+        returns,
+        parts.learner.num_updates,
+        num_workers=placement.num_workers,
+        num_replicas=placement.num_replicas,
+        threshold=plan.spec.reward_threshold,
+        waits=waits.overall(),
     )

@@ -39,6 +39,10 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     @property
+    def lock_path(self) -> pathlib.Path:
+        return self.path / ".lock"
+
+    @property
     def has_checkpoint(self) -> bool:
         return manifest.newest(self.checkpoints) is not None
 
@@ -75,7 +79,7 @@ class RunDirectory:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 - held until release
+            self._lock = open(self.lock_path, "w")  # noqa: SIM115 - held until release
         except OSError as error:
             raise ConfigError(f"--logdir={self.path} cannot be written: {error.strerror}.") from None
         try:
@@ -94,8 +98,15 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Removes the directory, which holds nothing but its lock."""
-        (self.path / ".lock").unlink()
+        self.lock_path.unlink()
         self.path.rmdir()
+
+    def is_gone(self) -> bool:
+        """Returns whether somebody has removed the directory, or its lock, that this process has acquired."""
+        try:
+            return self._lock is not None and not os.path.samestat(os.fstat(self._lock.fileno()), self.lock_path.stat())
+        except OSError:
+            return True
 
     @contextlib.contextmanager
     def acquired(self):

@@ -38,8 +38,8 @@ class Shard:
 
     def write(self, place: pathlib.Path) -> list[Segment]:
         """Writes into `place` what no committed checkpoint holds; returns its segments. Raises OSError."""
-        if not all((self._root / segment.file.path).exists() for segment in self._segments):
-            self._segments = ()  # somebody removed them: all anew
+        if not all(map(self._is_there, self._segments)):
+            self._segments = ()  # somebody removed or cut them: all anew
         first_held = self._replay.num_added - len(self._replay)
         begin = max(self._segments[-1].end, first_held) if self._segments else first_held
         segments = []
@@ -49,6 +49,10 @@ class Shard:
             archive.write(path, self._replay.packed(first, end))
             segments.append(Segment(first, end, archive.describe(self._root, path)))
         return segments
+
+    def _is_there(self, segment):
+        path = self._root / segment.file.path
+        return path.exists() and path.stat().st_size == segment.file.size
 
     def held(self, new: Sequence[Segment]) -> tuple[Segment, ...]:
         """Returns all segments that hold the replay, oldest first, where `new` are those just written."""

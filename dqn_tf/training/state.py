@@ -47,9 +47,23 @@ class WorkerState:
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "WorkerState":
         """Returns what `to_arrays` gave. Raises Damaged."""
         try:
-            return cls(**json.loads(str(arrays["state"])), **{name: arrays[name] for name in arrays if name != "state"})
-        except (KeyError, ValueError, TypeError) as error:
-            raise Damaged(f"a worker's state cannot be read: {error}") from None
+            made = cls(**json.loads(str(arrays["state"])), **{name: arrays[name] for name in arrays if name != "state"})
+            made._check()
+            return made
+        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise Damaged(f"a worker's state cannot be read: {type(error).__name__}: {error}") from None
+
+    def _check(self):
+        """Raises ValueError, TypeError or the like where a part is not what it should be."""
+        num_envs = len(self.exploration)
+        shapes = self.actions.shape[1:], self.observation_digests.shape, self.episode_rows.shape[1:]
+        is_boundary = type(self.boundary) is int and self.boundary >= 0
+        if shapes != ((num_envs,), (num_envs, 32), (3,)) or self.round_metrics.ndim != 2 or not is_boundary:
+            raise ValueError("its parts do not fit together")
+        if self.actions.dtype != np.int32 or (self.actions < 0).any():
+            raise ValueError("its actions are none")
+        for generator in (*self.exploration, *filter(None, [self.sampling])):
+            np.random.PCG64().state = generator
 
 
 def deal(states: Sequence[WorkerState], num_workers: int) -> list[WorkerState]:

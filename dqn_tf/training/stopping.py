@@ -45,6 +45,8 @@ class Stop:
             yield
         finally:
             self._is_waited_for = False
+        if self.number:  # nobody has looked since
+            raise Stopped(self.number)
 
     def check(self) -> None:
         """Raises Interrupted where the process is to stop."""

@@ -1,25 +1,34 @@
 """Ends a process whose rounds do not end: a peer that is stuck in Python is silent for ever, and so is one's own."""
 
+import contextlib
 import logging
 import os
+import pathlib
 import threading
 import time
 
 _log = logging.getLogger(__name__)
 
 EXIT_AGAIN = 143
+_SIGN_SECONDS = 1.0
 
 
 class Watchdog:
-    """Leaves with exit code 143 when nothing has been heard for `timeout` seconds; says so at half of it."""
+    """Leaves with exit code 143 when nothing has been heard for `timeout` seconds; says so at half of it.
 
-    def __init__(self, timeout: float):
+    What takes long on the chief alone, an evaluation, gives signs of life on the shared disk, which all others see.
+    """
+
+    def __init__(self, timeout: float, sign: pathlib.Path):
         """Prepares; `start` begins to watch.
 
         Args:
           timeout: seconds; 0: never.
+          sign: file of the chief's whose time of change is the sign.
         """
         self._timeout = timeout
+        self._sign = sign
+        self._changed = self._signed = 0.0
         self._heard = time.monotonic()
         self._doing = "starting"
         self._stopped = threading.Event()
@@ -35,6 +44,14 @@ class Watchdog:
         """Notes that the run goes on, and what it does next."""
         self._doing, self._heard = doing, time.monotonic()
 
+    def heard_by_all(self, doing: str) -> None:
+        """The same, on the chief, for all workers; may be called at any rate."""
+        self.heard(doing)
+        if self._heard - self._signed > _SIGN_SECONDS:
+            self._signed = self._heard
+            with contextlib.suppress(OSError):
+                os.utime(self._sign)
+
     def stop(self) -> None:
         """Watches no longer."""
         self._stopped.set()
@@ -42,6 +59,7 @@ class Watchdog:
     def _watch(self):
         warned_for = None
         while not self._stopped.wait(min(self._timeout / 20, 1.0)):
+            self._look()
             heard, doing = self._heard, self._doing
             silence = time.monotonic() - heard
             if silence > self._timeout:
@@ -60,3 +78,11 @@ class Watchdog:
                     doing,
                     self._timeout,
                 )
+
+    def _look(self):
+        """Takes a new sign of the chief's for one's own, where this process waits for it."""
+        with contextlib.suppress(OSError):
+            changed = self._sign.stat().st_mtime
+            if changed != self._changed and self._doing == "waiting for the other workers":
+                self.heard(self._doing)
+            self._changed = changed

@@ -92,6 +92,33 @@ def test_worker_that_gets_a_signal_makes_the_other_leave(start, record_property,
     assert "a worker was lost, leaving with exit code 143" in pair.text(1 - index)
 
 
+@pytest.mark.parametrize("index", [0, 1], ids=["leader", "follower"])
+def test_worker_that_is_killed_makes_the_other_leave_in_the_midst_of_a_slow_step(start, index):
+    pair = start(f"--env=tests.environments:{'Slow' if index == 0 else 'SlowChief'}-v0", "--learning_starts=10000")
+    pair.wait_for(0, "run: ")
+    time.sleep(4)  # 60 steps
+    os.kill(pair.workers[index].pid, signal.SIGKILL)
+    pair.leave(1 - index)
+    assert f"worker {index} does not answer" in pair.text(1 - index)
+
+
+def test_worker_that_is_killed_makes_the_chief_leave_in_the_midst_of_an_evaluation(start):
+    pair = start(ENDLESS, "--eval_period=400", "--eval_max_episode_steps=100000000", "--eval_episodes=1")
+    pair.wait_for(0, "first update")
+    time.sleep(3)
+    os.kill(pair.workers[1].pid, signal.SIGKILL)
+    pair.leave(0)
+    assert "worker 1 does not answer" in pair.text(0)
+
+
+def test_long_evaluation_is_not_taken_for_a_worker_that_is_stuck(start):
+    argv = ["--eval_period=400", "--eval_max_episode_steps=100000000", "--eval_episodes=1", "--round_timeout=4"]
+    pair = start(ENDLESS, *argv)
+    pair.wait_for(0, "first update")
+    time.sleep(14)
+    assert [process.poll() for process in pair.workers.values()] == [None, None]
+
+
 @pytest.mark.parametrize("env", ["Left-v0", "LeftChief-v0", "KilledChief-v0"])
 def test_worker_that_leaves_makes_the_other_leave(start, env):
     pair = start(f"--env=tests.environments:{env}")

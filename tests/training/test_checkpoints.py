@@ -38,7 +38,7 @@ class Run:
         def build():
             return networks.build("mlp", (3,), np.dtype(np.float32), 2, hidden_units=(8,), seed=seed)
 
-        self.root = pathlib.Path(directory)
+        self.root = pathlib.Path(directory)  # the checkpoints' own; what else a run keeps lies around it
         self.learner = learner_lib.Learner(placement, build, agent, 4, 100, False)
         self.kept = build()
         self.progress = progress.Progress()
@@ -51,7 +51,7 @@ class Run:
     def save(self, env_steps=None, last_return=None):
         if env_steps is not None:
             self.progress.env_steps, self.progress.last_return = env_steps, last_return
-        return self.checkpoints.save(worker_state(self), {"metrics.jsonl": 17})
+        return self.checkpoints.save(worker_state(self), lambda: {"metrics.jsonl": 17})
 
     def restore(self):
         return self.checkpoints.restore(CAPACITY)
@@ -94,6 +94,13 @@ def batches(seed, num_updates=4, batch_size=4):
         discount_t=np.full(shape, 0.9, np.float32),
         s_t=generator.normal(size=(*shape, 3)).astype(np.float32),
     )
+
+
+@pytest.fixture
+def tmp_path(tmp_path):
+    """Returns the directory of the checkpoints of a run."""
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    return tmp_path / "run" / "checkpoints"
 
 
 @pytest.fixture
@@ -212,7 +219,7 @@ def test_save_more_often_than_are_kept_keeps_the_newest(placement, tmp_path):
     for env_steps in (100, 200, 300, 1000):
         assert run.save(env_steps)
         assert run.checkpoints.latest() == tmp_path / f"ckpt-{env_steps}"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ckpt-1000", "ckpt-300", "newest"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ckpt-1000", "ckpt-300"]
 
 
 def test_save_keeps_the_best_by_evaluation_and_the_later_of_equals(placement, tmp_path):
@@ -230,7 +237,7 @@ def test_files_of_the_replay_stay_as_long_as_a_checkpoint_needs_them(placement, 
         run.add(20)
         run.save(env_steps)
         made = manifest.check(tmp_path, env_steps)
-        needed = {file.path for file in made.files} | {f"ckpt-{env_steps}/manifest.json", "newest"}
+        needed = {file.path for file in made.files} | {f"ckpt-{env_steps}/manifest.json"}
         assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} == needed
         assert len(made.workers[0].replay) == min(env_steps, 3)  # of 20 transitions each, for 50
 
@@ -253,7 +260,7 @@ def test_what_a_killed_save_left_is_cleared_by_the_next(placement, tmp_path):
     other = Run(placement, tmp_path, seed=0)
     assert other.restore().path == tmp_path / "ckpt-100"
     other.save(300)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ckpt-100", "ckpt-300", "newest"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ckpt-100", "ckpt-300"]
 
 
 # Damage.

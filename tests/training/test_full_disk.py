@@ -4,10 +4,12 @@ import contextlib
 import logging
 import resource
 import shutil
+import signal
 
 import pytest
 
-from dqn_tf.training import checkpoints
+from dqn_tf import config
+from dqn_tf.training import checkpoints, evaluator, metrics
 from tests import runs
 
 PERIODS = ["--checkpoint_period=400", "--log_period=200"]  # 400, 800, 1200
@@ -92,6 +94,71 @@ def test_full_disk_at_the_last_checkpoint_ends_with_exit_code_1(train, tmp_path,
     assert lines()[-1] == "the run cannot be written: the last checkpoint, of 1200 env steps, could not be written"
     assert runs.checkpoints(tmp_path) == [400, 800]
     assert not (tmp_path / "summary.json").exists()
+
+
+def test_full_disk_between_checkpoints_loses_no_row(train, tmp_path, monkeypatch, lines, whole):
+    write, flushes = metrics.MetricsWriter._write, []
+
+    def write_or_not(self):
+        flushes.append(None)
+        with full_disk() if 1 < len(flushes) < 4 else contextlib.nullcontext():
+            write(self)
+
+    monkeypatch.setattr(metrics.MetricsWriter, "_write", write_or_not)
+    train(tmp_path, *PERIODS)
+    assert [line for line in lines() if line.startswith("metrics wait in memory: ")] != []
+    assert runs.fingerprint(tmp_path) == whole
+
+
+def test_directory_that_is_removed_while_the_run_goes_on_is_made_anew(train, tmp_path, in_save, lines, whole):
+    in_save([800], lambda: removed(tmp_path / "run"))
+    train(tmp_path / "run", *PERIODS)
+    assert f"{tmp_path}/run was removed; going on in a new one, without the rows so far" in lines()
+    assert runs.fingerprint(tmp_path / "run")["tensors"] == whole["tensors"]
+    train(tmp_path / "run", *PERIODS, "--train_env_steps=1600")
+    assert runs.checkpoints(tmp_path / "run") == [800, 1200, 1600]
+
+
+def test_signals_in_an_evaluation_and_in_its_making_up_change_nothing(train, tmp_path, monkeypatch, whole):
+    evaluate, signals = evaluator.Evaluator.evaluate, [1, 2]
+
+    def evaluate_or_stop(self, policy, seed, check):
+        if signals:
+            signals.pop()
+            signal.raise_signal(signal.SIGTERM)
+            check()
+        return evaluate(self, policy, seed, check)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluator.Evaluator, "evaluate", evaluate_or_stop)
+        train(tmp_path, *PERIODS, code=143)
+        assert runs.checkpoints(tmp_path) == [400]
+        train(tmp_path, *PERIODS, code=143)
+        assert runs.checkpoints(tmp_path) == [400]
+    train(tmp_path, *PERIODS)
+    assert runs.fingerprint(tmp_path) == whole
+
+
+def test_signal_in_the_last_save_is_followed(train, tmp_path, in_save, whole):
+    @contextlib.contextmanager
+    def signalled():
+        signal.raise_signal(signal.SIGTERM)
+        yield
+
+    in_save([1200], signalled)
+    train(tmp_path, *PERIODS, code=143)
+    assert not (tmp_path / "summary.json").exists()
+    in_save([], signalled)
+    train(tmp_path, *PERIODS)
+    assert runs.fingerprint(tmp_path) == whole
+
+
+def test_loss_of_all_checkpoints_does_not_start_over(train, tmp_path):
+    train(tmp_path, *PERIODS)
+    shutil.rmtree(tmp_path / "checkpoints")
+    with pytest.raises(config.ConfigError, match="no checkpoint is good.*ckpt-1200"):
+        train(tmp_path, *PERIODS, "--train_env_steps=1600")
+    assert runs.rows(tmp_path)
 
 
 def test_run_after_a_full_disk_goes_on_to_the_same(train, tmp_path, monkeypatch, in_save, whole):

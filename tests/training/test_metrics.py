@@ -53,6 +53,7 @@ def test_text_is_read_back_as_text(tmp_path):
 def test_rows_after_flush_can_be_read_while_the_run_goes_on(tmp_path):
     writer = metrics.MetricsWriter(tmp_path, {})
     writer.scalars(100, {"train/loss": 0.5})
+    assert metrics.read_rows(tmp_path / "metrics.jsonl") == []
     writer.flush()
     assert metrics.read_rows(tmp_path / "metrics.jsonl") == [FIRST]
     assert runs.scalars(tmp_path) == {"train/loss": [(100, 0.5)]}

@@ -1,0 +1,56 @@
+"""Notices that a peer is gone or frozen while this process is busy with something else than a collective."""
+
+import logging
+import os
+import threading
+
+import tensorflow as tf
+from tensorflow.python.eager import context
+
+from dqn_tf.cluster import topology
+
+_log = logging.getLogger(__name__)
+
+EXIT_AGAIN = 143
+
+_PERIOD_SECONDS = 2.0
+_ANSWER_SECONDS = 4.0
+_SETTLE_SECONDS = 1.0  # for a run that has just ended to say so
+
+
+class PeerWatch:
+    """Asks the leader, or as the leader all others, whether they are there; leaves with 143 where one is not.
+
+    The others then lose their leader, so all leave.
+    """
+
+    def __init__(self, cluster: topology.Cluster):
+        """Prepares; `start` begins to watch."""
+        self._peers = range(1, cluster.num_workers) if cluster.is_chief else [0]
+        self._has_chief = cluster.has_chief
+        self._stopped = threading.Event()
+
+    def start(self) -> "PeerWatch":
+        """Begins to watch, once TensorFlow is connected, and returns itself."""
+        threading.Thread(target=self._watch, name="peer_watch", daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        """Watches no longer: from here on peers may leave."""
+        self._stopped.set()
+
+    def _watch(self):
+        while not self._stopped.wait(_PERIOD_SECONDS):
+            for peer in self._peers:
+                try:
+                    context.context().check_collective_ops_peer_health(self._task(peer), int(1e3 * _ANSWER_SECONDS))
+                except tf.errors.OpError as error:
+                    if not self._stopped.wait(_SETTLE_SECONDS):
+                        kind = type(error).__name__.removesuffix("Error")
+                        _log.error("worker %d does not answer (%s): leaving with exit code %d", peer, kind, EXIT_AGAIN)
+                        os._exit(EXIT_AGAIN)
+
+    def _task(self, peer):
+        if self._has_chief:
+            return "/job:chief/replica:0/task:0" if peer == 0 else f"/job:worker/replica:0/task:{peer - 1}"
+        return f"/job:worker/replica:0/task:{peer}"
