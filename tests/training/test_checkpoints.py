@@ -75,7 +75,7 @@ class Run:
 
 def worker_state(run):
     return state.WorkerState(
-        boundary=run.progress.env_steps - 20,
+        boundary=max(run.progress.env_steps - 20, 0),
         actions=np.arange(6, dtype=np.int32).reshape(3, 2),
         observation_digests=np.arange(64, dtype=np.uint8).reshape(2, 32),
         exploration=[np.random.default_rng(seed).bit_generator.state for seed in (1, 2)],
