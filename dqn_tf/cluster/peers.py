@@ -15,7 +15,7 @@ EXIT_AGAIN = 143
 
 _PERIOD_SECONDS = 2.0
 _ANSWER_SECONDS = 4.0
-_SETTLE_SECONDS = 1.0  # for a run that has just ended to say so
+_SETTLE_SECONDS = 1.0
 
 
 class PeerWatch:
@@ -42,13 +42,19 @@ class PeerWatch:
     def _watch(self):
         while not self._stopped.wait(_PERIOD_SECONDS):
             for peer in self._peers:
-                try:
-                    context.context().check_collective_ops_peer_health(self._task(peer), int(1e3 * _ANSWER_SECONDS))
-                except tf.errors.OpError as error:
-                    if not self._stopped.wait(_SETTLE_SECONDS):
-                        kind = type(error).__name__.removesuffix("Error")
-                        _log.error("worker %d does not answer (%s): leaving with exit code %d", peer, kind, EXIT_AGAIN)
-                        os._exit(EXIT_AGAIN)
+                error = self._ask(peer)
+                # Once more: a busy machine may be late, and a run that has just ended says so meanwhile.
+                if error and not self._stopped.wait(_SETTLE_SECONDS) and self._ask(peer) and not self._stopped.is_set():
+                    _log.error("worker %d does not answer (%s): leaving with exit code %d", peer, error, EXIT_AGAIN)
+                    os._exit(EXIT_AGAIN)
+
+    def _ask(self, peer):
+        """Returns why a peer does not answer, "" where it does."""
+        try:
+            context.context().check_collective_ops_peer_health(self._task(peer), int(1e3 * _ANSWER_SECONDS))
+        except tf.errors.OpError as error:
+            return type(error).__name__.removesuffix("Error")
+        return ""
 
     def _task(self, peer):
         if self._has_chief:
