@@ -32,6 +32,7 @@ from dqn_tf.training.watchdog import Watchdog
 _log = logging.getLogger(__name__)
 
 _GIL_SWITCH_SECONDS = 0.0005
+_REPORT_SECONDS = 10.0
 
 
 class NotSaved(Exception):
@@ -100,9 +101,14 @@ class Loop:
         actor, accumulator = self._parts.actor, self._parts.accumulator
         if len(worker.actions):
             _log.info("resume: playing the last %d steps of the environments again", len(worker.actions))
+        count, report_at = 0, time.monotonic() + _REPORT_SECONDS
         for steps in actor.replay(worker.actions):
             accumulator.add(steps)  # its transitions are in the replay
             self._watchdog.heard("playing the environments to where they were")
+            count += len(steps.action)
+            if time.monotonic() > report_at:
+                _log.info("resume: played %d of %d steps again", count, len(worker.actions))
+                report_at = time.monotonic() + _REPORT_SECONDS
         differs = (actor.observation_digests() != worker.observation_digests).any() if len(worker.actions) else False
         if self._parts.placement.max(float(differs)):  # on any worker
             _log.warning(
@@ -242,6 +248,7 @@ class Loop:
             return
         progress.evaluation_due = False
         mean = progress.last_return = float(returns.mean())
+        progress.evaluated_env_steps = progress.env_steps
         threshold = parts.spec.reward_threshold
         if progress.threshold_env_steps is None and threshold is not None and mean >= threshold:
             progress.threshold_env_steps = progress.env_steps

@@ -24,9 +24,11 @@ FORMAT = 1
 _NAME = "manifest.json"
 _NEWEST = ".newest"
 _PLACE = re.compile(r"ckpt-(0|[1-9]\d*)", re.ASCII)
-_PROGRESS = {"env_steps": int, "num_episodes": int, "wall_seconds": float, "evaluation_due": bool} | dict.fromkeys(
-    ("last_return", "best_return", "threshold_env_steps", "threshold_seconds"), int | float | None
-)
+_PROGRESS = {
+    **{"env_steps": int, "num_episodes": int, "wall_seconds": float, "evaluation_due": bool},
+    **dict.fromkeys(("last_return", "evaluated_env_steps", "best_return"), int | float | None),
+    **dict.fromkeys(("threshold_env_steps", "threshold_seconds"), int | float | None),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,7 +233,7 @@ def prune(root: pathlib.Path, num_kept: int) -> None:
     manifests = [_or_none(root, number) for number in numbers(root)]
     manifests = [manifest for manifest in manifests if manifest is not None]
     evaluated = [manifest for manifest in manifests if manifest.eval_return is not None]
-    best = max(evaluated, key=lambda manifest: (manifest.eval_return, manifest.env_steps), default=None)
+    best = max(evaluated, key=_rank, default=None)
     kept = [manifest for manifest in manifests if manifest in manifests[-num_kept:] or manifest is best]
     needed = {root / file.path for manifest in kept for file in manifest.files}
     needed |= {directory(root, manifest.env_steps) / _NAME for manifest in kept}
@@ -242,6 +244,11 @@ def prune(root: pathlib.Path, num_kept: int) -> None:
                 path.unlink()
         if not any(place.iterdir()):
             place.rmdir()
+
+
+def _rank(manifest):
+    """Returns what is largest for the best: the later of equal evaluations, and the checkpoint next to it."""
+    return manifest.eval_return, manifest.progress.get("evaluated_env_steps") or 0, -manifest.env_steps
 
 
 def _or_none(root, number):

@@ -181,11 +181,15 @@ def _check_directory(plan, is_config_known):
             "give that path, such as /gcs/BUCKET/run on Vertex AI, or use a directory that the platform keeps."
         )
     is_new = not plan.directory.path.exists()
-    with plan.directory.acquired():
-        if is_config_known:
-            plan.directory.check(plan.config)
-    if is_new and not is_config_known:
-        plan.directory.remove()  # a refused command leaves nothing
+    is_refused = True
+    try:
+        with plan.directory.acquired():
+            if is_config_known:
+                plan.directory.check(plan.config)
+                is_refused = False
+    finally:
+        if is_new and is_refused and plan.directory.path.exists():
+            plan.directory.remove()  # a refused command leaves nothing
 
 
 def _cluster(config, environ):

@@ -12,6 +12,7 @@ class Progress:
       num_episodes: ended, on all workers.
       wall_seconds: from the command on, over all its resumes.
       last_return: mean of the last evaluation; None before the first.
+      evaluated_env_steps: when that was.
       best_return: mean of the best evaluation so far, of the kept model; None before the first.
       threshold_env_steps, threshold_seconds: when an evaluation first reached the environment's threshold.
       evaluation_due: an evaluation was left for later, because the run was to stop.
@@ -21,6 +22,7 @@ class Progress:
     num_episodes: int = 0
     wall_seconds: float = 0.0
     last_return: float | None = None
+    evaluated_env_steps: int | None = None
     best_return: float | None = None
     threshold_env_steps: int | None = None
     threshold_seconds: float | None = None

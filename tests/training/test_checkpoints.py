@@ -24,6 +24,7 @@ PROGRESS = progress.Progress(
     num_episodes=34,
     wall_seconds=5.25,
     last_return=-8.5,
+    evaluated_env_steps=1200,
     best_return=-7.5,
     threshold_env_steps=800,
     threshold_seconds=3.125,
@@ -48,9 +49,10 @@ class Run:
             self.root, placement, self.learner, self.kept, self.progress, shard, num_kept, {"run": {"seed": seed}}, {}
         )
 
-    def save(self, env_steps=None, last_return=None):
+    def save(self, env_steps=None, last_return=None, evaluated=None):
         if env_steps is not None:
             self.progress.env_steps, self.progress.last_return = env_steps, last_return
+            self.progress.evaluated_env_steps = evaluated
         return self.checkpoints.save(worker_state(self), lambda: {"metrics.jsonl": 17})
 
     def restore(self):
@@ -226,9 +228,16 @@ def test_save_keeps_the_best_by_evaluation_and_the_later_of_equals(placement, tm
     run = Run(placement, tmp_path, seed=0, num_kept=1)
     kept = []
     for env_steps, last_return in ((100, None), (200, 5.0), (300, 4.0), (400, 5.0), (500, 1.0)):
-        run.save(env_steps, last_return)
+        run.save(env_steps, last_return, env_steps)
         kept.append(manifest.numbers(tmp_path))
     assert kept == [[100], [200], [200, 300], [400], [400, 500]]
+
+
+def test_save_keeps_the_first_checkpoint_after_the_best_evaluation(placement, tmp_path):
+    run = Run(placement, tmp_path, seed=0, num_kept=1)
+    for env_steps in (100, 200, 300):
+        run.save(env_steps, 5.0, 100)
+    assert manifest.numbers(tmp_path) == [100, 300]
 
 
 def test_files_of_the_replay_stay_as_long_as_a_checkpoint_needs_them(placement, tmp_path):
