@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dqn_tf import config
+from dqn_tf.cluster import platforms
 
 _SHAPE = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
 _CANONICAL = {"chief": "chief", "master": "chief", "worker": "worker", "ps": "ps", "evaluator": "evaluator"}
@@ -68,9 +69,10 @@ def resolve(
 ) -> Cluster | None:
     """Returns the cluster this process belongs to, or None where none is named.
 
-    The file at `path` wins over TF_CONFIG. A file is the same for every process, so the task comes from the
-    arguments or from TASK_TYPE and TASK_INDEX, each argument over its variable; only where none of the four is
-    given, from the file's own "task". Without `path` the arguments may only repeat what TF_CONFIG says.
+    The file at `path` wins over TF_CONFIG, and that over what platforms.py knows; these two must agree. A file is the
+    same for every process, so the task comes from the arguments or from TASK_TYPE and TASK_INDEX, each argument over
+    its variable; only where none of the four is given, from the file's own "task". Without `path` the arguments may
+    only repeat what TF_CONFIG says.
 
     Args:
       environ: environment variables.
@@ -84,8 +86,13 @@ def resolve(
         return _from_file(path, environ, task_type, task_index)
     given = _given((("--task_type", task_type), ("--task_index", task_index)))
     text = environ.get("TF_CONFIG", "")
+    found = platforms.find(environ)
+    told = [_build(spec, name, _Task(**spec["task"], origin=name), [], source=name) for name, spec in found]
     if text.strip():
-        return _from_environment(text, given, task_type, task_index)
+        told.insert(0, _from_environment(text, given, task_type, task_index))
+    if told:
+        platforms.check_agreement(told)
+        return told[0]
     if given:
         raise config.ConfigError(
             f"{given} names a task but there is no cluster; give --tf_config=FILE or set TF_CONFIG."
