@@ -225,7 +225,7 @@ def test_dependencies_have_a_lower_bound_and_no_pin():
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "tf_config" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Options of programs that are not of this project: pip, pytest, TensorBoard, git.
-OTHERS_OPTIONS = {"--soak", "--upgrade", "--no-deps", "--durations", "--bind_all", "--host", "--port"}
+OTHERS_OPTIONS = set("--soak --kills --upgrade --no-deps --durations --bind_all --host --port --distribution".split())
 
 
 def own_options():

@@ -29,15 +29,17 @@ class PeerWatch:
         self._peers = range(1, cluster.num_workers) if cluster.is_chief else [0]
         self._has_chief = cluster.has_chief
         self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="peer_watch", daemon=True)
 
     def start(self) -> "PeerWatch":
         """Begins to watch, once TensorFlow is connected, and returns itself."""
-        threading.Thread(target=self._watch, name="peer_watch", daemon=True).start()
+        self._thread.start()
         return self
 
     def stop(self) -> None:
-        """Watches no longer: from here on peers may leave."""
+        """Watches no longer: from here on peers may leave, and so may this process."""
         self._stopped.set()
+        self._thread.join(_ANSWER_SECONDS)  # TensorFlow must not be taken down under it
 
     def _watch(self):
         while not self._stopped.wait(_PERIOD_SECONDS):
