@@ -64,10 +64,26 @@ def parse(argv: Sequence[str]) -> tuple[Config, list[str]]:
     return config, problems
 
 
+def _as_flags(argv):
+    """Returns argv in absl's form where a platform gives hyperparameters: --batch-size 32 --overlap False."""
+    words = list(argv[:1])
+    switches = {f"--{name}" for name, setting in settings.SETTINGS.items() if setting.field.type is bool}
+    for word in argv[1:]:
+        name, separator, value = word.lstrip("-").partition("=")
+        name = name.replace("-", "_")
+        if words[-1] in switches and word.lower() in ("true", "false"):
+            words[-1] += f"={word}"
+        elif word.startswith("-") and name in settings.SETTINGS:
+            words.append(f"--{name}{separator}{value}")
+        else:
+            words.append(word)
+    return words
+
+
 def _given(argv):
     values = define()
     try:
-        rest = values(argv, known_only=True)[1:]
+        rest = values(_as_flags(argv), known_only=True)[1:]
     except (absl_flags.Error, ValueError) as error:
         return {}, [f"{error}; see --help."]
     problems = []

@@ -449,3 +449,11 @@ def test_parse_of_a_file_that_names_a_module_wants_it_typed_too(config_file):
     assert parsed(f"--config={path}", "--env=somebodys.module:Env-v0").training.num_envs == 4
     path = config_file({"run": {"env": "ale_py:ALE/Pong-v5"}})
     assert parsed(f"--config={path}").run.env == "ale_py:ALE/Pong-v5"
+
+
+def test_parse_of_hyperparameters_as_platforms_give_them():
+    argv = ["--batch-size", "32", "--overlap", "False", "--double_q", "True", "--hidden-units", "8,9", "--env", "A-v0"]
+    built, _ = flags.parse(["train.py", *argv, "--learning-rate=0.5", "--double-q=false"])
+    assert (built.training.batch_size, built.training.overlap, built.agent.double_q) == (32, False, False)
+    assert (built.network.hidden_units, built.run.env, built.agent.learning_rate) == ((8, 9), "A-v0", 0.5)
+    assert flags.parse(["train.py", "--overlap", "maybe"])[1] == ["maybe is not a flag; see --help."]
