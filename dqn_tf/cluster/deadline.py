@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-EXIT_CODE = 143
+EXIT_AGAIN = 143  # start me again: Kubernetes and its kin restart codes from 128 on
 
 _SIGEV_THREAD = 2
 _CLOCK_MONOTONIC = 1
@@ -70,7 +70,7 @@ class Deadline:
         seconds = self._seconds + self._GRACE_SECONDS
         for function, argument, after in (
             (library.warnx, ctypes.addressof(self._line), seconds),
-            (library._exit, EXIT_CODE, seconds + 0.2),
+            (library._exit, EXIT_AGAIN, seconds + 0.2),
         ):
             timer, event = ctypes.c_void_p(), _SigEvent()
             event.value, event.notify = argument, _SIGEV_THREAD
@@ -84,7 +84,7 @@ class Deadline:
     def _start_thread(self, line):
         def leave():
             print(line, file=sys.stderr, flush=True)
-            os._exit(EXIT_CODE)
+            os._exit(EXIT_AGAIN)
 
         timer = threading.Timer(self._seconds + self._GRACE_SECONDS, leave)
         timer.daemon = True

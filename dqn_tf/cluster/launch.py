@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dqn_tf import config
 from dqn_tf.cluster import processes
+from dqn_tf.cluster.deadline import EXIT_AGAIN
 
 _log = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ def _exit_after_stdin():
     with contextlib.suppress(OSError):
         while os.read(0, 4096):
             pass
-    os._exit(143)
+    os._exit(EXIT_AGAIN)
 
 
 def _shares(gpus, num_workers):

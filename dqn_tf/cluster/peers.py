@@ -8,10 +8,9 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from dqn_tf.cluster import topology
+from dqn_tf.cluster.deadline import EXIT_AGAIN
 
 _log = logging.getLogger(__name__)
-
-EXIT_AGAIN = 143
 
 _PERIOD_SECONDS = 2.0
 _ANSWER_SECONDS = 4.0

@@ -168,13 +168,12 @@ class FrameReplay:
 
     def _stacks(self, planes):
         """Returns observations [M, *obs] of their planes [M, C, *plane]."""
-        return np.moveaxis(planes, 1, 1 + self._stack_axis).reshape(-1, *self._shape)
+        return np.ascontiguousarray(np.moveaxis(planes, 1, 1 + self._stack_axis)).reshape(-1, *self._shape)
 
     def _observations(self, slots):
         """Returns a copy [K, B, *obs] of what is in slots <int32>[K, B, C]."""
-        planes = self._planes(self._frames.take(slots.ravel(), axis=0), slots.shape)  # [K, B, C, *plane]
-        stacks = np.moveaxis(planes, 2, 2 + self._stack_axis)
-        return np.ascontiguousarray(stacks).reshape(*slots.shape[:2], *self._shape)
+        planes = self._planes(self._frames.take(slots.ravel(), axis=0), (-1, slots.shape[-1]))  # [K * B, C, *plane]
+        return self._stacks(planes).reshape(*slots.shape[:2], *self._shape)
 
     def _planes(self, words, leading_shape):
         """Returns words <uint64>[..., W] as [*leading_shape, *plane], where possible in the same memory."""

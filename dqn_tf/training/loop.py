@@ -27,7 +27,7 @@ from dqn_tf.training.reporter import Reporter
 from dqn_tf.training.state import WorkerState
 from dqn_tf.training.stopping import Interrupted, Stop, Stopped
 from dqn_tf.training.waits import Waits
-from dqn_tf.training.watchdog import Watchdog
+from dqn_tf.training.watchdog import WAITING, Watchdog
 
 _log = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ class Loop:
 
     def _asked(self):
         """Returns the signal that has asked a worker to stop, 0 where none has: the same on all workers."""
-        self._watchdog.heard("waiting for the other workers")
+        self._watchdog.heard(WAITING)
         return int(self._parts.placement.max(self._stop.number))
 
     def _stop_if_asked(self):

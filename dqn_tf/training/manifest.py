@@ -10,7 +10,6 @@ A manifest carries the checksum of itself and of every file. Without TensorFlow.
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -117,19 +116,9 @@ def commit(root: pathlib.Path, manifest: Manifest) -> None:
     """Makes a checkpoint of files that have been written. Raises OSError."""
     text = _text({"format": FORMAT, **dataclasses.asdict(manifest)})
     place = directory(root, manifest.env_steps)
-    _write_whole(place / _NAME, text)
+    archive.write_whole(place / _NAME, text)
     archive.sync_directory(root)
-    _write_whole(root.with_name(_NEWEST), f"{manifest.env_steps}\n")
-
-
-def _write_whole(path, text):
-    temporary = path.with_name(f"{path.name}.new")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    archive.sync_directory(path.parent)
+    archive.write_whole(root.with_name(_NEWEST), f"{manifest.env_steps}\n")
 
 
 def write_part(place: pathlib.Path, index: int, worker: Worker) -> None:
@@ -216,7 +205,7 @@ def set_aside(root: pathlib.Path, good: int) -> None:
         if number > good:
             path = directory(root, number) / _NAME
             path.replace(path.with_name(f"{_NAME}.damaged"))
-    _write_whole(root.with_name(_NEWEST), f"{good}\n")
+    archive.write_whole(root.with_name(_NEWEST), f"{good}\n")
 
 
 def remove_unfinished(place: pathlib.Path) -> None:

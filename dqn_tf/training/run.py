@@ -7,6 +7,7 @@ import tensorflow as tf
 from dqn_tf import config as config_lib
 from dqn_tf import settings
 from dqn_tf.cluster import deadline, launch, loopback, peers, rendezvous, strategy
+from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import ConfigError
 from dqn_tf.training import builder, export, hardware, seeding
 from dqn_tf.training.evaluator import Evaluator
@@ -16,7 +17,7 @@ from dqn_tf.training.progress import Progress
 from dqn_tf.training.reporter import Reporter
 from dqn_tf.training.seeding import Stream
 from dqn_tf.training.stopping import Stop, Stopped
-from dqn_tf.training.watchdog import EXIT_AGAIN, Watchdog
+from dqn_tf.training.watchdog import WAITING, Watchdog
 
 _log = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ def _train(plan, placement, stop, watchdog):
     watchdog.heard("evaluating the kept model and writing the results")
     if placement.is_chief:
         _finish(plan, parts, progress, reporter, loop.waits, watchdog)
-    watchdog.heard("waiting for the other workers")
+    watchdog.heard(WAITING)
     placement.barrier()  # for the results
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dqn_tf import settings
 from dqn_tf.config import Config, ConfigError
-from dqn_tf.training import manifest
+from dqn_tf.training import archive, manifest
 
 # What a resumed run may do differently: how long, how often, on what. Everything else is part of its meaning.
 _MAY_CHANGE_SECTIONS = ("cluster", "evaluation", "hardware")
@@ -119,9 +119,7 @@ class RunDirectory:
 
     def write_json(self, name: str, tree: Any) -> None:
         """Writes `name` whole or not at all."""
-        temporary = self.path / f".{name}.new"
-        temporary.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, self.path / name)
+        archive.write_whole(self.path / name, json.dumps(tree, indent=2) + "\n")
 
     def _read_json(self, name):
         try:

@@ -7,9 +7,11 @@ import pathlib
 import threading
 import time
 
+from dqn_tf.cluster.deadline import EXIT_AGAIN
+
 _log = logging.getLogger(__name__)
 
-EXIT_AGAIN = 143
+WAITING = "waiting for the other workers"  # in a collective: the chief's signs of life count then
 _SIGN_SECONDS = 1.0
 
 
@@ -83,6 +85,6 @@ class Watchdog:
         """Takes a new sign of the chief's for one's own, where this process waits for it."""
         with contextlib.suppress(OSError):
             changed = self._sign.stat().st_mtime
-            if changed != self._changed and self._doing == "waiting for the other workers":
+            if changed != self._changed and self._doing == WAITING:
                 self.heard(self._doing)
             self._changed = changed
