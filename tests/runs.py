@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from dqn_tf.experience import accumulator
 from dqn_tf.training import archive, manifest
 
 ROOT = pathlib.Path(__file__).parents[1]
-SECONDS = 60  # no test waits longer for a process
+SECONDS = 300  # no test waits longer for a process
 
 # Every number that decides what happens when, so that the defaults may be tuned without a change here.
 # 8 environments, rounds of 40 env steps and 20 updates, which begin with the round that starts at 200.
@@ -79,6 +80,26 @@ def family(pid):
         return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def workers(pid):
+    """Returns the process ids of a launcher's workers, by index, as far as they are there. Linux only."""
+    found = {}
+    for child in family(pid):
+        with contextlib.suppress(OSError, KeyError):
+            text = pathlib.Path(f"/proc/{child}/environ").read_bytes().decode()
+            variables = dict(line.split("=", 1) for line in text.split("\0") if "=" in line)
+            found[json.loads(variables["TF_CONFIG"])["task"]["index"]] = child
+    return found
+
+
+def addresses(count):
+    """Returns so many free ones of this machine, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for held in sockets:
+            held.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{held.getsockname()[1]}" for held in sockets]
 
 
 def wait_until_gone(pids):

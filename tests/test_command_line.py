@@ -4,11 +4,9 @@ import concurrent.futures
 import contextlib
 import json
 import os
-import pathlib
 import re
 import shutil
 import signal
-import socket
 import sys
 import threading
 
@@ -64,18 +62,6 @@ LONG = ["--train_env_steps=10000000", "--replay_capacity=10000", "--eval_period=
 NUM_UPDATES = (1200 - 200) // 40 * 20  # of runs.SMALL
 
 
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for held in sockets:
-            held.bind(("127.0.0.1", 0))
-        return [held.getsockname()[1] for held in sockets]
-
-
-def addresses(count):
-    return [f"127.0.0.1:{port}" for port in free_ports(count)]
-
-
 def together(*processes):
     """Returns the CompletedProcess of each of these processes, which need one another."""
     with concurrent.futures.ThreadPoolExecutor(len(processes)) as executor:
@@ -113,7 +99,7 @@ def multiworker(folder):
 def cluster_file(folder):
     """Returns the two finished commands of a cluster of a file."""
     path = folder / "cluster.json"
-    path.write_text(json.dumps({"cluster": {"worker": addresses(2)}}))
+    path.write_text(json.dumps({"cluster": {"worker": runs.addresses(2)}}))
     flags = [*runs.SMALL, "--strategy=multiworker", f"--tf_config={path}", f"--logdir={folder}/cluster_file"]
     return together(*(runs.start(*flags, f"--task_index={index}") for index in (0, 1)))
 
@@ -121,7 +107,7 @@ def cluster_file(folder):
 @pytest.fixture(scope="module")
 def tf_config(folder):
     """Returns the finished commands of a chief and a worker that TF_CONFIG names, with a ps that takes no part."""
-    chief, worker, ps = addresses(3)
+    chief, worker, ps = runs.addresses(3)
     flags = [*runs.SMALL, "--strategy=multiworker", f"--logdir={folder}/tf_config"]
     cluster = {"chief": [chief], "worker": [worker], "ps": [ps]}
     return together(
@@ -520,11 +506,6 @@ class Reader:
         return code
 
 
-def environment_of(pid):
-    text = pathlib.Path(f"/proc/{pid}/environ").read_bytes().decode()
-    return dict(line.split("=", 1) for line in text.split("\0") if "=" in line)
-
-
 @pytest.fixture
 def running(tmp_path):
     """Returns a long multiworker command that has begun to learn: its process, reader and workers' pids by index."""
@@ -535,9 +516,7 @@ def running(tmp_path):
     try:
         reader = Reader(process)
         reader.wait_for("first update")
-        workers = {
-            json.loads(environment_of(pid)["TF_CONFIG"])["task"]["index"]: pid for pid in runs.family(process.pid)
-        }
+        workers = runs.workers(process.pid)
         assert sorted(workers) == [0, 1]
         yield process, reader, workers
     finally:
@@ -566,7 +545,7 @@ def test_kill_of_a_multiworker_command_leaves_no_process(running):
 
 
 def test_kill_of_a_worker_of_a_cluster_file_ends_the_other_with_143(tmp_path):
-    (tmp_path / "cluster.json").write_text(json.dumps({"cluster": {"worker": addresses(2)}}))
+    (tmp_path / "cluster.json").write_text(json.dumps({"cluster": {"worker": runs.addresses(2)}}))
     flags = [*runs.SMALL, *LONG, *MULTIWORKER, f"--tf_config={tmp_path}/cluster.json", f"--logdir={tmp_path}/run"]
     chief, worker = (runs.start(*flags, f"--task_index={index}") for index in (0, 1))
     try:
@@ -584,7 +563,7 @@ def test_kill_of_a_worker_of_a_cluster_file_ends_the_other_with_143(tmp_path):
 
 def test_workers_that_do_not_see_the_chiefs_directory_are_told_so(default, folder, tmp_path):
     shutil.copytree(folder / "default", tmp_path / "chief")
-    (tmp_path / "cluster.json").write_text(json.dumps({"cluster": {"worker": addresses(2)}}))
+    (tmp_path / "cluster.json").write_text(json.dumps({"cluster": {"worker": runs.addresses(2)}}))
     flags = [*runs.SMALL, *MULTIWORKER, "--train_env_steps=2400", f"--tf_config={tmp_path}/cluster.json"]
     chief = runs.start(*flags, "--task_index=0", f"--logdir={tmp_path}/chief")
     worker = runs.start(*flags, "--task_index=1", f"--logdir={tmp_path}/worker")

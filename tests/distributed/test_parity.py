@@ -7,7 +7,6 @@ workers of a MultiWorkerMirroredStrategy on the loopback device, and a chief and
 import contextlib
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 from dqn_tf.agent import learner
+from tests import runs
 from tests.distributed import parity_worker
 from tests.placements import replicas
 
@@ -28,15 +28,6 @@ TOLERANCE = 1e-6
 # second moments differ by up to 5e-5 of themselves, and the weights, by way of their root, by less.
 TOLERANCE_COMPILED = 5e-5
 GRADIENT_NORM = learner.METRICS.index("gradient_norm")
-
-
-def addresses(count):
-    """Returns so many free ones, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
 
 
 @contextlib.contextmanager
@@ -80,7 +71,7 @@ def wait_for(processes, directory):
 def outcomes(tmp_path_factory):
     """Returns the arrays of each way to make the updates, by name."""
     directory = tmp_path_factory.mktemp("parity")
-    ports = addresses(10)
+    ports = runs.addresses(10)
     commands = {
         "created": ["mirrored", "2"],
         "worker0": ["multiworker", "plain", "0", *ports[:2]],

@@ -1,6 +1,5 @@
 """Workers whose peers are dead, frozen, stuck or never there: all leave with 143, soon, and say why."""
 
-import contextlib
 import json
 import os
 import signal
@@ -23,11 +22,7 @@ class Pair:
     """Two workers of a cluster; `lines` has what each has written to stderr."""
 
     def __init__(self, tmp_path, *argv, only=(0, 1)):
-        with contextlib.ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
-            for held in sockets:
-                held.bind(("127.0.0.1", 0))
-            self.addresses = [f"127.0.0.1:{held.getsockname()[1]}" for held in sockets]
+        self.addresses = runs.addresses(2)
         flags = [*runs.SMALL, *LONG, "--strategy=multiworker", f"--logdir={tmp_path}/run", *argv]
         self.workers = {i: runs.start(*flags, TF_CONFIG=self._tf_config(i)) for i in only}
         self.lines = {i: [] for i in only}

@@ -1,8 +1,6 @@
 """The local cluster starts again by itself what was lost, and comes to the same."""
 
-import json
 import os
-import pathlib
 import signal
 import time
 
@@ -26,17 +24,8 @@ def left_alone(tmp_path_factory):
 
 def worker(launcher, index):
     """Returns the process id of a worker, once it is there."""
-    give_up = time.monotonic() + runs.SECONDS
-    while time.monotonic() < give_up:
-        for pid in runs.family(launcher.pid):
-            with_index = json.dumps({"type": "worker", "index": index})
-            try:
-                if with_index in pathlib.Path(f"/proc/{pid}/environ").read_text():
-                    return pid
-            except OSError:
-                pass
-        time.sleep(0.01)
-    raise AssertionError(f"there is no worker {index}")
+    when(launcher, lambda: index in runs.workers(launcher.pid))
+    return runs.workers(launcher.pid)[index]
 
 
 def when(launcher, is_time):
