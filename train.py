@@ -29,11 +29,11 @@ def main(argv: list[str]) -> int:
         return 0
     try:
         plan = plan_lib.make(*flags.parse(argv), os.environ, STARTED)
-        if plan.is_finished:
+        if not plan.places.is_bucket and plan.says_finished():
             return 0
         if plan.needs_launcher:
             return launch.run(
-                [sys.executable, *argv, f"--logdir={plan.directory.path}"],
+                [sys.executable, *argv, f"--logdir={plan.places.run}"],
                 plan.num_workers,
                 max_restarts=plan.config.cluster.max_restarts,
                 restart_arguments=["--resume=auto"],
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
             with console.without_gpu_notes():
                 from dqn_tf.training import run  # TensorFlow is imported here
 
-            return run.train(plan)
+            return run.evaluate(plan) if plan.is_evaluator else run.train(plan)
     except KeyboardInterrupt:
         print("interrupted; the same command with the same --logdir goes on from its last checkpoint", file=sys.stderr)
         return 130

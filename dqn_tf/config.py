@@ -103,10 +103,24 @@ class Run:
     )
     logdir: str = _field(
         "",
-        "where the run is written; empty: runs/<env>/<time>",
-        unit="path, on a disk all workers see",
+        "where the run is written; empty: where the platform keeps checkpoints, else runs/<env>/<time>",
+        unit="path, on a disk all workers see, or gs://BUCKET/path",
         stored=False,
         source="docs/results.md",
+    )
+    model_dir: str = _field(
+        "",
+        "where the trained model is written too; empty: where the platform takes it, if there is one",
+        unit="path or gs://BUCKET/path",
+        stored=False,
+        source="docs/clouds.md",
+    )
+    tensorboard_dir: str = _field(
+        "",
+        "where TensorBoard's files are written too; empty: where the platform takes them, if there is one",
+        unit="path or gs://BUCKET/path",
+        stored=False,
+        source="docs/clouds.md",
     )
     resume: str = _field(
         "auto",
@@ -153,8 +167,9 @@ class Cluster:
     )
     task_type: str = _field(
         "",
-        "this process in the cluster of --tf_config: chief or worker",
-        choices=("", "chief", "worker"),
+        "this process in the cluster of --tf_config: chief or worker; evaluator, with or without a cluster, evaluates "
+        "the checkpoints in --logdir while others train, and ends with them",
+        choices=("", "chief", "worker", "evaluator"),
         stored=False,
         source="tf_config/README.md",
     )

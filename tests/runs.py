@@ -43,11 +43,11 @@ SMALL = [
 ]
 
 
-def start(*argv, program=(str(ROOT / "train.py"),), **environment):
-    """Starts train.py, or another `program` of Python's, in a session of its own."""
+def start(*argv, program=(str(ROOT / "train.py"),), before=(), **environment):
+    """Starts train.py, or another `program` of Python's, in a session of its own; `before` it come words as of env."""
     inherited = {name: value for name, value in os.environ.items() if name not in ("TF_CONFIG", "DQN_TF_PROGRESS")}
     return subprocess.Popen(
-        [sys.executable, *program, *argv],
+        [*before, sys.executable, *program, *argv],
         cwd=ROOT,
         env={**inherited, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2", **environment},
         stdin=subprocess.DEVNULL,

@@ -20,13 +20,15 @@ run:
   seed=0: a whole number from 0 to 2147483647
   config=: text
   logdir=: text
+  model_dir=: text
+  tensorboard_dir=: text
   resume=auto: one of auto, never, must
 cluster:
   strategy=default: one of default, mirrored, multiworker
   num_workers=2: a whole number from 1 to 512
   num_replicas=0: a whole number from 0 to 64
   tf_config=: text
-  task_type=: one of chief, worker
+  task_type=: one of chief, worker, evaluator
   task_index=: a whole number of at least 0
   cluster_timeout=600: a whole number of at least 1
   round_timeout=1800: a whole number of at least 0

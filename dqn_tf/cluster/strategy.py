@@ -18,6 +18,7 @@ from dqn_tf.config import ConfigError
 _log = logging.getLogger(__name__)
 
 _GATHER_ROWS = 128
+_TEXT_COLUMNS = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +124,20 @@ class Placement:
             return rows
         everyone = np.concatenate(blocks, axis=1)
         return np.concatenate([part[:count] for part, count in zip(everyone, counts, strict=True)])
+
+    def exchange(self, text: str) -> list[str]:
+        """Returns the texts of all workers, in order of worker. All must call it."""
+        if self.num_workers == 1:
+            return [text]
+        mine = np.frombuffer(text.encode(), np.uint8)
+        rows = np.zeros([-(-len(mine) // _TEXT_COLUMNS), _TEXT_COLUMNS])
+        rows.reshape(-1)[: len(mine)] = mine
+        sizes = self.gather(np.array([[len(mine), len(rows)]], np.float64)).astype(int)  # [W, (bytes, rows)]
+        parts = np.split(self.gather(rows), np.cumsum(sizes[:-1, 1]))
+        return [
+            part.astype(np.uint8).reshape(-1)[:size].tobytes().decode()
+            for part, size in zip(parts, sizes[:, 0], strict=True)
+        ]
 
     def max(self, value: float) -> float:
         """Returns the largest of the values of all workers. All must call it."""

@@ -25,6 +25,7 @@ from dqn_tf.training.plan import Plan
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.seeding import Stream
 from dqn_tf.training.shards import Shard
+from dqn_tf.training.storage import Storage
 from dqn_tf.training.versions import versions
 
 _log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Components:
     restored: Restored | None
 
 
-def build(plan: Plan, placement: Placement, progress: Progress) -> Components:
+def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage) -> Components:
     """Returns this worker's parts, restored from the newest checkpoint where there is one; so is `progress`."""
     config, kind, spec = plan.config, plan.network_kind, plan.spec
     training, agent = config.training, config.agent
@@ -101,7 +102,7 @@ def build(plan: Plan, placement: Placement, progress: Progress) -> Components:
     shard = Shard(plan.directory.checkpoints, replay, worker, placement.num_workers)
     num_kept, about = config.evaluation.checkpoints_to_keep, (settings.to_json(config), versions())
     checkpoints = Checkpoints(
-        plan.directory.checkpoints, placement, learner, kept, progress, shard, num_kept, *about
+        plan.directory.checkpoints, placement, learner, kept, progress, shard, storage, num_kept, *about
     )
     restored = checkpoints.restore(training.replay_capacity)
     num_envs = training.num_envs // placement.num_workers
@@ -112,7 +113,7 @@ def build(plan: Plan, placement: Placement, progress: Progress) -> Components:
 
     exploration = [seeding.generator(seed, Stream.EXPLORATION, number, 0) for number in numbers]
     if restored:
-        _log_resume(restored, placement, progress, learner)
+        _log_resume(plan, restored, placement, progress, learner)
         for generator, state in zip(exploration, restored.worker.exploration, strict=True):
             generator.bit_generator.state = state
         if restored.worker.sampling:
@@ -142,10 +143,11 @@ def build(plan: Plan, placement: Placement, progress: Progress) -> Components:
     )
 
 
-def _log_resume(restored, placement, progress, learner):
+def _log_resume(plan, restored, placement, progress, learner):
     if not placement.is_chief:
         return
-    _log.info("resume: %s at %d env steps, %d updates", restored.path, progress.env_steps, learner.num_updates)
+    where = f"{plan.directory.name.rstrip('/')}/checkpoints/{restored.path.name}"
+    _log.info("resume: %s at %d env steps, %d updates", where, progress.env_steps, learner.num_updates)
     if restored.num_workers != placement.num_workers:
         _log.info(
             "resume: from %d to %d workers; replay and environments are dealt out again, so the run is the same in "

@@ -19,6 +19,7 @@ from dqn_tf.training.manifest import Manifest, Worker
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.shards import Shard
 from dqn_tf.training.state import WorkerState
+from dqn_tf.training.storage import Storage
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Checkpoints:
         kept: keras.Model,
         progress: Progress,
         shard: Shard,
+        storage: Storage,
         num_kept: int,
         config: Mapping[str, Any],
         versions: Mapping[str, str],
@@ -61,6 +63,7 @@ class Checkpoints:
 
         Args:
           root: the directory of all checkpoints.
+          storage: keeps what is written there.
           num_kept: newest checkpoints that are kept, beside the best by evaluation.
           config, versions: for the manifest.
         """
@@ -68,6 +71,7 @@ class Checkpoints:
         self._placement = placement
         self._progress = progress
         self._shard = shard
+        self._storage = storage
         self._num_kept = num_kept
         self._about = {"config": config, "versions": versions}
         self._checkpoint = tf.train.Checkpoint(
@@ -90,15 +94,18 @@ class Checkpoints:
         place = manifest.directory(self._root, self._progress.env_steps)
         is_chief = self._placement.is_chief
         part = self._attempt(place, lambda: self._write(place, worker))
-        failed = self._placement.max(0.0 if part else 1.0)
-        if not failed:
-            committed = not is_chief or self._attempt(place, lambda: self._commit(place, journal))
-            failed = self._placement.max(0.0 if committed else 1.0)
-        if failed and is_chief:
-            manifest.remove_unfinished(place)  # it may be what fills the disk
-        if not failed:
+        parts = self._placement.exchange(manifest.part_to_text(part) if part else "")
+        text = ""
+        if all(parts):
+            made = self._attempt(place, lambda: self._commit(place, parts, journal)) if is_chief else None
+            text = self._placement.exchange(made or "")[0]
+        if text:
             self._shard.adopt(part.replay)
-        return not failed
+            if self._storage.is_private and not is_chief:
+                self._attempt(place, lambda: self._follow(text))
+        elif is_chief or self._storage.is_private:
+            manifest.remove_unfinished(place)  # it may be what fills the disk
+        return bool(text)
 
     def _attempt(self, place, function):
         """Returns what `function` does, None and a warning where the disk does not let it."""
@@ -124,12 +131,15 @@ class Checkpoints:
         path = place / f"worker-{index}-of-{num_workers}.npz"
         archive.write(path, worker.to_arrays())
         replay = self._shard.held(self._shard.write(place))
-        part = Worker(archive.describe(self._root, path), self._shard.num_added, replay)
-        manifest.write_part(place, index, part)
-        return part
+        self._storage.push()
+        return Worker(archive.describe(self._root, path), self._shard.num_added, replay)
 
-    def _commit(self, place, journal):
-        """Writes the model, and makes a checkpoint of it and of what all workers have written."""
+    def _commit(self, place, parts, journal):
+        """Writes the model, makes a checkpoint of it and of what all workers have written; returns the manifest's text.
+
+        Args:
+          parts: texts of all workers.
+        """
         self._checkpoint.write(str(place / _MODEL))
         model = []
         for path in sorted((place / f"{_MODEL}.index", *place.glob(f"{_MODEL}.data-*-of-*"))):
@@ -140,13 +150,21 @@ class Checkpoints:
             env_steps=self._progress.env_steps,
             progress=dataclasses.asdict(self._progress),
             model=tuple(model),
-            workers=tuple(manifest.read_part(place, index) for index in range(self._placement.num_workers)),
+            workers=tuple(map(manifest.part_from_text, parts)),
             journal=journal(),
             **self._about,
         )
         manifest.commit(self._root, made)
         self._prune()
-        return True
+        self._storage.push()
+        return manifest.to_text(made)
+
+    def _follow(self, text):
+        """Does what the chief has done in its directory in this worker's own one."""
+        if not manifest.location(self._root, self._progress.env_steps).exists():  # else it is the chief's after all
+            manifest.copy(self._root, self._progress.env_steps, text)
+            self._prune()
+        self._storage.push()
 
     def _prune(self):
         try:
@@ -164,14 +182,18 @@ class Checkpoints:
         Raises:
           ConfigError: there are checkpoints, and none is good.
         """
-        found = self._newest_good() if self._placement.is_chief else None
+        found = None
+        if self._placement.is_chief:
+            self._storage.pull_all()
+            found = self._newest_good()
+            self._storage.push()
         # Of workers that see other directories some will not find it.
         number = int(self._placement.max(-1.0 if found is None else float(found.env_steps)))
         if number < 0:
             return None
         path = manifest.directory(self._root, number)
         try:
-            made = found or manifest.read(self._root, number)
+            made = found or self._pulled(number)
             states = [WorkerState.from_arrays(archive.read(self._root / part.state.path)) for part in made.workers]
             self._shard.restore(made.workers, capacity)
         except Damaged as error:
@@ -185,6 +207,18 @@ class Checkpoints:
             if field.name in made.progress:
                 setattr(self._progress, field.name, made.progress[field.name])
         return Restored(path, states[index], made.journal, len(made.workers))
+
+    def _pulled(self, number):
+        """Returns the manifest of a checkpoint that the chief has found good, and brings what this worker needs."""
+        self._storage.pull_manifests()  # all of them: what they keep is not this worker's to remove
+        made = manifest.read(self._root, number)
+        needed = [*made.model, *(part.state for part in made.workers)]
+        are_dealt = len(made.workers) != self._placement.num_workers
+        for index, part in enumerate(made.workers):
+            if are_dealt or index == self._placement.worker_index:
+                needed += [segment.file for segment in part.replay]
+        self._storage.pull(self._root / file.path for file in needed)
+        return made
 
     def _newest_good(self):
         """Returns the manifest of the newest checkpoint that is as it was written, None where there never was any."""

@@ -93,6 +93,11 @@ def directory(root: pathlib.Path, env_steps: int) -> pathlib.Path:
     return root / f"ckpt-{env_steps}"
 
 
+def location(root: pathlib.Path, env_steps: int) -> pathlib.Path:
+    """Returns the manifest's file of the checkpoint of so many env steps."""
+    return directory(root, env_steps) / _NAME
+
+
 def numbers(root: pathlib.Path) -> list[int]:
     """Returns the env steps of all checkpoints there are, damaged ones included, oldest first."""
     return sorted(int(place.name.removeprefix("ckpt-")) for place in _places(root) if (place / _NAME).exists())
@@ -114,21 +119,29 @@ def newest(root: pathlib.Path) -> int | None:
 
 def commit(root: pathlib.Path, manifest: Manifest) -> None:
     """Makes a checkpoint of files that have been written. Raises OSError."""
-    text = _text({"format": FORMAT, **dataclasses.asdict(manifest)})
-    place = directory(root, manifest.env_steps)
-    archive.write_whole(place / _NAME, text)
+    copy(root, manifest.env_steps, to_text(manifest))
+
+
+def copy(root: pathlib.Path, env_steps: int, text: str) -> None:
+    """Makes a checkpoint of a manifest's text. Raises OSError."""
+    archive.write_whole(location(root, env_steps), text)
     archive.sync_directory(root)
-    archive.write_whole(root.with_name(_NEWEST), f"{manifest.env_steps}\n")
+    archive.write_whole(root.with_name(_NEWEST), f"{env_steps}\n")
 
 
-def write_part(place: pathlib.Path, index: int, worker: Worker) -> None:
-    """Leaves what the manifest will say of a worker where the chief finds it. Raises OSError."""
-    (place / f"part-{index}.json").write_text(json.dumps(dataclasses.asdict(worker)), encoding="utf-8")
+def part_to_text(worker: Worker) -> str:
+    """Returns what the manifest will say of a worker, as it is told to the chief."""
+    return json.dumps(dataclasses.asdict(worker))
 
 
-def read_part(place: pathlib.Path, index: int) -> Worker:
-    """Returns what `write_part` left. Raises OSError."""
-    return _worker(json.loads((place / f"part-{index}.json").read_text(encoding="utf-8")))
+def part_from_text(text: str) -> Worker:
+    """Returns what `part_to_text` was given."""
+    return _worker(json.loads(text))
+
+
+def to_text(manifest: Manifest) -> str:
+    """Returns the content of the manifest's file."""
+    return _text({"format": FORMAT, **dataclasses.asdict(manifest)})
 
 
 def read(root: pathlib.Path, env_steps: int) -> Manifest:

@@ -146,7 +146,18 @@ class ProgressDisplay:
         self._bar = None
         if is_bar:
             self._bar = tqdm.tqdm(total=total_env_steps, initial=env_steps, unit="step", unit_scale=True, smoothing=0.1)
-        self._last_line = time.perf_counter()
+        self._last_line = self._last_row = time.perf_counter()
+
+    def tell(self, env_steps: int, values: Mapping[str, float], is_due: bool = False) -> None:
+        """Logs a row for programs that read the log, such as SageMaker's; every ten seconds or when it `is_due`.
+
+        metrics: env_steps=5000 eval/return_mean=480.0 eval/return_max=500.0
+        """
+        if self._bar is None and (is_due or time.perf_counter() - self._last_row > _LINE_PERIOD_SECONDS):
+            if not is_due:
+                self._last_row = time.perf_counter()
+            pairs = " ".join(f"{tag}={value:.6g}" for tag, value in values.items())
+            _log.info("metrics: env_steps=%d %s", env_steps, pairs)
 
     def update(self, env_steps: int, notes: Mapping[str, str]) -> None:
         """Shows how far the run is, with `notes` such as the recent return."""

@@ -12,7 +12,7 @@ from dqn_tf.config import Config, ConfigError
 from dqn_tf.environment.factory import Factory
 from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.experience import frames
-from dqn_tf.training import hardware, rundir, threads
+from dqn_tf.training import hardware, places, rundir, threads
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +26,8 @@ class Plan:
     Attributes:
       network_kind: mlp or nature_cnn.
       cluster: the processes this one trains with; None where it trains alone or has yet to start them.
+      is_evaluator: this process evaluates the checkpoints of a run that others train.
+      places: where the run is kept; `directory` is where it is written.
       started: time.time() when the command was given.
     """
 
@@ -33,13 +35,15 @@ class Plan:
     spec: EnvironmentSpec
     network_kind: str
     cluster: topology.Cluster | None
+    is_evaluator: bool
+    places: places.Places
     directory: rundir.RunDirectory
     started: float
 
     @property
     def needs_launcher(self) -> bool:
         """Whether this process starts a local cluster instead of training itself."""
-        return self.config.cluster.strategy == "multiworker" and self.cluster is None
+        return self.config.cluster.strategy == "multiworker" and self.cluster is None and not self.is_evaluator
 
     @property
     def num_workers(self) -> int:
@@ -57,11 +61,11 @@ class Plan:
 
     @property
     def is_chief(self) -> bool:
-        return self.cluster is None or self.cluster.is_chief
+        return not self.is_evaluator and (self.cluster is None or self.cluster.is_chief)
 
     @property
     def is_finished(self) -> bool:
-        """Whether an earlier command has finished this very run."""
+        """Whether an earlier command has finished this very run; of one in a bucket, after that has been opened."""
         return self.directory.finished_env_steps() >= self.config.training.train_env_steps
 
     @property
@@ -93,8 +97,14 @@ class Plan:
         return {"TF_ENABLE_ONEDNN_OPTS": "1"} if self.network_kind == "nature_cnn" else {}
 
     def locked(self):
-        """Returns a context in which this process alone writes the run's directory; only the chief writes."""
-        return self.directory.acquired() if self.is_chief else contextlib.nullcontext()
+        """Returns a context in which this process alone writes its directory; only the chief writes a shared one."""
+        return self.directory.acquired() if self.is_chief or self.places.is_bucket else contextlib.nullcontext()
+
+    def says_finished(self) -> bool:
+        """Returns `is_finished`, and logs it."""
+        if self.is_finished:
+            _log.info("finished: %s holds all %d env steps", self.directory.name, self.directory.finished_env_steps())
+        return self.is_finished
 
 
 def make(config: Config, problems: list[str], environ: Mapping[str, str], started: float) -> Plan:
@@ -122,22 +132,33 @@ def make(config: Config, problems: list[str], environ: Mapping[str, str], starte
     num_problems = len(problems)
     cluster = attempt(_cluster, config, environ)
     problems_of_cluster = problems[num_problems:]
-    directory = rundir.RunDirectory(config.run.logdir or rundir.default_logdir(config.run.env))
-    plan = Plan(config, spec, kind, cluster, directory, started)
-    if cluster is not None or not problems_of_cluster:
+    is_evaluator = cluster is not None and cluster.is_evaluator
+    where = attempt(places.find, config.run, environ)
+    if is_evaluator:
+        cluster = None
+        if where and where.is_default:
+            problems.append("the evaluator needs the --logdir of the run that it evaluates.")
+    where = where or places.Places(rundir.default_logdir(config.run.env))
+    directory = _directory(where, "evaluator" if is_evaluator else str(cluster.index if cluster else 0))
+    plan = Plan(config, spec, kind, cluster, is_evaluator, where, directory, started)
+    if not is_evaluator and (cluster is not None or not problems_of_cluster):
         indivisible = config_lib.check_division(config, plan.num_workers, _replicas_per_worker(plan, environ))
         mistaken = {line.split("=")[0] for line in problems}  # their values are not those given
         problems += [line for line in indivisible if line.split("=")[0] not in mistaken]
     problems += _check_precision(config, environ)
-    if spec is not None and (cluster is not None or not problems_of_cluster):
+    if spec is not None and not is_evaluator and (cluster is not None or not problems_of_cluster):
         problems += _check_memory(plan)
-    if plan.is_chief and (config.run.logdir or not problems):
+    if plan.is_chief and not where.is_bucket and (config.run.logdir or not problems):
         attempt(_check_directory, plan, not problems)
     if problems:
         raise ConfigError(*problems)
-    if plan.is_finished:
-        _log.info("finished: %s holds all %d env steps", directory.path, directory.finished_env_steps())
     return plan
+
+
+def _directory(where, task):
+    if where.is_bucket:
+        return rundir.RunDirectory(rundir.scratch(where.run, task), where.run)
+    return rundir.RunDirectory(where.run)
 
 
 def _check_precision(config, environ):
@@ -175,11 +196,6 @@ def _check_memory(plan):
 
 def _check_directory(plan, is_config_known):
     """Raises ConfigError where the directory cannot be written or, unless `is_config_known` is false, gone on in."""
-    if "://" in str(plan.config.run.logdir):
-        raise ConfigError(
-            f"--logdir={plan.config.run.logdir} is an object store, which has no rename and no append; mount it and "
-            "give that path, such as /gcs/BUCKET/run on Vertex AI, or use a directory that the platform keeps."
-        )
     is_new = not plan.directory.path.exists()
     is_refused = True
     try:
@@ -200,12 +216,13 @@ def _cluster(config, environ):
         or settings.tf_config
         or settings.task_type
         or settings.task_index is not None
+        or topology.names_evaluator(environ)
     ):
         cluster = topology.resolve(
             environ, path=settings.tf_config, task_type=settings.task_type, task_index=settings.task_index
         )
     if settings.strategy != "multiworker":
-        if cluster is not None:
+        if cluster is not None and not cluster.is_evaluator:
             raise ConfigError(
                 f"--strategy={settings.strategy} trains in one process, but a cluster is given; "
                 "add --strategy=multiworker or leave out --tf_config, --task_type and --task_index."

@@ -9,10 +9,11 @@ import numpy as np
 
 from dqn_tf import settings
 from dqn_tf.config import Config
-from dqn_tf.training import curve
+from dqn_tf.training import curve, tuning
 from dqn_tf.training.metrics import MetricsWriter, ProgressDisplay, read_rows
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.rundir import RunDirectory
+from dqn_tf.training.storage import Storage
 from dqn_tf.training.versions import versions
 
 _log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class Reporter:
         self,
         config: Config,
         directory: RunDirectory,
+        storage: Storage,
         progress: Progress,
         num_updates: int,
         is_chief: bool,
@@ -42,17 +44,20 @@ class Reporter:
         self._frames_per_step = frames_per_step
         self._config = config
         self._directory = directory
+        self._storage = storage
         self._command_time = started
         self._started = started - progress.wall_seconds
         self._is_chief = is_chief
         self._recent: collections.deque[float] = collections.deque(maxlen=curve.WINDOW)
         self._rate = _Rate(progress.env_steps, num_updates)
         self._last_evaluation = ""
+        self._last_row: dict[str, float] = {}
         if is_chief:
             self._writer = MetricsWriter(directory.path, journal)
             if not journal:
                 self._writer.text("config", _markdown(config))
             self._display = ProgressDisplay(config.training.train_env_steps, progress.env_steps)
+            self._tuner = tuning.Tuner()
 
     def wall_seconds(self) -> float:
         """Returns seconds since the command was given, those of the runs that this one resumes included."""
@@ -99,8 +104,14 @@ class Reporter:
         if self._frames_per_step:
             rates["time/frames"] = float(progress.env_steps * self._frames_per_step)
             rates["time/frames_per_second"] = env_rate * self._frames_per_step
-        self._writer.scalars(progress.env_steps, {**metrics, **rates})
+        row = {**metrics, **rates}
+        self._writer.scalars(progress.env_steps, row)
         self._writer.flush()
+        self._storage.push_now_and_then()
+        if self._recent:
+            row["train/episode_return"] = float(np.mean(self._recent))
+        self._last_row = row
+        self._display.tell(progress.env_steps, row)
 
     def evaluated(self, progress: Progress, returns: np.ndarray) -> None:
         """Writes an evaluation's returns [E]."""
@@ -108,6 +119,8 @@ class Reporter:
         row = {"eval/return_mean": float(returns.mean()), "eval/return_max": float(returns.max())}
         self._writer.scalars(progress.env_steps, row)
         self._writer.flush()
+        self._display.tell(progress.env_steps, row, is_due=True)
+        self._tuner.report(row["eval/return_mean"], progress.env_steps)
 
     def finish(
         self,
@@ -124,6 +137,7 @@ class Reporter:
         Args:
           waits: shares of the rounds that the actor and the learner waited, {} where that is not known.
         """
+        self._display.tell(progress.env_steps, self._last_row, is_due=True)
         self._display.close()
         self._writer.close()
         env_rate, update_rate = self._rate.overall(progress.env_steps, num_updates)
@@ -156,6 +170,8 @@ class Reporter:
         title = f"{self._config.run.env}, seed {self._config.run.seed}, {self._config.cluster.strategy}"
         curve.draw(rows, self._directory.path / "reward_curve.png", title, threshold)
         self._directory.write_json("summary.json", summary)
+        self._storage.finish()
+        self._tuner.report(summary["eval_return_mean"], progress.env_steps)
         return summary
 
 

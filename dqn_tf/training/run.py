@@ -1,6 +1,7 @@
 """One run on one worker, from its plan to its results."""
 
 import logging
+import time
 
 import tensorflow as tf
 
@@ -11,16 +12,20 @@ from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import ConfigError
 from dqn_tf.training import builder, export, hardware, seeding
 from dqn_tf.training.evaluator import Evaluator
+from dqn_tf.training.follower import Follower
 from dqn_tf.training.loop import Loop, NotSaved
+from dqn_tf.training.mirror import Unreachable
 from dqn_tf.training.plan import Plan
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.reporter import Reporter
 from dqn_tf.training.seeding import Stream
 from dqn_tf.training.stopping import Stop, Stopped
+from dqn_tf.training.storage import FOLLOWER, Storage
 from dqn_tf.training.watchdog import WAITING, Watchdog
 
 _log = logging.getLogger(__name__)
 
+_VISIBLE_SECONDS = 30.0  # mounted buckets show a new file after a while
 # What a collective may end with where a peer is gone or silent.
 _PEER_LOST = (
     tf.errors.UnavailableError,
@@ -37,6 +42,30 @@ _WORDS_OF_PEERS = ("/job:", "collective", "heartbeat", "coordination", "peer", "
 
 def train(plan: Plan) -> int:
     """Trains, and returns the exit code: 0 done, 143 where a peer was lost and all must start again."""
+    try:
+        storage = Storage(plan.places, plan.directory, "chief" if plan.is_chief else "worker")
+        if plan.places.is_bucket:
+            storage.open()
+            plan.directory.check(plan.config)
+            if plan.says_finished():
+                return 0
+        return _start(plan, storage)
+    except Unreachable as error:
+        _log.error("leaving with exit code %d: %s: %s", EXIT_AGAIN, error.filename, error.strerror)
+        return EXIT_AGAIN
+
+
+def evaluate(plan: Plan) -> int:
+    """Evaluates the checkpoints of a run that others train, until it ends; returns the exit code."""
+    try:
+        storage = Storage(plan.places, plan.directory, FOLLOWER)
+        return Follower(plan, storage).run()
+    except Unreachable as error:
+        _log.error("leaving with exit code %d: %s: %s", EXIT_AGAIN, error.filename, error.strerror)
+        return EXIT_AGAIN
+
+
+def _start(plan, storage):
     config = plan.config
     threads = plan.threads
     with deadline.Deadline(config.cluster.cluster_timeout if plan.cluster else 0) as limit:
@@ -59,7 +88,7 @@ def train(plan: Plan) -> int:
     watchdog = Watchdog(config.cluster.round_timeout, plan.directory.lock_path).start()
     watch = peers.PeerWatch(plan.cluster).start() if placement.num_workers > 1 else None
     try:
-        _train(plan, placement, stop, watchdog)
+        _train(plan, storage, placement, stop, watchdog)
         if watch:
             watch.stop()
         placement.barrier()  # no worker leaves while another still needs it
@@ -110,18 +139,19 @@ def _reason(error):
     return next((line for line in lines if "UNAVAILABLE" in line or "heartbeat" in line), type(error).__name__)
 
 
-def _train(plan, placement, stop, watchdog):
+def _train(plan, storage, placement, stop, watchdog):
     config, directory = plan.config, plan.directory
     if placement.is_chief:
         directory.write_json("config.json", settings.to_json(config))
-    if placement.num_workers > 1:
+    if placement.num_workers > 1 and not storage.is_private:
         _check_shared(placement, directory)
     watchdog.heard("building and restoring")
     progress = Progress()
-    parts = builder.build(plan, placement, progress)
+    parts = builder.build(plan, placement, progress, storage)
     reporter = Reporter(
         config,
         directory,
+        storage,
         progress,
         parts.learner.num_updates,
         placement.is_chief,
@@ -130,7 +160,7 @@ def _train(plan, placement, stop, watchdog):
         parts.restored.journal if parts.restored else {},
     )
     if placement.is_chief:
-        _log.info("run: %s, seed %d, in %s", config.run.env, config.run.seed, directory.path)
+        _log.info("run: %s, seed %d, in %s", config.run.env, config.run.seed, directory.name)
     loop = Loop(config, parts, progress, reporter, stop, watchdog)
     loop.run()
     watchdog.heard("evaluating the kept model and writing the results")
@@ -143,6 +173,9 @@ def _train(plan, placement, stop, watchdog):
 def _check_shared(placement, directory):
     """Raises ConfigError, on all workers, where one does not see what the chief has written."""
     placement.barrier()
+    give_up = time.monotonic() + _VISIBLE_SECONDS
+    while not (directory.path / "config.json").exists() and time.monotonic() < give_up:
+        time.sleep(0.5)
     if placement.max(0.0 if (directory.path / "config.json").exists() else 1.0):
         raise ConfigError(
             f"--logdir={directory.path}: not all workers see the chief's config.json there; "
@@ -178,7 +211,7 @@ def _finish(plan, parts, progress, reporter, waits, watchdog):
         summary["env_steps"],
         summary["wall_seconds"],
         summary["env_steps_per_second"],
-        plan.directory.path,
+        plan.directory.name,
     )
 
 

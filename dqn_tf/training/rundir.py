@@ -3,9 +3,12 @@
 import contextlib
 import datetime
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
+import shutil
+import tempfile
 from typing import Any
 
 from dqn_tf import settings
@@ -23,15 +26,23 @@ def default_logdir(env_id: str) -> str:
     return os.path.join("runs", name, datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
 
 
+def scratch(place: str, task: str) -> str:
+    """Returns the local directory in which a task writes what is kept in a bucket."""
+    digest = hashlib.sha256(place.rstrip("/").encode()).hexdigest()[:16]
+    return os.path.join(tempfile.gettempdir(), f"dqn_tf-{os.getuid()}", f"{digest}-{task}")
+
+
 class RunDirectory:
     """Files of one run.
 
     Attributes:
       path: the directory.
+      name: what the user calls it: the path, or the address of the bucket to which it is copied.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, name: str = ""):
         self.path = pathlib.Path(path)
+        self.name = name or path
         self._lock = None
 
     @property
@@ -50,13 +61,13 @@ class RunDirectory:
         """Raises ConfigError where `config` may not be run here: --resume, another run's meaning."""
         resume = config.run.resume
         if resume == "never" and self.is_used:
-            raise ConfigError(f"--resume=never but --logdir={self.path} holds a run; use a new --logdir.")
+            raise ConfigError(f"--resume=never but --logdir={self.name} holds a run; use a new --logdir.")
         if resume == "must" and not self.has_checkpoint:
-            raise ConfigError(f"--resume=must but --logdir={self.path} holds no checkpoint; use the --logdir of a run.")
+            raise ConfigError(f"--resume=must but --logdir={self.name} holds no checkpoint; use the --logdir of a run.")
         if self.has_checkpoint:
             differences = _differences(self._read_json("config.json"), settings.to_json(config))
             if differences:
-                raise ConfigError(*(f"checkpoint {self.path} was trained with {line}" for line in differences))
+                raise ConfigError(*(f"checkpoint {self.name} was trained with {line}" for line in differences))
 
     @property
     def is_used(self) -> bool:
@@ -78,7 +89,7 @@ class RunDirectory:
           ConfigError: it cannot be written, or another process writes it.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o777 if self.name == str(self.path) else 0o700)
             self._lock = open(self.lock_path, "w")  # noqa: SIM115 - held until release
         except OSError as error:
             raise ConfigError(f"--logdir={self.path} cannot be written: {error.strerror}.") from None
@@ -87,7 +98,7 @@ class RunDirectory:
         except OSError:
             self.release()
             raise ConfigError(
-                f"--logdir={self.path} is being written by another process; use a new --logdir."
+                f"--logdir={self.name} is being written by another process; use a new --logdir."
             ) from None
 
     def release(self) -> None:
@@ -95,6 +106,14 @@ class RunDirectory:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def clear(self) -> None:
+        """Removes all that the directory holds but its lock, which this process has."""
+        for path in self.path.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path != self.lock_path:
+                path.unlink()
 
     def remove(self) -> None:
         """Removes the directory, which holds nothing but its lock."""

@@ -87,11 +87,43 @@ def test_resolve_of_vertex_chief_is_worker_0():
     assert (cluster.index, cluster.is_chief, cluster.num_workers) == (0, True, 3)
 
 
-def test_resolve_of_vertex_evaluator_is_refused():
-    assert problems_of(resolve, {**VERTEX, "task": {"type": "evaluator", "index": 0}}) == [
-        "TF_CONFIG gives this process the task type evaluator, which is not part of the training cluster; "
-        "start train.py only on chief and worker tasks."
+def test_resolve_of_vertex_evaluator_is_beside_the_cluster():
+    cluster = resolve({**VERTEX, "task": {"type": "evaluator", "index": 0}})
+    assert (cluster.index, cluster.is_evaluator, cluster.is_chief, cluster.num_workers) == (None, True, False, 3)
+
+
+def test_resolve_of_a_second_evaluator_is_refused():
+    assert problems_of(resolve, {**VERTEX, "task": {"type": "evaluator", "index": 1}}) == [
+        "TF_CONFIG names task evaluator/1; a run has one evaluator, evaluator/0."
     ]
+
+
+def test_resolve_of_ps_is_refused():
+    assert problems_of(resolve, {**VERTEX, "task": {"type": "ps", "index": 0}}) == [
+        "TF_CONFIG gives this process the task type ps, which is not part of the training cluster; "
+        "start train.py only on chief, worker and evaluator tasks."
+    ]
+
+
+def test_resolve_of_an_evaluator_by_flag_needs_no_cluster():
+    cluster = topology.resolve({"SLURM_PROCID": "x"}, task_type="evaluator")
+    assert (cluster.is_evaluator, cluster.workers, cluster.source) == (True, (), "--task_type=evaluator")
+
+
+@pytest.mark.parametrize(
+    "environ, expected",
+    [
+        ({}, False),
+        ({"TF_CONFIG": "{"}, False),
+        ({"TF_CONFIG": "[1]"}, False),
+        ({"TF_CONFIG": '{"task": {"type": "worker"}}'}, False),
+        ({"TF_CONFIG": '{"task": {"type": "evaluator"}}'}, True),
+        ({"CLUSTER_SPEC": '{"task": {"type": "workerpool1"}}'}, False),
+        ({"CLUSTER_SPEC": '{"task": {"type": "workerpool3"}}'}, True),
+    ],
+)
+def test_names_evaluator_of_what_platforms_set(environ, expected):
+    assert topology.names_evaluator(environ) is expected
 
 
 def test_resolve_of_sagemaker_without_chief_makes_worker_0_the_chief():
@@ -405,11 +437,11 @@ def test_resolve_of_a_file_with_a_byte_order_mark_reads_it(cluster_file):
             'TASK_INDEX=one\\n2 gives the task index "one\\n2"; it must be a whole number from 0.',
         ),
         (
-            {"TASK_TYPE": "evaluator", "TASK_INDEX": "0"},
+            {"TASK_TYPE": "ps", "TASK_INDEX": "0"},
             {},
             None,
-            "TASK_TYPE=evaluator TASK_INDEX=0 gives this process the task type evaluator, which is not part of the "
-            "training cluster; start train.py only on chief and worker tasks.",
+            "TASK_TYPE=ps TASK_INDEX=0 gives this process the task type ps, which is not part of the "
+            "training cluster; start train.py only on chief, worker and evaluator tasks.",
         ),
         ({}, {}, {"index": 2}, "--tf_config=c.json names task worker/2 but the cluster has workers 0-1."),
     ],

@@ -13,7 +13,7 @@ from dqn_tf import config
 from dqn_tf.agent import learner as learner_lib
 from dqn_tf.agent import networks
 from dqn_tf.experience import accumulator, replay
-from dqn_tf.training import archive, checkpoints, manifest, progress, shards, state
+from dqn_tf.training import archive, checkpoints, manifest, places, progress, rundir, shards, state, storage
 
 AGENT = config.Agent(
     optimizer="adam", learning_rate=0.01, learning_rate_schedule="linear", target_update_period=3, clip_norm=1.0
@@ -45,8 +45,10 @@ class Run:
         self.progress = progress.Progress()
         self.replay = replay.Replay(CAPACITY, (3,), np.float32, np.random.default_rng(seed))
         shard = shards.Shard(self.root, self.replay, 0, 1)
+        run = rundir.RunDirectory(str(self.root.parent))
+        kept = storage.Storage(places.Places(str(run.path)), run, "chief")
         self.checkpoints = checkpoints.Checkpoints(
-            self.root, placement, self.learner, self.kept, self.progress, shard, num_kept, {"run": {"seed": seed}}, {}
+            self.root, placement, self.learner, self.kept, self.progress, shard, kept, num_kept, {"run": {"seed": seed}}, {}
         )
 
     def save(self, env_steps=None, last_return=None, evaluated=None):
@@ -398,7 +400,7 @@ def fail(*arguments, **keywords):
 
 
 @pytest.mark.parametrize(
-    "owner, name", [(archive, "write"), (manifest, "commit"), (manifest, "write_part"), (archive, "describe")]
+    "owner, name", [(archive, "write"), (manifest, "commit"), (archive, "describe")]
 )
 def test_save_on_a_full_disk_warns_keeps_the_last_and_works_the_next_time(
     trained, placement, tmp_path, warnings, monkeypatch, owner, name

@@ -93,7 +93,7 @@ def test_plan_where_the_run_is_finished_says_so(make, tmp_path, monkeypatch, cap
     (directory.checkpoints / "ckpt-2000").mkdir(parents=True)
     (directory.checkpoints / "ckpt-2000" / "manifest.json").touch()
     with caplog.at_level(logging.INFO, "dqn_tf"):
-        assert make(train_env_steps=2000).is_finished
+        assert make(train_env_steps=2000).says_finished()
     assert caplog.messages == [f"finished: {directory.path} holds all 2000 env steps"]
     assert not make(train_env_steps=2001).is_finished
 

@@ -1,0 +1,158 @@
+"""The evaluator task: evaluates each newest checkpoint of a run that others train, and ends when the run does."""
+
+import dataclasses
+import json
+import logging
+import time
+
+import tensorflow as tf
+
+from dqn_tf import settings
+from dqn_tf.agent import architecture
+from dqn_tf.cluster.deadline import EXIT_AGAIN
+from dqn_tf.config import Config, ConfigError
+from dqn_tf.environment.factory import Factory
+from dqn_tf.training import archive, manifest, seeding
+from dqn_tf.training.builder import Networks
+from dqn_tf.training.evaluator import Evaluator
+from dqn_tf.training.metrics import MetricsWriter, ProgressDisplay, read_rows
+from dqn_tf.training.mirror import Unreachable
+from dqn_tf.training.plan import Plan
+from dqn_tf.training.storage import FOLLOWER, Storage
+
+_log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 1.0
+_POLL_SECONDS_OF_A_BUCKET = 15.0
+_REPORT_SECONDS = 30.0
+
+
+class Follower:
+    """Follows one run. What it finds is in the run's evaluator/: rows and TensorBoard's files."""
+
+    def __init__(self, plan: Plan, storage: Storage):
+        """Prepares; nothing is read or written."""
+        self._plan = plan
+        self._storage = storage
+        self._root = plan.directory.checkpoints
+        self._path = plan.directory.path / FOLLOWER
+        self._poll_seconds = _POLL_SECONDS_OF_A_BUCKET if plan.places.is_bucket else _POLL_SECONDS
+        self._sign: tuple[int | None, int] = (None, -1)  # of life
+
+    def run(self) -> int:
+        """Returns the exit code: 0 where the run has ended, 143 where it has been silent for --round_timeout.
+
+        Raises:
+          ConfigError: the run is of another environment.
+          Unreachable: the bucket does not answer at the start.
+        """
+        self._storage.open()
+        self._storage.pull_follower()
+        stored = self._wait(self._stored)
+        if stored is None:
+            return EXIT_AGAIN
+        config = self._config(stored)
+        environments = Factory(config.run.env, config.training.vectorization, config.atari)
+        spec = environments.describe()
+        kind = architecture.choose(config.network.network, spec.observation_shape, spec.observation_dtype)
+        make = Networks(config, kind, spec)
+        network, policy = make.build(), make.policy()
+        evaluation = config.evaluation
+        self._evaluator = Evaluator(
+            environments, evaluation.eval_episodes, evaluation.eval_max_episode_steps, evaluation.eval_epsilon
+        )
+        self._open_files()
+        _log.info("evaluator: %s, %d episodes of each newest checkpoint", config.run.env, evaluation.eval_episodes)
+        while True:
+            number = self._wait(self._unknown_or_end)
+            if number is None:
+                return EXIT_AGAIN
+            if number < 0:
+                _log.info("evaluator: the run has ended; results in %s/%s", self._plan.directory.name, FOLLOWER)
+                self._evaluator.close()
+                self._storage.push()
+                return 0
+            self._evaluate(number, network, policy, config.run.seed)
+
+    def _stored(self):
+        """Returns config.json of the run, None before it is there."""
+        try:
+            return json.loads((self._plan.directory.path / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def _config(self, stored):
+        """Returns the run's own settings, with this command's of evaluation."""
+        values, problems = settings.from_json(stored, f"{self._plan.directory.name}/config.json")
+        mine = self._plan.config
+        if values.get("env") != mine.run.env:
+            problems.append(f"--env={mine.run.env} but {self._plan.directory.name} is a run of {values.get('env')}.")
+        if problems:
+            raise ConfigError(*problems)
+        return dataclasses.replace(settings.build(values), evaluation=mine.evaluation)
+
+    def _open_files(self):
+        self._path.mkdir(parents=True, exist_ok=True)
+        rows = read_rows(self._path / "metrics.jsonl")
+        self._last = rows[-1]["env_steps"] if rows else -1
+        self._writer = MetricsWriter(self._path, {path.name: path.stat().st_size for path in self._path.iterdir()})
+        self._display = ProgressDisplay(0, 0)
+        self._display.close()
+
+    def _wait(self, look):
+        """Returns what `look` finds, None where the run has been silent for too long."""
+        begin = heard = report_at = time.monotonic()
+        timeout = self._plan.config.cluster.round_timeout
+        while True:
+            try:
+                self._storage.pull_news()
+                found, sign = look(), (manifest.newest(self._root), self._storage.size("metrics.jsonl"))
+            except Unreachable as error:
+                found, sign = None, self._sign
+                _log.warning("evaluator: %s: %s", error.filename, error.strerror)
+            now = time.monotonic()
+            if found is not None:
+                return found
+            if sign != self._sign:
+                self._sign, heard = sign, now
+            if timeout and now - heard > timeout:
+                _log.error("nothing new for %d s (--round_timeout): leaving with exit code %d", timeout, EXIT_AGAIN)
+                return None
+            if now - report_at > _REPORT_SECONDS:
+                _log.info("evaluator: waiting for %s since %d s", self._plan.directory.name, now - begin)
+                report_at = now
+            time.sleep(self._poll_seconds)
+
+    def _unknown_or_end(self):
+        """Returns the env steps of a checkpoint to evaluate, -1 where there will be none, None where there may be."""
+        numbers = [number for number in manifest.numbers(self._root) if number > self._last]
+        if numbers:
+            return numbers[-1]
+        config: Config | None = None
+        stored = self._stored()
+        if stored is not None:
+            config = settings.build(settings.from_json(stored, "")[0])
+        is_over = config and self._plan.directory.finished_env_steps() >= config.training.train_env_steps
+        return -1 if is_over else None
+
+    def _evaluate(self, number, network, policy, seed):
+        place = manifest.directory(self._root, number)
+        try:
+            made = manifest.read(self._root, number)
+            self._storage.pull(self._root / file.path for file in made.model)
+            for file in made.model:
+                archive.check(self._root, file)
+            tf.train.Checkpoint(network=network).read(str(place / "model")).expect_partial()
+        except (archive.Damaged, OSError, tf.errors.OpError) as error:
+            if place.exists():  # else it was an old one, and has been removed meanwhile
+                _log.warning("evaluator: %s cannot be evaluated: %s", place, error)
+                self._last = number
+            return
+        policy.load(network.get_weights())
+        returns = self._evaluator.evaluate(policy, seeding.integer(seed, seeding.Stream.EVALUATION, number))
+        row = {"eval/return_mean": float(returns.mean()), "eval/return_max": float(returns.max())}
+        self._writer.scalars(number, row)
+        self._writer.flush()
+        self._display.tell(number, row, is_due=True)
+        self._last = number
+        self._storage.push()

@@ -1,0 +1,158 @@
+"""Whole runs kept in a bucket, by TensorFlow's own gs:// file system against a local stand-in for Google's."""
+
+import json
+import signal
+import time
+
+import pytest
+
+from tests import runs
+
+gcs = pytest.importorskip("tests.gcs", reason="the bucket needs the extra [cloud]")
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where runs in buckets keep what they write
+    with gcs.serve() as bucket:
+        yield bucket
+
+
+def start(bucket, *argv, **environment):
+    return runs.start(*runs.SMALL, *argv, **bucket.environment, **environment)
+
+
+def train(bucket, *argv, code=0, **environment):
+    done = runs.finish(start(bucket, *argv, **environment))
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def download(bucket, prefix, path):
+    """Copies the objects below `prefix` into a directory, and returns it."""
+    for name in bucket.names(f"{prefix}/"):
+        target = path / name.removeprefix(f"{prefix}/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(bucket.read(name))
+    return path
+
+
+def assert_same(resumed, whole):
+    parts = [runs.fingerprint(logdir) for logdir in (resumed, whole)]
+    for part in parts:
+        del part["checkpoints"]  # a run that is stopped has one more
+    assert parts[0] == parts[1]
+
+
+def wait_for(condition, process):
+    limit = time.monotonic() + runs.SECONDS
+    while not condition():
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def test_run_in_a_bucket_is_that_on_a_disk(bucket, tmp_path):
+    train(bucket, f"--logdir={bucket.url}/a/run")
+    train(bucket, f"--logdir={tmp_path}/disk")
+    copy = download(bucket, "a/run", tmp_path / "copy")
+    assert runs.fingerprint(copy) == runs.fingerprint(tmp_path / "disk")
+    local = {path.name for path in (tmp_path / "disk").iterdir() if not path.name.startswith("events.")}
+    there = {path.name for path in copy.iterdir() if not path.name.startswith("events.")}
+    assert there == local - {".lock"} | {".owner"}
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+def test_run_in_a_bucket_that_was_ended_goes_on_to_the_same_result(bucket, tmp_path, number, code):
+    train(bucket, f"--logdir={tmp_path}/whole")
+    process = start(bucket, f"--logdir={bucket.url}/run")
+    wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
+    process.send_signal(number)
+    done = runs.finish(process)
+    assert done.returncode == code, done.stderr
+    (tmp_path / "elsewhere").mkdir()  # another machine goes on, which has none of what the first had on its disk
+    resumed = train(bucket, f"--logdir={bucket.url}/run", TMPDIR=str(tmp_path / "elsewhere"))
+    assert "resume:" in resumed.stderr
+    assert_same(download(bucket, "run", tmp_path / "copy"), tmp_path / "whole")
+
+
+def test_two_workers_in_a_bucket_resume_where_neither_sees_the_others_disk(bucket, tmp_path):
+    two = ["--strategy=multiworker", "--num_workers=2"]
+    train(bucket, *two, f"--logdir={tmp_path}/whole")
+    process = start(bucket, *two, f"--logdir={bucket.url}/run")
+    wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
+    process.send_signal(signal.SIGTERM)
+    done = runs.finish(process)
+    assert done.returncode == 143, done.stderr
+    (tmp_path / "elsewhere").mkdir()
+    resumed = train(bucket, *two, f"--logdir={bucket.url}/run", TMPDIR=str(tmp_path / "elsewhere"))
+    assert f"resume: {bucket.url}/run/checkpoints/ckpt-" in resumed.stderr
+    assert_same(download(bucket, "run", tmp_path / "copy"), tmp_path / "whole")
+
+
+def test_checkpoints_that_are_dropped_are_dropped_from_the_bucket_too(bucket, tmp_path):
+    flags = ["--checkpoint_period=200", "--checkpoints_to_keep=1", "--strategy=multiworker", "--num_workers=2"]
+    train(bucket, *flags, f"--logdir={tmp_path}/disk")
+    train(bucket, *flags, f"--logdir={bucket.url}/run")
+    there = {name.removeprefix("run/") for name in bucket.names("run/checkpoints/")}
+    disk = tmp_path / "disk"
+    assert there == {path.relative_to(disk).as_posix() for path in disk.glob("checkpoints/**/*") if path.is_file()}
+
+
+def test_bucket_that_refuses_a_checkpoint_is_a_warning_and_the_next_one_is_whole(bucket, tmp_path):
+    bucket.fail(10_000, 503, match="upload.*ckpt-400")
+    done = train(bucket, f"--logdir={bucket.url}/run")
+    assert "checkpoint" in done.stderr and "ckpt-400 cannot be written" in done.stderr
+    assert "run/checkpoints/ckpt-400/manifest.json" not in bucket.names()
+    assert runs.checkpoints(download(bucket, "run", tmp_path / "copy")) == [800, 1200]
+
+
+def test_damaged_checkpoint_in_a_bucket_is_named_and_the_one_before_taken(bucket, tmp_path):
+    train(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=800")
+    bucket.write("run/checkpoints/ckpt-800/worker-0-of-1.npz", b"cut")
+    done = train(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=1600")
+    assert "ckpt-800 is damaged" in done.stderr and "ckpt-400 at 400 env steps" in done.stderr
+    assert json.loads(bucket.read("run/summary.json"))["env_steps"] == 1600
+
+
+def test_run_in_a_bucket_that_is_finished_says_so(bucket):
+    train(bucket, f"--logdir={bucket.url}/run")
+    before = {name: bucket.read(name) for name in bucket.names() if not name.endswith(".owner")}
+    done = train(bucket, f"--logdir={bucket.url}/run")
+    assert f"finished: {bucket.url}/run holds all 1200 env steps" in done.stderr
+    assert {name: bucket.read(name) for name in before} == before
+
+
+def test_run_in_a_bucket_with_other_settings_is_refused(bucket):
+    train(bucket, f"--logdir={bucket.url}/run")
+    done = train(bucket, f"--logdir={bucket.url}/run", "--discount=0.5", code=2)
+    assert done.stderr.splitlines()[-1] == (
+        f"checkpoint {bucket.url}/run was trained with agent.discount=0.99, this run asks for 0.5; "
+        "use a new --logdir or the old value."
+    )
+
+
+def test_bucket_that_is_not_there_is_one_line(bucket):
+    done = train(bucket, "--logdir=gs://another-bucket/run", code=2)
+    assert done.stderr.splitlines()[-1].startswith("gs://another-bucket/run cannot be written, use another place: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_run_whose_place_another_has_taken_leaves(bucket):
+    process = start(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=1000000")
+    wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
+    bucket.write("run/.owner", b"another")
+    done = runs.finish(process)
+    assert done.returncode == 2
+    assert f"{bucket.url}/run is being written by another process, which began later" in done.stderr
+
+
+def test_evaluator_of_a_run_in_a_bucket_ends_with_it(bucket, tmp_path):
+    evaluator = start(bucket, f"--logdir={bucket.url}/run", "--task_type=evaluator")
+    try:
+        train(bucket, f"--logdir={bucket.url}/run", TMPDIR=str(tmp_path))
+    finally:
+        done = runs.finish(evaluator)
+    assert done.returncode == 0, done.stderr
+    row = json.loads(bucket.read("run/evaluator/metrics.jsonl").splitlines()[-1])
+    own = [json.loads(line) for line in bucket.read("run/metrics.jsonl").splitlines()]
+    assert row in own  # the same episodes with the same weights
