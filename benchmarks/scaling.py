@@ -21,13 +21,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from scaling_model import (  # noqa: E402
+from dqn_tf.cluster.scaling_model import (  # noqa: E402
     GIGABITS,
+    MESSAGES,
     SHOWN,
     TARGET,
     WORKERS,
     Line,
-    Message,
     fit_line,
     predict,
     ring_step,
@@ -35,7 +35,6 @@ from scaling_model import (  # noqa: E402
 
 # Kind, observation shape, its dtype, actions, updates in a call: a default Atari agent, and CartPole's.
 NETWORKS = {"Nature CNN": ("nature_cnn", (4, 84, 84), "uint8", 6, 2), "128-128 MLP": ("mlp", (4,), "float32", 2, 40)}
-MESSAGES = {"Nature CNN": Message(1_687_206, (3136, 512), 34_000_000), "128-128 MLP": Message(17_410, None, 0)}
 SIZES, FIT_SIZE = [4**k for k in range(1, 14)], 4**12  # bytes, 4 to 64 Mi; the fit is for messages up to 16 Mi
 BATCHES = [32, 64, 128, 256]  # of each worker
 CALLS, WARM_UP_CALLS = 5, 2
@@ -133,6 +132,7 @@ def report(figures: dict[str, dict[int, list[list[float]]]], arguments: argparse
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     about = {**machine(), "cores used": cores, "command": shlex.join(["python", *sys.argv])}
+    about["date"] = time.strftime("%Y-%m-%d")
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     medians = {name: {x: list(map(statistics.median, r)) for x, r in runs.items()} for name, runs in figures.items()}
     middles = {name: {x: statistics.median(m) for x, m in values.items()} for name, values in medians.items()}
@@ -153,17 +153,18 @@ def report(figures: dict[str, dict[int, list[list[float]]]], arguments: argparse
             together = message.work(alone[network], batch, batch_of_all) + fit.at(num_bytes)
             line = together if "workers" in who else fits[name].at(batch)
             print(f"| {name} | {batch} | {_ms(medians[name][batch])} | {1e3 * line:,.3f} |")
+    single = {n: fits.get(f"{n}, one process, XLA", alone[n]) for n in MESSAGES}
     predictions = {}
     for n, message in MESSAGES.items():
-        single = fits.get(f"{n}, one process, XLA", alone[n])
-        predictions[n] = predict(single, alone[n], step, message, arguments)
+        predictions[n] = predict(single[n], alone[n], step, message, arguments)
         columns = f"{' | '.join(map(str, SHOWN))} | {arguments.global_batch}/W | {TARGET:.0%}"
         print(f"\n| {n}, W | {' | '.join(f'{g}G: {columns}' for g in GIGABITS)} |")
         print("|---" * (1 + len(predictions[n][WORKERS[0]])) + "|")
         for workers, row in predictions[n].items():
             print(f"| {workers} | {' | '.join(map(_cell, row))} |")
     if arguments.json:
-        everything = {"about": about, "seconds": figures, "all-reduce": fit, "alone": alone, "predicted": predictions}
+        everything = {"about": about, "seconds": figures, "all-reduce": fit, "alone": alone, "single": single}
+        everything |= {"step": step, "predicted": predictions}  # the cost estimate reads about, alone, single, step
         pathlib.Path(arguments.json).write_text(json.dumps(everything, indent=1))
     if arguments.plot:
         draw(medians["all-reduce"], fit, predictions["Nature CNN"], arguments.plot)

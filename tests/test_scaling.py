@@ -1,4 +1,4 @@
-"""The fit and the prediction of benchmarks/scaling_model.py, by hand arithmetic and without TensorFlow."""
+"""The fit and the prediction of cluster/scaling_model.py, by hand arithmetic and without TensorFlow."""
 
 import argparse
 import importlib.util
@@ -6,6 +6,8 @@ import pathlib
 import sys
 
 import pytest
+
+from dqn_tf.cluster import scaling_model
 
 DIRECTORY = pathlib.Path(__file__).parents[1] / "benchmarks"
 
@@ -22,7 +24,7 @@ def load(name):
 
 @pytest.fixture(scope="module")
 def scaling():
-    return load("scaling_model")
+    return scaling_model
 
 
 class TestFit:

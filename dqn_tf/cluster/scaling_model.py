@@ -14,6 +14,7 @@ class Line(NamedTuple):
     per_unit: float
 
     def at(self, x: float) -> float:
+        """Returns the seconds at x."""
         return self.fixed + self.per_unit * x
 
 
@@ -50,6 +51,10 @@ class Message(NamedTuple):
     def _num_shared(self, batch_of_all):
         rows, columns = self.kernel
         return self.num_weights - rows * columns + batch_of_all * (rows + columns)
+
+
+# A default Atari agent of 6 actions, and CartPole's.
+MESSAGES = {"Nature CNN": Message(1_687_206, (3136, 512), 34_000_000), "128-128 MLP": Message(17_410, None, 0)}
 
 
 def fit_line(seconds: dict[float, float]) -> Line:
@@ -103,7 +108,10 @@ def smallest_batch(single: Line, worker: Line, collective: float, target: float 
 
 
 def predict(single: Line, worker: Line, step: Line, message: Message, arguments) -> dict[int, list[float | None]]:
-    """Returns W -> for each network in turn: weak efficiency at the SHOWN batches, strong, the smallest batch."""
+    """Returns W -> for each network in turn: weak efficiency at the SHOWN batches, strong, the smallest batch.
+
+    Takes latency_us and global_batch from `arguments`.
+    """
     rows = {workers: [] for workers in WORKERS}
     for workers, row in rows.items():
         for gigabits in GIGABITS:
