@@ -4,15 +4,20 @@ SageMaker's own containers (SM_HOSTS), Vertex AI (CLUSTER_SPEC), Slurm's srun, a
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dqn_tf import config
+from dqn_tf.cluster import spec as spec_lib
 
 PORT = 2222
 _VERTEX_POOLS = {"workerpool0": "chief", "workerpool1": "worker", "workerpool2": "ps", "workerpool3": "evaluator"}
-_TASKS = re.compile(r"(\d+)(?:\(x(\d+)\))?")
+_HOST = re.compile("[A-Za-z0-9_][A-Za-z0-9._-]*")
+_RANGE = re.compile("([0-9]{1,9})(?:-([0-9]{1,9}))?")
+_TASKS = re.compile(r"([0-9]{1,4})(?:\(x([0-9]{1,9})\))?")
+_MOST_NODES = 100_000
 
 
 def find(environ: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
@@ -23,7 +28,7 @@ def find(environ: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
     """
     found = []
     for marks, name, read in _PLATFORMS:
-        if all(environ.get(mark, "").strip() for mark in marks):
+        if all(_is_set(environ, mark) for mark in marks):
             found.append((name, read(environ)))
     return found
 
@@ -38,8 +43,7 @@ def check_agreement(clusters: Sequence[Any]) -> None:
     for other in clusters[1:]:
         if _hosts(first) != _hosts(other) or first.index != other.index:
             raise config.ConfigError(
-                f"{first.source} says worker {first.index} of {', '.join(first.workers)}, {other.source} says worker "
-                f"{other.index} of {', '.join(other.workers)}; unset the one that is wrong, or give --tf_config=FILE."
+                f"{_claim(first)}, {_claim(other)}; unset the one that is wrong, or give --tf_config=FILE."
             )
 
 
@@ -47,12 +51,21 @@ def _hosts(cluster):
     return [address.rpartition(":")[0] for address in cluster.workers]
 
 
+def _claim(cluster):
+    me = "the evaluator" if cluster.index is None else f"worker {cluster.index}"
+    return f"{cluster.source} says {me} of {spec_lib.show(', '.join(cluster.workers), quote='')}"
+
+
 def _sagemaker(environ):
-    hosts, me = _json(environ, "SM_HOSTS"), environ["SM_CURRENT_HOST"]
-    if not (isinstance(hosts, list) and hosts and all(isinstance(host, str) for host in hosts)):
-        raise config.ConfigError(f'SM_HOSTS={environ["SM_HOSTS"]} must be a list such as ["algo-1","algo-2"].')
+    hosts, me = _json(environ, "SM_HOSTS"), environ["SM_CURRENT_HOST"].strip()
+    if not (isinstance(hosts, list) and hosts and all(_is_host(host) for host in hosts)):
+        raise config.ConfigError(
+            f'{_given(environ, "SM_HOSTS")} must be a list of host names such as ["algo-1","algo-2"], without ports.'
+        )
     if me not in hosts:
-        raise config.ConfigError(f"SM_CURRENT_HOST={me} is not one of SM_HOSTS={environ['SM_HOSTS']}.")
+        raise config.ConfigError(
+            f"{_given(environ, 'SM_CURRENT_HOST')} is not one of {_given(environ, 'SM_HOSTS')}; correct or unset them."
+        )
     return _workers([f"{host}:{PORT}" for host in hosts], hosts.index(me))
 
 
@@ -60,104 +73,159 @@ def _vertex(environ):
     spec = _json(environ, "CLUSTER_SPEC")
     cluster, task = (spec.get(name) if isinstance(spec, dict) else None for name in ("cluster", "task"))
     if not isinstance(cluster, dict) or not isinstance(task, dict):
-        raise config.ConfigError(f'CLUSTER_SPEC={environ["CLUSTER_SPEC"]} must hold "cluster" and "task".')
-    pools = {_VERTEX_POOLS.get(name, name): addresses for name, addresses in cluster.items()}
-    pool = _VERTEX_POOLS.get(task.get("type"), task.get("type"))
-    training = {name: addresses for name, addresses in pools.items() if name in ("chief", "worker")}
-    return {"cluster": training, "task": {"type": pool, "index": task.get("index")}}
+        raise config.ConfigError(f'{_given(environ, "CLUSTER_SPEC")} must hold "cluster" and "task".')
+    mine = task.get("type")
+    for pool in (*cluster, mine):
+        if not isinstance(pool, str) or pool not in _VERTEX_POOLS:
+            raise config.ConfigError(
+                f"CLUSTER_SPEC has the worker pool {spec_lib.show(pool)}; there are workerpool0 (the chief), "
+                "workerpool1 (workers), workerpool2 (parameter servers) and workerpool3 (evaluators)."
+            )
+    roles = {_VERTEX_POOLS[pool]: addresses for pool, addresses in cluster.items()}
+    training = {role: addresses for role, addresses in roles.items() if role in ("chief", "worker")}
+    return {"cluster": training, "task": {"type": _VERTEX_POOLS[mine], "index": task.get("index")}}
 
 
 def _slurm(environ):
-    number, count = _number(environ, "SLURM_PROCID"), _number(environ, "SLURM_STEP_NUM_TASKS")
-    nodes = expand_nodes(environ["SLURM_STEP_NODELIST"])
-    counts = _tasks_per_node(environ.get("SLURM_STEP_TASKS_PER_NODE", ""), len(nodes))
-    places = [(node, local) for node, tasks in zip(nodes, counts, strict=True) for local in range(tasks)]
-    if len(places) != count or number >= count:
+    counted = next((name for name in ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS") if _is_set(environ, name)), None)
+    if counted is None:
         raise config.ConfigError(
-            f"SLURM_PROCID={number} of SLURM_STEP_NUM_TASKS={count} does not fit "
-            f"SLURM_STEP_TASKS_PER_NODE={environ.get('SLURM_STEP_TASKS_PER_NODE')} on {len(nodes)} nodes."
+            "SLURM_STEP_NODELIST is set but neither SLURM_STEP_NUM_TASKS nor SLURM_NTASKS; start all tasks with srun."
         )
-    if environ.get("SLURM_LOCALID", "").strip() and _number(environ, "SLURM_LOCALID") != places[number][1]:
+    number, count = _number(environ, "SLURM_PROCID"), _number(environ, counted)
+    nodes = expand_nodes(environ["SLURM_STEP_NODELIST"])
+    counts = _tasks_per_node(environ, counted, count, len(nodes))
+    if number >= count:
+        raise config.ConfigError(f"SLURM_PROCID={number} must be below {counted}={count}.")
+    places = [(node, local) for node, tasks in zip(nodes, counts, strict=True) for local in range(tasks)]
+    if _is_set(environ, "SLURM_LOCALID") and _number(environ, "SLURM_LOCALID") != places[number][1]:
         raise config.ConfigError(
-            f"SLURM_LOCALID={environ['SLURM_LOCALID']} of SLURM_PROCID={number}: tasks must fill one node after the "
+            f"{_given(environ, 'SLURM_LOCALID')} of SLURM_PROCID={number}: tasks must fill one node after the "
             "other; start them with srun --distribution=block."
         )
     return _workers([f"{node}:{PORT + local}" for node, local in places], number)
 
 
 def expand_nodes(text: str) -> list[str]:
-    """Returns the nodes of Slurm's list, such as n[09-10,12],m3, in its order.
+    """Returns the nodes of Slurm's list, such as n[09-10,12],rack[1-2]n[1-3], in its order.
 
     Raises:
       config.ConfigError: it is not one.
     """
+    given = _given({"SLURM_STEP_NODELIST": text}, "SLURM_STEP_NODELIST")
     parts = re.findall(r"(?:[^,\[\]]|\[[^\[\]]*\])+", text.strip())
     if not parts or ",".join(parts) != text.strip():
-        raise config.ConfigError(f"SLURM_STEP_NODELIST={text} is not a list of nodes such as n[1-3],m7.")
-    return [node for part in parts for node in _expand(part, text)]
+        raise config.ConfigError(f"{given} is not a list of nodes such as n[1-3],m7.")
+    nodes = []
+    for part in parts:
+        nodes += _expand(part, given)
+        if len(nodes) > _MOST_NODES:
+            raise config.ConfigError(f"{given} has more than {_MOST_NODES} nodes.")
+    for node in nodes:
+        if not _is_host(node):
+            raise config.ConfigError(f"{given} has the node {spec_lib.show(node)}, which is no host name.")
+    return nodes
 
 
-def _expand(part, text):
-    before, bracket, rest = part.partition("[")
-    if not bracket:
-        return [part]
-    inside, _, after = rest.partition("]")
-    names = []
-    for item in inside.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", item)
+def _expand(part, given):
+    """Returns the nodes of rack[1-2]n[1-3], the last number the fastest."""
+    texts = re.split(r"\[([^\]]*)\]", part)  # every other one was in brackets
+    choices = [_numbers(text, given) if i % 2 else [text] for i, text in enumerate(texts)]
+    if math.prod(map(len, choices)) > _MOST_NODES:
+        raise config.ConfigError(f"{given} has more than {_MOST_NODES} nodes.")
+    names = [""]
+    for choice in choices:
+        names = [name + end for name in names for end in choice]
+    return names
+
+
+def _numbers(text, given):
+    """Returns the numbers of 09-10,12 as they are written."""
+    numbers = []
+    for item in text.split(","):
+        match = _RANGE.fullmatch(item)
         low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not low <= high <= low + 100_000:
-            raise config.ConfigError(f"SLURM_STEP_NODELIST={text}: [{inside}] is not a list of numbers and ranges.")
-        names += [f"{number:0{len(match[1])}d}" for number in range(low, high + 1)]
-    return [before + name + end for name in names for end in _expand(after, text)]
+        if not low <= high <= low + _MOST_NODES - len(numbers):
+            raise config.ConfigError(f"{given}: {spec_lib.show(f'[{text}]', '')} is not a list of numbers and ranges.")
+        numbers += [f"{number:0{len(match[1])}d}" for number in range(low, high + 1)]
+    return numbers
 
 
-def _tasks_per_node(text, num_nodes):
-    """Returns the tasks of each node from Slurm's 2(x3),1."""
-    matches = [_TASKS.fullmatch(item) for item in text.split(",")] if text.strip() else []
+def _tasks_per_node(environ, counted, count, num_nodes):
+    """Returns the tasks of each node from Slurm's 2(x3),1; where it does not say, as many on each."""
+    name = "SLURM_STEP_TASKS_PER_NODE"
+    if not _is_set(environ, name):
+        if count % num_nodes:
+            raise config.ConfigError(
+                f"{counted}={count} cannot be shared out evenly among {num_nodes} nodes, and {name} is not set; "
+                "set it, such as 2(x3),1."
+            )
+        return [count // num_nodes] * num_nodes
+    matches = [_TASKS.fullmatch(item) for item in environ[name].strip().split(",")]
     if not all(matches):
-        raise config.ConfigError(f"SLURM_STEP_TASKS_PER_NODE={text} must look like 2(x3),1.")
-    counts = [int(match[1]) for match in matches for _ in range(min(int(match[2] or 1), num_nodes + 1))]
+        raise config.ConfigError(f"{_given(environ, name)} must look like 2(x3),1.")
+    counts = []
+    for match in matches:
+        counts += [int(match[1])] * min(int(match[2] or 1), num_nodes + 1 - len(counts))
     if len(counts) != num_nodes:
-        raise config.ConfigError(f"SLURM_STEP_TASKS_PER_NODE={text} is not of the {num_nodes} nodes of the step.")
+        raise config.ConfigError(f"{_given(environ, name)} is not of the {num_nodes} nodes of the step.")
+    if sum(counts) != count:
+        raise config.ConfigError(f"{_given(environ, name)} makes {sum(counts)} tasks, {counted}={count}.")
     return counts
 
 
 def _kubernetes(environ):
-    missing = [name for name in ("JOB_NAME", "JOB_SERVICE", "JOB_PARALLELISM") if not environ.get(name, "").strip()]
+    missing = [name for name in ("JOB_NAME", "JOB_SERVICE", "JOB_PARALLELISM") if not _is_set(environ, name)]
     if missing:
         raise config.ConfigError(
             f"JOB_COMPLETION_INDEX is set but {' and '.join(missing)} not; an Indexed Job must tell its pods its name, "
             "its headless service and its parallelism."
         )
+    for name in ("JOB_NAME", "JOB_SERVICE"):
+        if not _is_host(environ[name].strip()):
+            raise config.ConfigError(f"{_given(environ, name)} must be part of a host name: letters, digits, -, dots.")
     number, count = _number(environ, "JOB_COMPLETION_INDEX"), _number(environ, "JOB_PARALLELISM")
     if number >= count:
         raise config.ConfigError(f"JOB_COMPLETION_INDEX={number} must be below JOB_PARALLELISM={count}.")
-    names = [f"{environ['JOB_NAME']}-{i}.{environ['JOB_SERVICE']}:{PORT}" for i in range(count)]
-    return _workers(names, number)
+    job, service = environ["JOB_NAME"].strip(), environ["JOB_SERVICE"].strip()
+    return _workers([f"{job}-{i}.{service}:{PORT}" for i in range(count)], number)
 
 
 def _workers(addresses, index):
     return {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
 
 
+def _is_set(environ, name):
+    return bool(environ.get(name, "").strip())
+
+
+def _is_host(name):
+    return isinstance(name, str) and _HOST.fullmatch(name) is not None
+
+
+def _given(environ, name):
+    """Returns NAME=value as it was given, some 60 characters of it."""
+    return f"{name}={spec_lib.show(environ[name].strip(), quote='')}"
+
+
 def _json(environ, name):
     try:
         return json.loads(environ[name])
     except (ValueError, RecursionError):
-        raise config.ConfigError(f"{name}={environ[name]} is not JSON.") from None
+        raise config.ConfigError(f"{_given(environ, name)} is not JSON.") from None
 
 
 def _number(environ, name):
     text = environ[name].strip()
-    if not (text.isascii() and text.isdigit() and len(text) < 7):
-        raise config.ConfigError(f"{name}={text} must be a whole number.")
+    if not re.fullmatch("[0-9]{1,6}", text):
+        raise config.ConfigError(f"{_given(environ, name)} must be a whole number.")
     return int(text)
 
 
 _PLATFORMS: tuple[tuple[tuple[str, ...], str, Callable[[Mapping[str, str]], dict[str, Any]]], ...] = (
     (("SM_HOSTS", "SM_CURRENT_HOST"), "SM_HOSTS of SageMaker", _sagemaker),
     (("CLUSTER_SPEC",), "CLUSTER_SPEC of Vertex AI", _vertex),
-    (("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST"), "srun of Slurm", _slurm),
+    # A batch script has all but the step's node list: it is one process, whatever it was given to start.
+    (("SLURM_PROCID", "SLURM_STEP_NODELIST"), "srun of Slurm", _slurm),
     (("JOB_COMPLETION_INDEX",), "JOB_COMPLETION_INDEX of a Kubernetes Indexed Job", _kubernetes),
 )

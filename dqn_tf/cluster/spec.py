@@ -26,6 +26,7 @@ class Task:
 
 
 def parse(text, where):
+    """Returns the object of a JSON text; `where` it came from is for messages. Raises ConfigError."""
     try:
         spec = json.loads(text)
     except json.JSONDecodeError as error:
@@ -134,6 +135,7 @@ def _span(tasks):
 
 
 def canonical(task_type):
+    """Returns a task type by its present name, None where it is none."""
     return _CANONICAL.get(task_type) if isinstance(task_type, str) else None
 
 
@@ -161,4 +163,5 @@ def _kind(value):
 
 
 def escape(text):
+    """Returns `text` on one line, what cannot be printed as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
