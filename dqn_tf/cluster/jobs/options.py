@@ -1,0 +1,186 @@
+"""The options of a job beside the flags of its run: a command line becomes typed values. Without TensorFlow."""
+
+import argparse
+import dataclasses
+import difflib
+import math
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dqn_tf.cluster.jobs import targets
+
+_LABEL = r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?"
+_LABEL_WORDS = "at most 50 lower-case letters, digits and dashes, from a letter on, not up to a dash"
+_WORD = r"[\w.@:/+=-]*[\w]"
+_MISSING = "\0"  # an option at the end of the line, or before the next one
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option: how its text becomes a value.
+
+    Attributes:
+      kind: int, float, bool or str.
+      default: value where it is not given; "" and None say not given.
+      low, high: of numbers.
+      pattern: of text, and `words` what it allows.
+    """
+
+    help: str
+    kind: type = str
+    default: Any = ""
+    low: float = 0
+    high: float = math.inf
+    pattern: str = r"[^\x00-\x1f\x7f]*"
+    words: str = "text of one line"
+
+    def parse(self, text: str) -> Any:
+        """Returns the value of `text`. Raises ValueError with what is allowed."""
+        if self.kind is str:
+            if not re.fullmatch(self.pattern, text):
+                raise ValueError(self.words)
+            return text
+        if self.kind is bool:
+            if text.lower() not in ("true", "false", "1", "0"):
+                raise ValueError("true or false")
+            return text.lower() in ("true", "1")
+        word = "a whole number" if self.kind is int else "a number"
+        try:
+            number = self.kind(text)
+        except ValueError:
+            number = math.nan
+        if not self.low <= number <= self.high:
+            raise ValueError(f"{word} from {self.low} to {self.high}")
+        return number
+
+
+OPTIONS: Mapping[str, Option] = {
+    "workers": Option("machines that train together", int, 1, 1, 512),
+    "machine": Option("machine type of each worker, one of the price file", pattern=f"({_WORD})?"),
+    "region": Option("region, one of the price file", pattern=f"({_WORD})?"),
+    "gpus": Option("GPUs of each machine; default: those that the machine type comes with", int, None, 0, 64),
+    "cores": Option("cores of each worker; Kubernetes: where no --machine is given", int, None, 1, 1024),
+    "image": Option(
+        "container image whose entry point is train.py, see deploy/Dockerfile",
+        pattern=f"({_WORD})?",
+        words="a container image",
+    ),
+    "storage": Option("where checkpoints and results are kept"),
+    "spot": Option("on capacity that may be taken away, at a lower price", bool, False),
+    "evaluator": Option("one more task that evaluates the checkpoints beside the training", bool, False),
+    "tensorboard": Option("the platform's TensorBoard instance", pattern=f"({_WORD})?"),
+    "identity": Option("service account or role the job runs as; Slurm: the account charged", pattern=f"({_WORD})?"),
+    "partition": Option("partition to run in", pattern=r"[\w.,-]*", words="names of partitions"),
+    "name": Option("name of the job; default: dqn-<env>", pattern=f"({_LABEL})?", words=_LABEL_WORDS),
+    "max_hours": Option("after which the job is ended; Slurm: each start of it", float, 24.0, 0.02, 8784),
+    "max_restarts": Option("restarts after failures that are not the user's mistake", int, 3, 0, 100),
+    "grace_seconds": Option("between SIGTERM and SIGKILL, in which a checkpoint is written", int, 120, 1, 3600),
+    "prices": Option("price file to use instead of the one that comes with the program"),
+    "output": Option("directory of the files; default: jobs/<platform>/<name>"),
+    "submit": Option("submit the job too; without it nothing leaves this machine", bool, False),
+}
+
+
+def parse(platform: str, words: Sequence[str]) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Returns every option's value by name, the words that are not options, and one line for each mistake.
+
+    Options are written as the run's flags are: --max_hours=2, --max-hours 2, --spot, --spot=False. Where one is
+    mistaken its value is the default.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in OPTIONS:
+        parser.add_argument(f"--{name}", nargs="?", const=_MISSING)
+    given, rest = parser.parse_known_args([_spelled(word) for word in words])
+    target, values, problems = targets.TARGETS[platform], {}, []
+    for name, option in OPTIONS.items():
+        text, values[name] = getattr(given, name), option.default
+        if text is None:
+            continue
+        if name not in target.options:
+            problems.append(f"--{name} is not an option of {target.title}{_instead(platform, name)}")
+        elif text == _MISSING and option.kind is not bool:
+            problems.append(f"--{name} needs a value, --{name}=...: {option.help}.")
+        else:
+            try:
+                values[name] = option.parse("true" if text == _MISSING else text)
+            except ValueError as allowed:
+                problems.append(f"--{name}={text} must be {allowed}.")
+    mistaken = {line.split("=")[0].split(" ")[0] for line in problems}
+    for name in target.required:
+        if not values[name] and f"--{name}" not in mistaken:
+            problems.append(f"--{name} is missing for {target.title}: {OPTIONS[name].help}{_such_as(target, name)}.")
+    values["storage"] = values["storage"].rstrip("/") or values["storage"]
+    if values["storage"] and not target.takes(values["storage"]):
+        problems.append(
+            f"--storage={values['storage']} must be {target.storage} for {target.title}, such as "
+            f"{target.storage_example}."
+        )
+    return values, rest, problems
+
+
+def to_words(values: Mapping[str, Any]) -> list[str]:
+    """Returns those of `values` that are not defaults as they are typed, without --output and --submit."""
+    return [
+        f"--{name}={values[name]}"
+        for name, option in OPTIONS.items()
+        if name not in ("output", "submit") and values[name] != option.default
+    ]
+
+
+def _spelled(word):
+    """Returns --max-hours as --max_hours; other words as they are."""
+    name, separator, value = word.partition("=")
+    spelled = "--" + name[2:].replace("-", "_")
+    return spelled + separator + value if name.startswith("--") and spelled[2:] in OPTIONS else word
+
+
+def _such_as(target, name):
+    return f", {target.storage}, such as {target.storage_example}" if name == "storage" else ""
+
+
+def _instead(platform, name):
+    if platform == "slurm":
+        return {
+            "machine": "; choose machines with --partition, --cores and --gpus.",
+            "spot": "; name a partition that may be preempted, --partition=...",
+            "image": "; the job runs in the Python environment from which it is submitted.",
+            "tensorboard": "; read the run's directory with tensorboard --logdir.",
+        }.get(name, ".")
+    if name == "evaluator":
+        return "; evaluate the run's directory from elsewhere: python train.py --task_type=evaluator."
+    return {"cores": "; --machine has its cores.", "tensorboard": "; TensorBoard reads --storage."}.get(name, ".")
+
+
+def check_platform(platform: str) -> list[str]:
+    """Returns a line where `platform` is none."""
+    known = [*targets.TARGETS, "estimate"]
+    if platform in known:
+        return []
+    nearest = difflib.get_close_matches(platform, known, n=1)
+    hint = f"; did you mean {nearest[0]}?" if nearest else "."
+    return [f"platform {platform} must be one of {', '.join(known)}{hint}"]
+
+
+def help_text() -> str:
+    """Returns what --help prints: the options and an example for each platform."""
+    lines = [
+        "Writes the job files of a run: python -m dqn_tf.cluster.jobs PLATFORM [options] [flags of train.py]",
+        "",
+        f"PLATFORM: {', '.join(targets.TARGETS)}; or estimate, which tells what a run will cost (estimate --help).",
+        "Nothing is submitted without --submit. Where the run is kept is said by --storage, how it is spread by",
+        "--workers and --gpus; all other flags of train.py mean what they mean there, --config=FILE among them.",
+        "",
+    ]
+    everywhere = frozenset.intersection(*(target.options for target in targets.TARGETS.values()))
+    for name, option in OPTIONS.items():
+        takers = [target.title for target in targets.TARGETS.values() if name in target.options]
+        text = option.help + (f" [default: {option.default}]" if option.default not in ("", None, False) else "")
+        text += "" if name in everywhere else f" ({', '.join(takers)})"
+        lines += [f"  --{name}", *(f"      {line}" for line in textwrap.wrap(text, width=92))]
+    lines += ["", "Storage and an example:"]
+    for platform, target in targets.TARGETS.items():
+        lines.append(f"  {platform}: {target.storage}, such as {target.storage_example}")
+        lines.append(f"      python -m dqn_tf.cluster.jobs {platform} {target.example}")
+    return "\n".join(lines)
