@@ -46,9 +46,10 @@ class Run:
         self.replay = replay.Replay(CAPACITY, (3,), np.float32, np.random.default_rng(seed))
         shard = shards.Shard(self.root, self.replay, 0, 1)
         run = rundir.RunDirectory(str(self.root.parent))
+        about = {"run": {"seed": seed}}
         kept = storage.Storage(places.Places(str(run.path)), run, "chief")
         self.checkpoints = checkpoints.Checkpoints(
-            self.root, placement, self.learner, self.kept, self.progress, shard, kept, num_kept, {"run": {"seed": seed}}, {}
+            self.root, placement, self.learner, self.kept, self.progress, shard, kept, num_kept, about, {}
         )
 
     def save(self, env_steps=None, last_return=None, evaluated=None):

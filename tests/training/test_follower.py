@@ -1,0 +1,142 @@
+"""The evaluator task beside a run; over a bucket it is in test_bucket.py."""
+
+import json
+import shutil
+import signal
+import threading
+import time
+
+import pytest
+
+from dqn_tf import config, flags
+from dqn_tf.training import manifest, plan, run
+from tests import runs
+
+
+def evaluate(logdir, *argv, environ=None):
+    """Returns the exit code of `python train.py --task_type=evaluator` in this process."""
+    argv = ["train.py", *runs.SMALL, "--task_type=evaluator", f"--logdir={logdir}", *argv]
+    return run.evaluate(plan.make(*flags.parse(argv), environ or {}, time.time()))
+
+
+def found(logdir):
+    """Returns the evaluator's rows."""
+    return [json.loads(line) for line in (logdir / "evaluator" / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(train, tmp_path_factory):
+    return train(tmp_path_factory.mktemp("finished") / "run")
+
+
+@pytest.fixture
+def logdir(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def test_evaluator_of_a_finished_run_evaluates_its_last_checkpoint_as_the_run_did(logdir):
+    assert evaluate(logdir) == 0
+    assert found(logdir) == runs.rows(logdir, "eval/")[-1:]
+    assert runs.scalars(logdir / "evaluator")["eval/return_mean"] == [
+        (1200, pytest.approx(found(logdir)[0]["eval/return_mean"]))
+    ]
+
+
+def test_evaluator_that_starts_again_goes_on_where_it_was(logdir):
+    assert evaluate(logdir) == 0
+    before = (logdir / "evaluator" / "metrics.jsonl").read_bytes()
+    assert evaluate(logdir) == 0
+    assert (logdir / "evaluator" / "metrics.jsonl").read_bytes() == before
+    assert len(runs.scalars(logdir / "evaluator")["eval/return_mean"]) == 1
+
+
+def test_evaluator_plays_the_episodes_that_its_own_flags_ask_for(logdir):
+    assert evaluate(logdir, "--eval_episodes=1") == 0
+    assert found(logdir)[0]["eval/return_mean"] == found(logdir)[0]["eval/return_max"]
+
+
+def test_evaluator_needs_no_flag_of_the_run_but_its_environment(train, tmp_path):
+    train(tmp_path / "run", "--env=Acrobot-v1", "--hidden_units=8", "--eval_max_episode_steps=20")
+    argv = ["train.py", "--task_type=evaluator", "--env=Acrobot-v1", f"--logdir={tmp_path}/run", "--eval_episodes=1"]
+    argv.append("--eval_max_episode_steps=20")
+    assert run.evaluate(plan.make(*flags.parse(argv), {}, time.time())) == 0
+    assert found(tmp_path / "run")[0]["env_steps"] == 1200
+
+
+def test_evaluator_beside_a_run_evaluates_what_comes_and_ends_with_it(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr("dqn_tf.training.follower._POLL_SECONDS", 0.01)
+    logdir = tmp_path / "run"
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(evaluate(logdir)), daemon=True)
+    thread.start()
+    logdir.mkdir()
+    # What the run leaves, as it leaves it: each checkpoint when the one before has been evaluated.
+    for env_steps in (400, 800, 1200):
+        for path in (finished / "checkpoints" / f"ckpt-{env_steps}").iterdir():
+            target = logdir / path.relative_to(finished)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.name != "manifest.json":
+                shutil.copy(path, target)
+        shutil.copy(manifest.location(finished / "checkpoints", env_steps), target.parent / "manifest.json")
+        shutil.copy(finished / "config.json", logdir)
+        wait_for(lambda: (logdir / "evaluator" / "metrics.jsonl").exists() and found(logdir)[-1]["env_steps"] == env_steps)  # noqa: B023, E501
+        assert thread.is_alive()
+    shutil.copy(finished / "summary.json", logdir)
+    thread.join(runs.SECONDS)
+    assert codes == [0]
+    assert [row["env_steps"] for row in found(logdir)] == [400, 800, 1200]
+
+
+def wait_for(condition):
+    give_up = time.monotonic() + runs.SECONDS
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def test_evaluator_of_a_run_that_says_nothing_leaves_to_be_started_again(tmp_path, caplog):
+    (tmp_path / "run").mkdir()
+    assert evaluate(tmp_path / "run", "--round_timeout=1") == 143
+
+
+def test_evaluator_names_a_damaged_checkpoint_and_goes_on(logdir, caplog, monkeypatch):
+    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
+    (logdir / "checkpoints" / "ckpt-1200" / "model.index").write_bytes(b"cut")
+    assert evaluate(logdir) == 0
+    assert not (logdir / "evaluator" / "metrics.jsonl").exists()
+
+
+def test_evaluator_of_another_environment_is_refused(logdir):
+    with pytest.raises(config.ConfigError) as error:
+        evaluate(logdir, "--env=Acrobot-v1")
+    assert list(error.value.problems) == [f"--env=Acrobot-v1 but {logdir} is a run of CartPole-v1."]
+
+
+def test_evaluator_without_a_logdir_is_refused():
+    argv = ["train.py", *runs.SMALL, "--task_type=evaluator"]
+    with pytest.raises(config.ConfigError) as error:
+        plan.make(*flags.parse(argv), {}, time.time())
+    assert list(error.value.problems) == ["the evaluator needs the --logdir of the run that it evaluates."]
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "evaluator", "index": 0}}'},
+        {"CLUSTER_SPEC": '{"cluster": {"workerpool0": ["a:1"]}, "task": {"type": "workerpool3", "index": 0}}'},
+    ],
+)
+@pytest.mark.parametrize("strategy", ["default", "multiworker"])
+def test_plan_of_a_platforms_evaluator_does_not_train(tmp_path, environ, strategy):
+    argv = ["train.py", f"--strategy={strategy}", f"--logdir={tmp_path}/run"]
+    made = plan.make(*flags.parse(argv), environ, time.time())
+    assert (made.is_evaluator, made.is_chief, made.needs_launcher, made.cluster) == (True, False, False, None)
+
+
+def test_evaluator_that_is_asked_to_stop_leaves_with_143(tmp_path):
+    (tmp_path / "run").mkdir()
+    process = runs.start("--task_type=evaluator", f"--logdir={tmp_path}/run")
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    done = runs.finish(process)
+    assert done.returncode in (143, -signal.SIGTERM)
