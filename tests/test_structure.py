@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from dqn_tf import settings
+from dqn_tf.cluster.jobs import options as job_options
 
 ROOT = pathlib.Path(__file__).parents[1]
 PROGRAM = sorted([*(ROOT / "dqn_tf").rglob("*.py"), ROOT / "train.py"])
@@ -23,7 +24,7 @@ MAY_IMPORT = {
     "settings": {"config"},
     "presets": {"config"},
     "flags": {"config", "settings", "presets"},
-    "cluster": {"config", "console"},
+    "cluster": {"config", "console", "settings", "flags"},
     "environment": {"config"},
     "experience": {"config"},
     "agent": {"config", "cluster", "environment", "experience"},
@@ -32,6 +33,8 @@ MAY_IMPORT = {
 }
 # Where a whole package would be too much: the modules of others that may import from it.
 MAY_IMPORT_FROM = {
+    ("cluster", "settings"): {"dqn_tf.cluster.jobs.assembly"},
+    ("cluster", "flags"): {f"dqn_tf.cluster.jobs.{name}" for name in ("assembly", "command", "estimate")},
     ("agent", "cluster"): {f"dqn_tf.agent.{name}" for name in ("averaging", "gradients", "learner", "optimizers")},
     ("agent", "environment"): {"dqn_tf.agent.actor"},
     ("agent", "experience"): {"dqn_tf.agent.actor"},
@@ -39,11 +42,13 @@ MAY_IMPORT_FROM = {
 # A mistake of the user's is answered before TensorFlow is imported, which takes seconds.
 WITHOUT_TENSORFLOW = """
 config settings presets flags console
-cluster.topology cluster.launch cluster.rendezvous
+cluster.topology cluster.launch cluster.rendezvous cluster.scaling_model cluster.jobs.command cluster.jobs.estimate
+cluster.jobs.vertex cluster.jobs.sagemaker cluster.jobs.azureml cluster.jobs.kubernetes cluster.jobs.tfjob
+cluster.jobs.slurm
 environment.spec environment.vector environment.atari environment.factory
 experience.accumulator experience.replay experience.frames
 agent.architecture
-training.plan training.rundir training.seeding training.hardware training.threads training.waits
+training.plan training.rundir training.seeding training.hardware training.threads training.waits training.places
 """
 
 
@@ -224,14 +229,21 @@ def test_dependencies_have_a_lower_bound_and_no_pin():
 
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "tf_config" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# Options of programs that are not of this project: pip, pytest, TensorBoard, git.
-OTHERS_OPTIONS = set("--soak --kills --upgrade --no-deps --durations --bind_all --host --port --distribution".split())
+# Options of programs that are not of this project: pip, pytest, TensorBoard, git, srun, docker, the clouds' own.
+OTHERS_OPTIONS = set(
+    """
+    --soak --kills --upgrade --no-deps --durations --bind_all --host --port --distribution
+    --build-arg --tag --display-name --filter --sort-by --limit --format --cli-input-json --training-job-name
+    --log-stream-name-prefix --file --defaults --output-name --filename --follow --tail --selector --for --timeout --retry
+    """.split()
+)
 
 
 def own_options():
-    evaluation = (ROOT / "dqn_tf" / "training" / "evaluation.py").read_text(encoding="utf-8")
-    benchmarks = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py"))
-    options = set(re.findall(r'add_argument\(\s*"(--\w+)"', evaluation + benchmarks))
+    commands = [ROOT / "dqn_tf" / name for name in ("training/evaluation.py", "cluster/jobs/estimate.py")]
+    commands += (ROOT / "benchmarks").glob("*.py")
+    texts = "".join(path.read_text(encoding="utf-8") for path in commands)
+    options = set(re.findall(r'add_argument\(\s*"(--\w+)"', texts)) | {f"--{name}" for name in job_options.OPTIONS}
     booleans = {f"--no{name}" for name, setting in settings.SETTINGS.items() if setting.field.type is bool}
     return options | booleans | {f"--{name}" for name in settings.SETTINGS} | {"--help"}
 
@@ -249,7 +261,7 @@ def test_links_between_the_documents_exist(path):
     assert [link for link in local if not (path.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("command", ["pip install -e . && python train.py", "pip install -e '.[test]' && pytest"])
+@pytest.mark.parametrize("command", ["pip install -e . && python train.py", "pip install -e '.[test,cloud]' && pytest"])
 def test_readme_has_each_command_on_a_line_of_its_own(command):
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert f"    {command}" in lines
@@ -261,7 +273,7 @@ def test_ci_calls_the_test_command_of_the_readme():
     pattern = pattern.replace(r"\(", "(").replace(r"\)", ")")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     found = [match[1] for line in readme.splitlines() if (match := re.match(pattern, line))]
-    assert found == ["pip install -e '.[test]' && pytest"]
+    assert found == ["pip install -e '.[test,cloud]' && pytest"]
 
 
 def test_pyproject_holds_the_build_system_only():
