@@ -234,7 +234,8 @@ OTHERS_OPTIONS = set(
     """
     --soak --kills --upgrade --no-deps --durations --bind_all --host --port --distribution
     --build-arg --tag --display-name --filter --sort-by --limit --format --cli-input-json --training-job-name
-    --log-stream-name-prefix --file --defaults --output-name --filename --follow --tail --selector --for --timeout --retry
+    --log-stream-name-prefix --file --defaults --output-name --filename --follow --tail --selector --for --timeout
+    --retry
     """.split()
 )
 

@@ -4,15 +4,18 @@ python -m dqn_tf.training.evaluation --logdir=runs/CartPole-v1/... [--episodes=1
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
 import sys
+import tempfile
 from collections.abc import Sequence
 
 from dqn_tf import console, settings
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
+from dqn_tf.training import places
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,8 +50,24 @@ def _parse(argv):
     return arguments
 
 
-def _find(logdir, trusted):
-    """Returns the Config of a finished run and its model file."""
+@contextlib.contextmanager
+def _local(logdir):
+    """Returns a context with the directory of a run; of one in a bucket there is a copy of what is needed."""
+    if not places.is_bucket(logdir):
+        yield pathlib.Path(logdir)
+        return
+    with console.without_gpu_notes():
+        from dqn_tf.training import mirror
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            mirror.Mirror(pathlib.Path(directory), logdir).pull(["config.json", "model/q_network.keras"])
+        except mirror.Unreachable as error:
+            raise ConfigError(f"--logdir={logdir} cannot be read: {error.strerror}") from None
+        yield pathlib.Path(directory)
+
+
+def _find(logdir, name, trusted):
+    """Returns the Config of a finished run, which the user calls `name`, and its model file."""
     try:
         tree = json.loads((logdir / "config.json").read_text(encoding="utf-8"))
         if not isinstance(tree, dict):
@@ -59,16 +78,16 @@ def _find(logdir, trusted):
         if problems or "env" not in values:
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError):
-        raise ConfigError(f"--logdir={logdir} holds no run: config.json is missing or cannot be read.") from None
+        raise ConfigError(f"--logdir={name} holds no run: config.json is missing or cannot be read.") from None
     path = logdir / "model" / "q_network.keras"
     if not path.exists():
-        raise ConfigError(f"--logdir={logdir} holds no finished run: there is no {path}.")
+        raise ConfigError(f"--logdir={name} holds no finished run: there is no {name}/model/{path.name}.")
     env = config.run.env
     if trusted is not None and trusted != env:
-        raise ConfigError(f"--env={trusted} but --logdir={logdir} is a run of {env}.")
+        raise ConfigError(f"--env={trusted} but --logdir={name} is a run of {env}.")
     if settings.foreign_module(env) and trusted is None:
         raise ConfigError(
-            f"--logdir={logdir} is a run of {env}, whose module would be imported; add --env={env} to trust it."
+            f"--logdir={name} is a run of {env}, whose module would be imported; add --env={env} to trust it."
         )
     Factory(env, atari=config.atari).describe()
     return config, path
@@ -78,9 +97,10 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code: 0 done, 2 the user's mistake."""
     try:
         arguments = _parse(argv)
-        config, path = _find(pathlib.Path(arguments.logdir), arguments.env)
-        with console.without_gpu_notes():
-            result = _evaluate(arguments, config, path)
+        with _local(arguments.logdir) as logdir:
+            config, path = _find(logdir, arguments.logdir, arguments.env)
+            with console.without_gpu_notes():
+                result = _evaluate(arguments, config, path)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

@@ -122,6 +122,13 @@ def test_run_in_a_bucket_that_is_finished_says_so(bucket):
     assert {name: bucket.read(name) for name in before} == before
 
 
+def test_evaluation_of_a_run_in_a_bucket_is_that_of_its_model(bucket):
+    train(bucket, f"--logdir={bucket.url}/run")
+    argv = [f"--logdir={bucket.url}/run", "--episodes=2"]
+    done = runs.finish(runs.start(*argv, program=("-m", "dqn_tf.training.evaluation"), **bucket.environment))
+    assert json.loads(done.stdout)["eval_episodes"] == 2, done.stderr
+
+
 def test_run_in_a_bucket_with_other_settings_is_refused(bucket):
     train(bucket, f"--logdir={bucket.url}/run")
     done = train(bucket, f"--logdir={bucket.url}/run", "--discount=0.5", code=2)
