@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import shutil
+import stat
 import tempfile
 from typing import Any
 
@@ -29,7 +30,7 @@ def default_logdir(env_id: str) -> str:
 def scratch(place: str, task: str) -> str:
     """Returns the local directory in which a task writes what is kept in a bucket."""
     digest = hashlib.sha256(place.rstrip("/").encode()).hexdigest()[:16]
-    return os.path.join(tempfile.gettempdir(), f"dqn_tf-{os.getuid()}", f"{digest}-{task}")
+    return os.path.join(tempfile.gettempdir(), f"dqn_tf-{os.getuid()}-{digest}-{task}")
 
 
 class RunDirectory:
@@ -89,7 +90,7 @@ class RunDirectory:
           ConfigError: it cannot be written, or another process writes it.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o777 if self.name == str(self.path) else 0o700)
+            self._make()
             self._lock = open(self.lock_path, "w")  # noqa: SIM115 - held until release
         except OSError as error:
             raise ConfigError(f"--logdir={self.path} cannot be written: {error.strerror}.") from None
@@ -100,6 +101,15 @@ class RunDirectory:
             raise ConfigError(
                 f"--logdir={self.name} is being written by another process; use a new --logdir."
             ) from None
+
+    def _make(self):
+        if self.name == str(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            return
+        self.path.mkdir(exist_ok=True, mode=0o700)  # in a directory that others may write, too
+        status = self.path.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+            raise ConfigError(f"{self.path} is somebody else's; set TMPDIR to a directory of your own.")
 
     def release(self) -> None:
         """Gives the lock back."""

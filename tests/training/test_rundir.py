@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
@@ -143,7 +144,7 @@ def test_check_of_another_architecture_and_seed_tells_every_difference(trained):
 # How long, how often and on what a run goes on; all else is part of its meaning. Places are not stored.
 MAY_CHANGE = {"preset", "train_env_steps", "overlap", "vectorization"}
 MAY_CHANGE |= {name for name, s in settings.SETTINGS.items() if s.section in ("cluster", "evaluation", "hardware")}
-MAY_CHANGE |= {"config", "logdir"}
+MAY_CHANGE |= {"config", "logdir", "model_dir", "tensorboard_dir"}
 OTHER_VALUES = {bool: False, int: 12345, int | None: 12345, float: 0.12345, str: "other", tuple[int, ...]: (12345,)}
 
 
@@ -220,3 +221,30 @@ def test_config_that_was_written_is_the_config_that_is_read(trained):
     tree = json.loads((trained.path / "config.json").read_text())
     values, found = settings.from_json(tree, "config.json")
     assert (settings.build(values), found) == (dataclasses.replace(config_with()), [])
+
+
+def test_scratch_of_a_bucket_is_this_users_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    path = rundir.scratch("gs://bucket/run/", "0")
+    assert path == rundir.scratch("gs://bucket/run", "0") != rundir.scratch("gs://bucket/run", "1")
+    directory = rundir.RunDirectory(path, "gs://bucket/run")
+    with directory.acquired():
+        assert directory.path.stat().st_mode & 0o777 == 0o700
+
+
+def test_scratch_of_a_bucket_that_somebody_else_has_made_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "theirs").mkdir()
+    path = rundir.scratch("gs://bucket/run", "0")
+    os.symlink(tmp_path / "theirs", path)
+    with pytest.raises(config.ConfigError, match="is somebody else's; set TMPDIR to a directory of your own."):
+        rundir.RunDirectory(path, "gs://bucket/run").acquire()
+
+
+def test_scratch_is_cleared_but_for_its_lock(tmp_path):
+    directory = rundir.RunDirectory(str(tmp_path / "run"))
+    with directory.acquired():
+        (directory.path / "checkpoints").mkdir()
+        (directory.path / "metrics.jsonl").touch()
+        directory.clear()
+        assert [path.name for path in directory.path.iterdir()] == [".lock"]
