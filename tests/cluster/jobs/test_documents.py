@@ -27,3 +27,20 @@ def test_lines_of_a_platform_are_those_that_are_printed(platform, tmp_path, monk
     assert command.main(shlex.split(line)[3:]) == 0
     printed = [text.strip() for text in capsys.readouterr().out.splitlines()]
     assert others and [text for text in others if text not in printed] == []
+
+
+DEPLOY = pathlib.Path(__file__).parents[3] / "deploy"
+MADE = [line.strip() for line in (DEPLOY / "README.md").read_text(encoding="utf-8").splitlines() if PROGRAM in line]
+
+
+def test_job_files_of_every_platform_are_in_deploy():
+    assert {line.split()[3] for line in MADE} == targets.TARGETS.keys()
+
+
+@pytest.mark.parametrize("line", MADE, ids=lambda line: line.split()[3])
+def test_job_files_in_deploy_are_those_that_are_made(line, tmp_path, capsys):
+    words = shlex.split(line)[3:]
+    assert words[-1] == f"--output=deploy/{words[0]}"
+    assert command.main([*words[:-1], f"--output={tmp_path}"]) == 0
+    kept = {path.name: path.read_text(encoding="utf-8") for path in (DEPLOY / words[0]).iterdir()}
+    assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == kept
