@@ -121,8 +121,12 @@ def test_parse_of_an_allowed_value_returns_its_type(name, value, expected):
         ),
         ("env", 7, "--env=7 must be text."),
         ("task_index", "-1", "--task_index=-1 must be a whole number of at least 0."),
-        ("task_type", "ps", "--task_type=ps must be one of chief, worker."),
-        ("task_type", "Worker", "--task_type=Worker must be one of chief, worker; did you mean worker?"),
+        ("task_type", "ps", "--task_type=ps must be one of chief, worker, evaluator."),
+        (
+            "task_type",
+            "Worke",
+            "--task_type=Worke must be one of chief, worker, evaluator; did you mean worker?",
+        ),
         (
             "strategy",
             "multi_worker",
@@ -223,7 +227,8 @@ def test_build_puts_each_value_into_its_section_and_defaults_elsewhere():
 def test_to_json_holds_what_the_run_is_and_not_where():
     tree = settings.to_json(config.Config(run=config.Run(logdir="/somewhere", config="c.json")))
     leaves = {name for section in tree.values() for name in section}
-    assert set(SETTINGS) - leaves == {"config", "logdir", "resume", "tf_config", "task_type", "task_index"}
+    places = {"logdir", "model_dir", "tensorboard_dir"}
+    assert set(SETTINGS) - leaves == places | {"config", "resume", "tf_config", "task_type", "task_index"}
     assert tree["run"] == {"env": "CartPole-v1", "preset": "auto", "seed": 0}
     assert list(tree) == ["run", "cluster", "training", "atari", "network", "agent", "evaluation", "hardware"]
 
