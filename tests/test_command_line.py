@@ -381,7 +381,7 @@ SHAPE = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", 
             {"TF_CONFIG": cluster({"type": "ps", "index": 0}, worker=["a:1"], ps=["b:1"])},
             [
                 "TF_CONFIG gives this process the task type ps, which is not part of the training cluster; "
-                "start train.py only on chief and worker tasks."
+                "start train.py only on chief, worker and evaluator tasks."
             ],
         ),
         (

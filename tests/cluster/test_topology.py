@@ -313,20 +313,20 @@ def bad_json(reason, shown):
         (of_task("worker/0"), f'TF_CONFIG has no "task" object; it must look like {SHAPE}.'),
         (
             of_task({"index": 0}),
-            "TF_CONFIG gives this process the task type null; allowed are chief and worker.",
+            "TF_CONFIG gives this process the task type null; allowed are chief, worker and evaluator.",
         ),
         (
             of_task({"type": ["worker"], "index": 0}),
-            "TF_CONFIG gives this process the task type a list; allowed are chief and worker.",
+            "TF_CONFIG gives this process the task type a list; allowed are chief, worker and evaluator.",
         ),
         (
             of_task({"type": "Worker", "index": 0}),
-            'TF_CONFIG gives this process the task type "Worker"; allowed are chief and worker.',
+            'TF_CONFIG gives this process the task type "Worker"; allowed are chief, worker and evaluator.',
         ),
         (
             of_task({"type": "ps", "index": 0}),
             "TF_CONFIG gives this process the task type ps, which is not part of the training cluster; "
-            "start train.py only on chief and worker tasks.",
+            "start train.py only on chief, worker and evaluator tasks.",
         ),
         (
             of_task({"type": "worker"}),
