@@ -106,7 +106,7 @@ def draw(found: Sequence[Choice], spot: bool, deadline_hours: float | None, path
         axes.axvline(deadline_hours, color="gray", linestyle="--", label="deadline")
     kind = "spot" if spot else "on demand"
     axes.set(xlabel="hours", ylabel=f"USD, {kind}", title="Cost and time of the run; figures: how many machines")
-    axes.set_xlim(0)
+    axes.set_xlim(0, 1.06 * max(choice.hours for choice in found))
     axes.set_ylim(0)
     axes.legend()
     figure.savefig(path)

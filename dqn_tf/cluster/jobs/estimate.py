@@ -58,7 +58,7 @@ def _parse(argv):
     parser.add_argument("--gigabits", type=_number, default=10, help="network, Gbit/s (default: %(default)s)")
     parser.add_argument("--latency_us", type=_number, default=50, help="of the network (default: %(default)s)")
     parser.add_argument("--all", action="store_true", help="list every machine, not the cheapest of each platform")
-    parser.add_argument("--plot", default="", help="draw cost against hours into this PNG file")
+    parser.add_argument("--plot", default="", help="draw cost against hours of what is listed into this PNG file")
     options, words = parser.parse_known_args(argv)
     config, problems = flags.parse(["estimate", *words])
     if problems:
@@ -188,15 +188,15 @@ def main(argv: Sequence[str]) -> int:
             needed = measured_lib.memory_gb(figures, config, counts[-1])
             what = f"{measured_lib.VCPUS} virtual CPUs and the {needed:.1f} GB that a worker needs"
             raise ConfigError(f"No machine that is left has {what}{', and a spot price' * options.spot}.")
+        shown = found if options.all or options.machine else choices.cheapest_of_each(found, options.spot)
         if options.plot:
-            choices.draw(found, options.spot, options.deadline_hours, options.plot)
+            choices.draw(shown, options.spot, options.deadline_hours, options.plot)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
         print(f"--plot={options.plot} cannot be written: {error.strerror}.", file=sys.stderr)
         return 2
-    shown = found if options.all or options.machine else choices.cheapest_of_each(found, options.spot)
     shown = sorted(shown, key=lambda choice: choice.cost(options.spot))
     lines = [_run_line(config), *_table(shown), "", choices.verdict(found, options.spot, options.deadline_hours), ""]
     print(*lines, *_sources(shown, figures_line, options, config), sep="\n")
