@@ -233,7 +233,7 @@ DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
 # Options of programs that are not of this project: pip, pytest, TensorBoard, git, srun, docker, the clouds' own.
 OTHERS_OPTIONS = set(
     """
-    --soak --kills --upgrade --no-deps --durations --bind_all --host --port --distribution
+    --soak --kills --upgrade --no-deps --signal --durations --bind_all --host --port --distribution
     --build-arg --tag --display-name --filter --sort-by --limit --format --cli-input-json --training-job-name
     --log-stream-name-prefix --file --defaults --output-name --filename --follow --tail --selector --for --timeout
     --retry
@@ -263,7 +263,7 @@ def test_links_between_the_documents_exist(path):
     assert [link for link in local if not (path.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("command", ["pip install -e . && python train.py", "pip install -e '.[test,cloud]' && pytest"])
+@pytest.mark.parametrize("command", ["pip install -e . && python train.py", "pip install -e '.[test]' && pytest"])
 def test_readme_has_each_command_on_a_line_of_its_own(command):
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert f"    {command}" in lines
@@ -275,7 +275,7 @@ def test_ci_calls_the_test_command_of_the_readme():
     pattern = pattern.replace(r"\(", "(").replace(r"\)", ")")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     found = [match[1] for line in readme.splitlines() if (match := re.match(pattern, line))]
-    assert found == ["pip install -e '.[test,cloud]' && pytest"]
+    assert found == ["pip install -e '.[test]' && pytest"]
 
 
 def test_pyproject_holds_the_build_system_only():

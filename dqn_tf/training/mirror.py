@@ -29,6 +29,10 @@ class Unreachable(OSError):
     """The other place does not answer or does not let us; later it may."""
 
 
+class Taken(Exception):
+    """Another process writes to the other place; this one must not."""
+
+
 class Mirror:
     """Copies files there and back; what both sides have is remembered, and not copied twice."""
 
@@ -78,7 +82,7 @@ class Mirror:
 
         Raises:
           Unreachable: it cannot be written; `push` may be tried again.
-          ConfigError: another process has claimed the place.
+          Taken: another process has claimed the place.
         """
         here = {name: _signature(path) for name, path in self._files() if self._is_wanted(name)}
         changed = [name for name, signature in here.items() if self._known.get(name) != signature]
@@ -119,7 +123,7 @@ class Mirror:
                 return file.read()
 
         if self._attempt(read) != self._owner:
-            raise ConfigError(f"{self._place} is being written by another process, which began later; this one leaves.")
+            raise Taken(f"{self._place} is being written by another process, which began later; this one leaves")
 
     def _files(self):
         """Returns names and paths of the local files."""

@@ -14,7 +14,7 @@ from dqn_tf.training import builder, export, hardware, seeding
 from dqn_tf.training.evaluator import Evaluator
 from dqn_tf.training.follower import Follower
 from dqn_tf.training.loop import Loop, NotSaved
-from dqn_tf.training.mirror import Unreachable
+from dqn_tf.training.mirror import Taken, Unreachable
 from dqn_tf.training.plan import Plan
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.reporter import Reporter
@@ -53,6 +53,9 @@ def train(plan: Plan) -> int:
     except Unreachable as error:
         _log.error("leaving with exit code %d: %s: %s", EXIT_AGAIN, error.filename, error.strerror)
         return EXIT_AGAIN
+    except Taken as error:
+        _log.error("%s", error)
+        return 1  # neither to be started again, nor a mistake for which a platform should end the other one too
 
 
 def evaluate(plan: Plan) -> int:

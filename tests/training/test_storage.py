@@ -134,7 +134,7 @@ def test_mirror_that_another_has_claimed_is_refused(tmp_path):
     copies = [mirror.Mirror(tree(tmp_path / name, a=name), f"{tmp_path}/there") for name in ("first", "second")]
     for one in copies:
         one.claim()
-    with pytest.raises(Exception, match="is being written by another process, which began later"):
+    with pytest.raises(mirror.Taken, match="is being written by another process, which began later"):
         copies[0].push()
     copies[1].push()
     assert (tmp_path / "there" / "a").read_text() == "second"
