@@ -22,6 +22,8 @@ from dqn_tf.training import plan as plan_lib  # noqa: E402
 def main(argv: list[str]) -> int:
     """Returns the exit code: 0 done, 2 the user's mistake, 143 start me again, 1 a bug."""
     launch.follow_parent()
+    if os.getpid() == 1:  # of a container, where a signal that has no handler is lost
+        signal.signal(signal.SIGTERM, lambda number, frame: os._exit(128 + number))
     console.set_up()
     if flags.wants_help(argv):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # --help | head

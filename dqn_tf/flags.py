@@ -33,13 +33,14 @@ def define() -> absl_flags.FlagValues:
     return values
 
 
-def parse(argv: Sequence[str]) -> tuple[Config, list[str]]:
+def parse(argv: Sequence[str], others: Sequence[str] = ()) -> tuple[Config, list[str]]:
     """Returns the Config of a command line, argv[0] is the program, and one line for each mistake in it.
 
     Defaults, then the preset, then --config, then flags: the later wins; a --preset that is typed is a flag. Where
     there are mistakes, the Config has defaults in their places, so that later checks can go on and tell all at once.
+    A misspelt flag may be one of `others` too, the names of options that were taken out of argv.
     """
-    given, problems = _given(argv)
+    given, problems = _given(argv, others)
     typed, wrong = settings.parse_all(given)
     problems += wrong
     stored, unread = _read(typed["config"]) if "config" in typed else ({}, [])
@@ -80,7 +81,7 @@ def _as_flags(argv):
     return words
 
 
-def _given(argv):
+def _given(argv, others):
     values = define()
     try:
         rest = values(_as_flags(argv), known_only=True)[1:]
@@ -89,7 +90,7 @@ def _given(argv):
     problems = []
     for argument in rest:
         name = argument.lstrip("-").split("=")[0]
-        nearest = difflib.get_close_matches(name, settings.SETTINGS, n=1)
+        nearest = difflib.get_close_matches(name.replace("-", "_"), [*others, *settings.SETTINGS], n=1)
         hint = f"; did you mean --{nearest[0]}?" if nearest and argument.startswith("-") else "; see --help."
         kind = "an unknown flag" if argument.startswith("-") else "not a flag"
         problems.append(f"{argument} is {kind}{hint}")

@@ -459,3 +459,9 @@ def test_parse_of_hyperparameters_as_platforms_give_them():
     assert (built.training.batch_size, built.training.overlap, built.agent.double_q) == (32, False, False)
     assert (built.network.hidden_units, built.run.env, built.agent.learning_rate) == ((8, 9), "A-v0", 0.5)
     assert flags.parse(["train.py", "--overlap", "maybe"])[1] == ["maybe is not a flag; see --help."]
+
+
+def test_misspelt_flag_may_be_an_option_that_was_taken_out_of_the_command_line():
+    assert flags.parse(["train.py", "--machne=x"])[1] == ["--machne=x is an unknown flag; see --help."]
+    expected = ["--machne=x is an unknown flag; did you mean --machine?"]
+    assert flags.parse(["train.py", "--machne=x"], ["machine"])[1] == expected

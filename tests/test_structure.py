@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "settings": {"config"},
     "presets": {"config"},
     "flags": {"config", "settings", "presets"},
-    "cluster": {"config", "console", "settings", "flags"},
+    "cluster": {"config", "console", "settings", "flags", "environment"},
     "environment": {"config"},
     "experience": {"config"},
     "agent": {"config", "cluster", "environment", "experience"},
@@ -35,6 +35,7 @@ MAY_IMPORT = {
 MAY_IMPORT_FROM = {
     ("cluster", "settings"): {"dqn_tf.cluster.jobs.assembly"},
     ("cluster", "flags"): {f"dqn_tf.cluster.jobs.{name}" for name in ("assembly", "command", "estimate")},
+    ("cluster", "environment"): {"dqn_tf.cluster.jobs.assembly"},
     ("agent", "cluster"): {f"dqn_tf.agent.{name}" for name in ("averaging", "gradients", "learner", "optimizers")},
     ("agent", "environment"): {"dqn_tf.agent.actor"},
     ("agent", "experience"): {"dqn_tf.agent.actor"},
@@ -233,10 +234,10 @@ DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
 # Options of programs that are not of this project: pip, pytest, TensorBoard, git, srun, docker, the clouds' own.
 OTHERS_OPTIONS = set(
     """
-    --soak --kills --upgrade --no-deps --signal --durations --bind_all --host --port --distribution
+    --soak --kills --upgrade --no-deps --signal --mem --durations --bind_all --host --port --distribution
     --build-arg --tag --display-name --filter --sort-by --limit --format --cli-input-json --training-job-name
     --log-stream-name-prefix --file --defaults --output-name --filename --follow --tail --selector --for --timeout
-    --retry
+    --retry --flags-file
     """.split()
 )
 

@@ -146,7 +146,7 @@ def _environments(num_workers, shares):
     ports = _free_ports(num_workers)
     addresses = [f"127.0.0.1:{port}" for port in ports]
     _log.info(
-        "cluster: %d workers on this machine, 127.0.0.1 ports %s, because neither TF_CONFIG nor --tf_config names one",
+        "cluster: %d workers on this machine, 127.0.0.1 ports %s, because nothing names a cluster",
         num_workers,
         ", ".join(map(str, ports)),
     )

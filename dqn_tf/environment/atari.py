@@ -10,6 +10,7 @@ An env step is four frames. Rewards are raw game scores under both: what is lear
 """
 
 import difflib
+import importlib.util
 import re
 from collections.abc import Sequence
 
@@ -41,6 +42,12 @@ def resolve(settings: config.Atari) -> config.Atari:
         "machado" if settings.atari_protocol == "auto" else settings.atari_protocol,
         "minimal" if settings.atari_actions == "auto" else settings.atari_actions,
     )
+
+
+def check_name(env_id: str) -> None:
+    """Raises ConfigError where ALE has no game `env_id`. Where ALE is not installed, none is known to be missing."""
+    if importlib.util.find_spec("ale_py"):
+        _game(env_id)
 
 
 def describe(env_id: str, settings: config.Atari) -> EnvironmentSpec:

@@ -3,8 +3,28 @@
 import dataclasses
 
 from dqn_tf import config
-from dqn_tf.environment import atari, vector
+from dqn_tf.environment import atari, spec, vector
 from dqn_tf.environment.spec import Environment, EnvironmentSpec
+
+
+def check_name(env_id: str) -> None:
+    """Raises ConfigError where `env_id` is known to be no environment, without making one.
+
+    For a run that is elsewhere: packages that are not installed here may be there, and a module is not imported.
+    """
+    if atari.is_atari(env_id):
+        atari.check_name(env_id)
+        return
+    module, separator, name = env_id.rpartition(":")
+    if not name or separator and not module:
+        example = f"{module}:EnvId" if module else "CartPole-v1"
+        raise config.ConfigError(f"--env={env_id} names no environment; give one, such as --env={example}.")
+    if separator:
+        return
+    hint = atari.advice(env_id)
+    if hint:
+        raise config.ConfigError(hint)
+    spec.registered(env_id)
 
 
 @dataclasses.dataclass(frozen=True)

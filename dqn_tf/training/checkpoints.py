@@ -104,7 +104,7 @@ class Checkpoints:
             if self._storage.is_private and not is_chief:
                 self._attempt(place, lambda: self._follow(text))
         elif is_chief or self._storage.is_private:
-            manifest.remove_unfinished(place)  # it may be what fills the disk
+            self._storage.drop(manifest.remove_unfinished(place))  # it may be what fills the disk
         return bool(text)
 
     def _attempt(self, place, function):
@@ -155,20 +155,28 @@ class Checkpoints:
             **self._about,
         )
         manifest.commit(self._root, made)
+        try:
+            self._storage.push()
+        except OSError as error:
+            if not self._storage.holds(manifest.location(self._root, made.env_steps)):
+                manifest.retract(self._root, made.env_steps)
+                raise
+            _log.warning("checkpoint %s is kept, but not all else: %s: %s", place, error.filename, error.strerror)
         self._prune()
-        self._storage.push()
+        self._storage.push_or_warn()
         return manifest.to_text(made)
 
     def _follow(self, text):
         """Does what the chief has done in its directory in this worker's own one."""
-        if not manifest.location(self._root, self._progress.env_steps).exists():  # else it is the chief's after all
+        path = manifest.location(self._root, self._progress.env_steps)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:  # else it is the chief's after all
             manifest.copy(self._root, self._progress.env_steps, text)
             self._prune()
-        self._storage.push()
+        self._storage.push_or_warn()
 
     def _prune(self):
         try:
-            manifest.prune(self._root, self._num_kept)
+            self._storage.drop(manifest.prune(self._root, self._num_kept))
         except OSError as error:  # the new one is saved all the same
             _log.warning("old checkpoints cannot be removed: %s: %s", error.filename, error.strerror)
 
@@ -197,7 +205,11 @@ class Checkpoints:
             states = [WorkerState.from_arrays(archive.read(self._root / part.state.path)) for part in made.workers]
             self._shard.restore(made.workers, capacity)
         except Damaged as error:
-            advice = "give all workers one directory that all of them see." if not found else "use a new --logdir."
+            advice = "use a new --logdir."
+            if not found:
+                advice = "give all workers one directory that all of them see."
+                if self._storage.is_private:
+                    advice = "the platform must bring the files of all workers to each of them."
             raise ConfigError(f"--logdir: checkpoint {path} cannot be gone on from: {error}; {advice}") from None
         index, num_workers = self._placement.worker_index, self._placement.num_workers
         if len(states) != num_workers:
@@ -211,6 +223,8 @@ class Checkpoints:
     def _pulled(self, number):
         """Returns the manifest of a checkpoint that the chief has found good, and brings what this worker needs."""
         self._storage.pull_manifests()  # all of them: what they keep is not this worker's to remove
+        if self._storage.is_private:
+            manifest.set_aside(self._root, number)
         made = manifest.read(self._root, number)
         needed = [*made.model, *(part.state for part in made.workers)]
         are_dealt = len(made.workers) != self._placement.num_workers
@@ -236,7 +250,7 @@ class Checkpoints:
                 place = manifest.directory(self._root, newest)
                 _log.warning("checkpoint %s is damaged: %s/manifest.json is missing", place, place)
             if complaints:
-                manifest.set_aside(self._root, number)
+                self._storage.drop(manifest.set_aside(self._root, number))
             else:
                 self._prune()  # what a process that was killed had not yet removed
             return made

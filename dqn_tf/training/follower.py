@@ -18,6 +18,7 @@ from dqn_tf.training.evaluator import Evaluator
 from dqn_tf.training.metrics import MetricsWriter, ProgressDisplay, read_rows
 from dqn_tf.training.mirror import Unreachable
 from dqn_tf.training.plan import Plan
+from dqn_tf.training.rundir import RunDirectory
 from dqn_tf.training.storage import FOLLOWER, Storage
 
 _log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Follower:
                 _log.info("evaluator: the run has ended; results in %s/%s", self._plan.directory.name, FOLLOWER)
                 self._evaluator.close()
                 self._storage.push()
+                self._storage.leave()
                 return 0
             self._evaluate(number, network, policy, config.run.seed)
 
@@ -92,10 +94,12 @@ class Follower:
         return dataclasses.replace(settings.build(values), evaluation=mine.evaluation)
 
     def _open_files(self):
-        self._path.mkdir(parents=True, exist_ok=True)
+        self._lock = RunDirectory(str(self._path))
+        self._lock.acquire()  # two evaluators would write the same rows
         rows = read_rows(self._path / "metrics.jsonl")
         self._last = rows[-1]["env_steps"] if rows else -1
-        self._writer = MetricsWriter(self._path, {path.name: path.stat().st_size for path in self._path.iterdir()})
+        sizes = {path.name: path.stat().st_size for path in self._path.iterdir()}
+        self._writer = MetricsWriter(self._path, sizes)
         self._display = ProgressDisplay(0, 0)
         self._display.close()
 
@@ -143,8 +147,12 @@ class Follower:
             for file in made.model:
                 archive.check(self._root, file)
             tf.train.Checkpoint(network=network).read(str(place / "model")).expect_partial()
+        except Unreachable as error:
+            _log.warning("evaluator: %s: %s; trying again", error.filename, error.strerror)
+            time.sleep(self._poll_seconds)
+            return
         except (archive.Damaged, OSError, tf.errors.OpError) as error:
-            if place.exists():  # else it was an old one, and has been removed meanwhile
+            if self._is_there(number):  # else it was an old one, and has been removed meanwhile
                 _log.warning("evaluator: %s cannot be evaluated: %s", place, error)
                 self._last = number
             return
@@ -155,4 +163,8 @@ class Follower:
         self._writer.flush()
         self._display.tell(number, row, is_due=True)
         self._last = number
-        self._storage.push()
+        self._storage.push_or_warn()
+
+    def _is_there(self, number):
+        path = manifest.location(self._root, number)
+        return self._storage.size(path.relative_to(self._plan.directory.path).as_posix()) >= 0

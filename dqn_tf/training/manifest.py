@@ -212,26 +212,46 @@ def check(root: pathlib.Path, env_steps: int) -> Manifest:
     return manifest
 
 
-def set_aside(root: pathlib.Path, good: int) -> None:
-    """Makes damaged checkpoints, all that are newer than a good one, none; their files stay until the next `prune`."""
-    for number in numbers(root):
-        if number > good:
-            path = directory(root, number) / _NAME
-            path.replace(path.with_name(f"{_NAME}.damaged"))
+def set_aside(root: pathlib.Path, good: int) -> list[pathlib.Path]:
+    """Makes damaged checkpoints, all that are newer than a good one, none; their files stay until the next `prune`.
+
+    Returns what is gone.
+    """
+    gone = [location(root, number) for number in numbers(root) if number > good]
+    for path in gone:
+        path.replace(path.with_name(f"{_NAME}.damaged"))
     archive.write_whole(root.with_name(_NEWEST), f"{good}\n")
+    return gone
 
 
-def remove_unfinished(place: pathlib.Path) -> None:
-    """Removes what was written into `place` for a checkpoint that was not made, as far as the disk lets it."""
-    if not (place / _NAME).exists():
-        shutil.rmtree(place, ignore_errors=True)
+def retract(root: pathlib.Path, env_steps: int) -> None:
+    """Takes the newest checkpoint back, which has just been committed. Raises OSError."""
+    location(root, env_steps).unlink()
+    there = numbers(root)
+    if there:
+        archive.write_whole(root.with_name(_NEWEST), f"{there[-1]}\n")
+    else:
+        root.with_name(_NEWEST).unlink(missing_ok=True)
 
 
-def prune(root: pathlib.Path, num_kept: int) -> None:
+def remove_unfinished(place: pathlib.Path) -> list[pathlib.Path]:
+    """Removes what was written into `place` for a checkpoint that was not made; returns it.
+
+    As far as the disk lets it.
+    """
+    if (place / _NAME).exists() or not place.is_dir():
+        return []
+    gone = list(place.iterdir())
+    shutil.rmtree(place, ignore_errors=True)
+    return gone
+
+
+def prune(root: pathlib.Path, num_kept: int) -> list[pathlib.Path]:
     """Removes all but the newest `num_kept` checkpoints and the best by evaluation, and what belongs to none.
 
-    Files that several need stay as long as one of them does. Raises OSError.
+    Files that several need stay as long as one of them does. Returns what is gone. Raises OSError.
     """
+    gone = []
     manifests = [_or_none(root, number) for number in numbers(root)]
     manifests = [manifest for manifest in manifests if manifest is not None]
     evaluated = [manifest for manifest in manifests if manifest.eval_return is not None]
@@ -244,8 +264,10 @@ def prune(root: pathlib.Path, num_kept: int) -> None:
         for path in sorted(place.iterdir(), key=lambda path: path.name != _NAME):
             if path not in needed and path.is_file():
                 path.unlink()
+                gone.append(path)
         if not any(place.iterdir()):
             place.rmdir()
+    return gone
 
 
 def _rank(manifest):

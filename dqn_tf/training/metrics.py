@@ -28,15 +28,20 @@ class MetricsWriter:
     """Writes rows of scalars to metrics.jsonl and TensorBoard; the step is env steps of all workers.
 
     Rows wait in memory until `flush`. Where the disk does not take them, both files stay whole and the rows wait on.
+
+    Attributes:
+      dropped: files of a run that was lost, which have been removed.
     """
 
     def __init__(self, logdir: pathlib.Path, journal: Mapping[str, int]):
         """Opens the files to go on from `journal`: what was written later, by a run that was lost, is dropped."""
         self._logdir = logdir
         self._is_full = False
+        self.dropped = []
         for path in self._grown():
             if path.name not in journal:
                 path.unlink()
+                self.dropped.append(path)
             elif path.stat().st_size > journal[path.name]:
                 os.truncate(path, journal[path.name])
         for name, size in journal.items():
@@ -153,7 +158,7 @@ class ProgressDisplay:
 
         metrics: env_steps=5000 eval/return_mean=480.0 eval/return_max=500.0
         """
-        if self._bar is None and (is_due or time.perf_counter() - self._last_row > _LINE_PERIOD_SECONDS):
+        if values and self._bar is None and (is_due or time.perf_counter() - self._last_row > _LINE_PERIOD_SECONDS):
             if not is_due:
                 self._last_row = time.perf_counter()
             pairs = " ".join(f"{tag}={value:.6g}" for tag, value in values.items())

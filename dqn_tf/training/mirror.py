@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
-from dqn_tf.config import ConfigError
-
 _OWNER = ".owner"
 # What is the user's to mend: starting again would not help.
 _MISTAKES = (
@@ -26,7 +24,13 @@ _MISTAKES = (
 
 
 class Unreachable(OSError):
-    """The other place does not answer or does not let us; later it may."""
+    """The other place does not answer or does not let us; later it may.
+
+    Attributes:
+      is_mistake: it answers, and there is no such place or it is not ours: at the start that is the user's to mend.
+    """
+
+    is_mistake = False
 
 
 class Taken(Exception):
@@ -47,38 +51,51 @@ class Mirror:
         self._place = place.rstrip("/")
         self._is_wanted = is_wanted
         self._known: dict[str, tuple[int, int]] = {}  # by name, what the local file was when both were the same
+        self._dropped: set[str] = set()
         self._owner = ""
 
-    def names(self, below: str = "") -> list[str]:
-        """Returns the names of all files there, those `below` a directory alone where one is given."""
-        top = f"{self._place}/{below}" if below else self._place
-        found = self._attempt(lambda: list(tf.io.gfile.walk(top)))
-        paths = [f"{directory.rstrip('/')}/{name}" for directory, _, names in found for name in names]
-        return sorted(path.removeprefix(f"{self._place}/") for path in paths if not path.endswith("/"))
+    def check(self) -> None:
+        """Raises Unreachable where there is no such bucket."""
+        if "://" in self._place and not self._attempt(tf.io.gfile.isdir, "/".join(self._place.split("/")[:3]) + "/"):
+            raise _unreachable(self._place, "there is no such bucket", is_mistake=True)
+
+    def names(self, pattern: str) -> list[str]:
+        """Returns the names of the files there that match a pattern, in which * stands for no slash."""
+        found = self._attempt(tf.io.gfile.glob, f"{self._place}/{pattern}")
+        return sorted(path.removeprefix(f"{self._place}/") for path in found if not path.endswith("/"))
 
     def size(self, name: str) -> int:
         """Returns the bytes of a file there, -1 where there is none. Raises Unreachable."""
         with contextlib.suppress(tf.errors.NotFoundError):
-            return self._attempt(lambda: tf.io.gfile.stat(f"{self._place}/{name}").length)
+            return self._attempt(tf.io.gfile.stat, f"{self._place}/{name}").length
         return -1
+
+    def holds(self, name: str) -> bool:
+        """Returns whether a file there is one that this process has copied there or from there."""
+        return name in self._known
 
     def pull(self, names: Iterable[str]) -> None:
         """Copies files from there; those that are not there are not here either, afterwards. Raises Unreachable."""
         for name in names:
             path = self._local / name
             path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f"{path.name}.new")
             try:
-                self._attempt(lambda source, target: tf.io.gfile.copy(source, target, overwrite=True),
-                              f"{self._place}/{name}", str(path))
+                self._attempt(_copy, f"{self._place}/{name}", str(partial))
+                partial.replace(path)
             except tf.errors.NotFoundError:
                 path.unlink(missing_ok=True)
                 continue
+            finally:
+                partial.unlink(missing_ok=True)
             self._known[name] = _signature(path)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Notes files that the program has removed here, for the next `push`; others may have removed others."""
+        self._dropped.update(names)
 
     def push(self) -> None:
         """Makes what is there as it is here: manifests after what they name, and before it where they go.
-
-        Files that this process has neither pulled nor pushed are another's, and stay.
 
         Raises:
           Unreachable: it cannot be written; `push` may be tried again.
@@ -86,9 +103,9 @@ class Mirror:
         """
         here = {name: _signature(path) for name, path in self._files() if self._is_wanted(name)}
         changed = [name for name, signature in here.items() if self._known.get(name) != signature]
-        gone = [name for name in self._known if name not in here and self._is_wanted(name)]
-        if changed or gone:
-            self._check_owner()
+        gone = [name for name in self._dropped if name in self._known and name not in here and self._is_wanted(name)]
+        if (changed or gone) and not self._is_owner():
+            changed = list(here)  # somebody has removed what was there
         for name in sorted(changed, key=_rank):
             self._attempt(self._upload, name)
             self._known[name] = here[name]
@@ -96,34 +113,39 @@ class Mirror:
             with contextlib.suppress(tf.errors.NotFoundError):
                 self._attempt(tf.io.gfile.remove, f"{self._place}/{name}")
             del self._known[name]
+        self._dropped.clear()
 
     def claim(self) -> None:
-        """Makes this process the one that writes there; another finds out at its next `push`.
-
-        Raises:
-          ConfigError: the place is not one that can be written.
-        """
-        self._owner = uuid.uuid4().hex
+        """Makes this process the one that writes there; another finds out at its next `push`. Raises Unreachable."""
+        self._owner = self._owner or uuid.uuid4().hex
         path = f"{self._place}/{_OWNER}"
-        try:
-            self._make_directory(path)
+
+        def write():
+            _make_directory(path)
             with tf.io.gfile.GFile(path, "w") as file:
                 file.write(self._owner)
-        except _MISTAKES as error:
-            raise ConfigError(f"{self._place} cannot be written, use another place: {_reason(error)}") from None
-        except tf.errors.OpError as error:
-            raise self._unreachable(error) from None
 
-    def _check_owner(self):
+        try:
+            self._attempt(write)
+        except tf.errors.NotFoundError as error:
+            raise _unreachable(self._place, _reason(error), is_mistake=True) from None
+
+    def _is_owner(self):
+        """Returns False where nobody is, and claims the place again. Raises Taken where another process is."""
         if not self._owner:
-            return
+            return True
 
         def read():
             with tf.io.gfile.GFile(f"{self._place}/{_OWNER}", "r") as file:
                 return file.read()
 
-        if self._attempt(read) != self._owner:
-            raise Taken(f"{self._place} is being written by another process, which began later; this one leaves")
+        try:
+            if self._attempt(read) != self._owner:
+                raise Taken(f"{self._place} is being written by another process, which began later; this one leaves")
+        except tf.errors.NotFoundError:
+            self.claim()
+            return False
+        return True
 
     def _files(self):
         """Returns names and paths of the local files."""
@@ -131,13 +153,14 @@ class Mirror:
         return sorted((path.relative_to(self._local).as_posix(), path) for path in paths)
 
     def _upload(self, name):
-        path = f"{self._place}/{name}"
-        self._make_directory(path)
-        tf.io.gfile.copy(str(self._local / name), path, overwrite=True)
-
-    def _make_directory(self, path):
-        if "://" not in path:  # a bucket has none
-            tf.io.gfile.makedirs(os.path.dirname(path))
+        source, path = self._local / name, f"{self._place}/{name}"
+        if "://" not in path and os.path.exists(path) and os.path.samefile(source, path):
+            return  # it would be emptied
+        _make_directory(path)
+        try:
+            _copy(str(source), path)
+        except tf.errors.NotFoundError as error:
+            raise _unreachable(self._place, _reason(error), is_mistake=True) from None
 
     def _attempt(self, function, *args):
         try:
@@ -145,10 +168,22 @@ class Mirror:
         except tf.errors.NotFoundError:
             raise
         except tf.errors.OpError as error:
-            raise self._unreachable(error) from None
+            raise _unreachable(self._place, _reason(error), isinstance(error, _MISTAKES)) from None
 
-    def _unreachable(self, error):
-        return Unreachable(errno.EIO, _reason(error), self._place)
+
+def _copy(source, target):
+    tf.io.gfile.copy(source, target, overwrite=True)
+
+
+def _make_directory(path):
+    if "://" not in path:  # a bucket has none
+        tf.io.gfile.makedirs(os.path.dirname(path))
+
+
+def _unreachable(place, reason, is_mistake=False):
+    error = Unreachable(errno.EIO, reason, place)
+    error.is_mistake = is_mistake
+    return error
 
 
 def _rank(name):
@@ -164,4 +199,5 @@ def _signature(path):
 
 
 def _reason(error):
-    return " ".join(error.message.split())[:300] or type(error).__name__
+    """Returns the first line of an error that says something; TensorFlow adds headers and the way it came."""
+    return error.message.strip().splitlines()[0].strip()[:200] if error.message.strip() else type(error).__name__

@@ -15,8 +15,8 @@ from dqn_tf.training import rundir
 
 _log = logging.getLogger(__name__)
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/|(gs|s3|az):", re.IGNORECASE)
+_BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/(?!\.\.?(/|$))[^/]+)*/?")
 # What to do where TensorFlow has no file system for a scheme.
 _ADVICE = {
     "s3": "let SageMaker copy it: its CheckpointConfig keeps /opt/ml/checkpoints in S3; elsewhere mount the bucket "
@@ -105,6 +105,19 @@ def find(run: Run, environ: Mapping[str, str]) -> Places:
     )
 
 
+def prepare(places: Places) -> None:
+    """Makes the directories to which copies go. Raises ConfigError: one cannot be made."""
+    problems = []
+    for place in (places.model, places.tensorboard, places.results):
+        if place and not is_bucket(place):
+            try:
+                os.makedirs(place, exist_ok=True)
+            except OSError as error:
+                problems.append(f"{place} cannot be written: {error.strerror}; use another directory.")
+    if problems:
+        raise ConfigError(*problems)
+
+
 def _first(environ, *sources):
     """Returns the name and value of the first source, a variable's name or a pair, that has one."""
     for source in sources:
@@ -118,7 +131,7 @@ def _problem(name, place):
     scheme = _SCHEME.match(place)
     if scheme is None:
         return None
-    kind = scheme[1].lower()
+    kind = (scheme[1] or scheme[2]).lower()
     if kind != "gs":
         advice = _ADVICE.get(kind, "use a directory or gs://BUCKET/path")
         return f"{name}={place} cannot be written by TensorFlow, which knows gs:// only; {advice}."

@@ -16,6 +16,13 @@ from dqn_tf.training import hardware, places, rundir, threads
 
 _log = logging.getLogger(__name__)
 
+# A bucket that does not answer is tried again at the next period. TensorFlow's own patience, ten tries of up to half a
+# minute in each of which all workers wait, is more than the time that a machine has which is taken away.
+_BUCKET_VARIABLES = {
+    "GCS_RETRY_CONFIG_MAX_RETRIES": "3",
+    "GCS_RETRY_CONFIG_MAX_DELAY_TIME_US": "1000000",
+    "GCS_REQUEST_CONNECTION_TIMEOUT_SECS": "10",
+}
 _PROGRAM_NBYTES = 1_000_000_000  # of a process that trains the Nature network, without its replay
 
 
@@ -94,7 +101,8 @@ class Plan:
         TensorFlow leaves oneDNN off where the processor has no AVX-512: without it the gradients of convolutions take
         eight times as long.
         """
-        return {"TF_ENABLE_ONEDNN_OPTS": "1"} if self.network_kind == "nature_cnn" else {}
+        variables = {"TF_ENABLE_ONEDNN_OPTS": "1"} if self.network_kind == "nature_cnn" else {}
+        return {**variables, **(_BUCKET_VARIABLES if self.places.is_bucket else {})}
 
     def locked(self):
         """Returns a context in which this process alone writes its directory; only the chief writes a shared one."""
@@ -152,6 +160,8 @@ def make(config: Config, problems: list[str], environ: Mapping[str, str], starte
         attempt(_check_directory, plan, not problems)
     if problems:
         raise ConfigError(*problems)
+    if plan.is_chief:
+        places.prepare(where)
     return plan
 
 
@@ -227,9 +237,25 @@ def _cluster(config, environ):
                 f"--strategy={settings.strategy} trains in one process, but a cluster is given; "
                 "add --strategy=multiworker or leave out --tf_config, --task_type and --task_index."
             )
-        if environ.get("TF_CONFIG", "").strip():
-            _log.warning("TF_CONFIG is set but not read, because --strategy=%s", settings.strategy)
+        if cluster is None:
+            _warn_of_cluster(settings.strategy, environ)
     return cluster
+
+
+def _warn_of_cluster(strategy, environ):
+    """Says where a platform has a cluster and this process does not join it."""
+    if environ.get("TF_CONFIG", "").strip():
+        _log.warning("TF_CONFIG is set but not read, because --strategy=%s", strategy)
+        return
+    with contextlib.suppress(ConfigError):
+        found = topology.resolve(environ)
+        if found and found.num_workers > 1:
+            _log.warning(
+                "%s names %d workers; each trains on its own, because --strategy=%s",
+                found.source,
+                found.num_workers,
+                strategy,
+            )
 
 
 def _replicas_per_worker(plan, environ):

@@ -54,6 +54,7 @@ class Reporter:
         self._last_row: dict[str, float] = {}
         if is_chief:
             self._writer = MetricsWriter(directory.path, journal)
+            storage.drop(self._writer.dropped)
             if not journal:
                 self._writer.text("config", _markdown(config))
             self._display = ProgressDisplay(config.training.train_env_steps, progress.env_steps)

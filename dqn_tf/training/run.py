@@ -6,7 +6,7 @@ import time
 import tensorflow as tf
 
 from dqn_tf import config as config_lib
-from dqn_tf import settings
+from dqn_tf import console, settings
 from dqn_tf.cluster import deadline, launch, loopback, peers, rendezvous, strategy
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import ConfigError
@@ -44,12 +44,16 @@ def train(plan: Plan) -> int:
     """Trains, and returns the exit code: 0 done, 143 where a peer was lost and all must start again."""
     try:
         storage = Storage(plan.places, plan.directory, "chief" if plan.is_chief else "worker")
+        storage.open()
         if plan.places.is_bucket:
-            storage.open()
             plan.directory.check(plan.config)
             if plan.says_finished():
                 return 0
-        return _start(plan, storage)
+            storage.claim()
+        code = _start(plan, storage)
+        if code == 0:
+            storage.leave()
+        return code
     except Unreachable as error:
         _log.error("leaving with exit code %d: %s: %s", EXIT_AGAIN, error.filename, error.strerror)
         return EXIT_AGAIN
@@ -61,6 +65,9 @@ def train(plan: Plan) -> int:
 def evaluate(plan: Plan) -> int:
     """Evaluates the checkpoints of a run that others train, until it ends; returns the exit code."""
     try:
+        Stop().install()
+        with console.without_gpu_notes():
+            tf.config.list_physical_devices("GPU")
         storage = Storage(plan.places, plan.directory, FOLLOWER)
         return Follower(plan, storage).run()
     except Unreachable as error:
@@ -104,7 +111,7 @@ def _start(plan, storage):
         return EXIT_AGAIN
     except NotSaved as error:
         _log.error("the run cannot be written: %s", error)
-        return 1
+        return EXIT_AGAIN if storage.is_behind else 1
     finally:
         watchdog.stop()
         if watch:
@@ -203,6 +210,8 @@ def _finish(plan, parts, progress, reporter, waits, watchdog):
     evaluator.close()
     try:
         summary = _write_results(plan, parts, progress, reporter, waits, returns)
+    except Unreachable:
+        raise
     except (OSError, tf.errors.ResourceExhaustedError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise NotSaved(f"{getattr(error, 'filename', None) or plan.directory.path}: {reason}") from None

@@ -44,6 +44,7 @@ class RunDirectory:
     def __init__(self, path: str, name: str = ""):
         self.path = pathlib.Path(path)
         self.name = name or path
+        self._is_scratch = bool(name)
         self._lock = None
 
     @property
@@ -103,12 +104,12 @@ class RunDirectory:
             ) from None
 
     def _make(self):
-        if self.name == str(self.path):
+        if not self._is_scratch:
             self.path.mkdir(parents=True, exist_ok=True)
             return
         self.path.mkdir(exist_ok=True, mode=0o700)  # in a directory that others may write, too
         status = self.path.lstat()
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
             raise ConfigError(f"{self.path} is somebody else's; set TMPDIR to a directory of your own.")
 
     def release(self) -> None:

@@ -25,5 +25,10 @@ class Tuner:
 
     def report(self, value: float, env_steps: int) -> None:
         """Reports a mean evaluation return."""
-        if self._service is not None:
+        if self._service is None:
+            return
+        try:
             self._service.report_hyperparameter_tuning_metric(METRIC, value, env_steps)
+        except OSError as error:
+            _log.warning("this trial's results are no longer reported: %s", error)
+            self._service = None

@@ -209,3 +209,41 @@ def test_command_of_a_game_without_ale_ends_with_code_2(without_tensorflow, tmp_
     process = runs.command(*argv, PYTHONPATH=f"{without_tensorflow}:{tmp_path}")
     assert (process.returncode, process.stdout, process.stderr) == (2, "", f"{WITHOUT_ALE}\n")
     assert not (tmp_path / "run").exists()
+
+
+# Names of environments that will be made elsewhere.
+
+
+@pytest.mark.parametrize(
+    "env_id", ["CartPole-v1", "LunarLander-v3", "ALE/Pong-v5", "ale_py:ALE/Pong-v5", "no_such_module:Anything-v0"]
+)
+def test_check_name_takes_what_may_be_there(env_id):
+    factory.check_name(env_id)
+
+
+@pytest.mark.parametrize(
+    "env_id, said",
+    [
+        ("CartPol-v1", "--env=CartPol-v1 is not a registered environment; did you mean CartPole-v1 or CartPole-v0?"),
+        ("", "--env= names no environment; give one, such as --env=CartPole-v1."),
+        ("my_module:", "--env=my_module: names no environment; give one, such as --env=my_module:EnvId."),
+        (":CartPole-v1", "--env=:CartPole-v1 names no environment; give one, such as --env=CartPole-v1."),
+    ],
+)
+def test_check_name_refuses_what_is_nowhere(env_id, said):
+    assert problems(factory.check_name, env_id) == [said]
+
+
+@pytest.mark.parametrize(
+    "env_id, said", [("ALE/Pnog-v5", "is not a game of ALE; did you"), ("PongNoFrameskip-v4", "use --env=")]
+)
+def test_check_name_refuses_what_is_nearly_a_game(env_id, said):
+    pytest.importorskip("ale_py")
+    (line,) = problems(factory.check_name, env_id)
+    assert line.startswith(f"--env={env_id} ") and said in line and "ALE/Pong-v5" in line
+
+
+def test_check_name_where_ale_is_not_installed_takes_any_game(monkeypatch):
+    find_spec = atari.importlib.util.find_spec
+    monkeypatch.setattr(atari.importlib.util, "find_spec", lambda name: None if name == "ale_py" else find_spec(name))
+    factory.check_name("ALE/NoSuchGame-v5")

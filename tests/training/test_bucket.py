@@ -1,6 +1,9 @@
 """Whole runs kept in a bucket, by TensorFlow's own gs:// file system against a local stand-in for Google's."""
 
+import contextlib
 import json
+import re
+import shutil
 import signal
 import time
 
@@ -140,7 +143,9 @@ def test_run_in_a_bucket_with_other_settings_is_refused(bucket):
 
 def test_bucket_that_is_not_there_is_one_line(bucket):
     done = train(bucket, "--logdir=gs://another-bucket/run", code=2)
-    assert done.stderr.splitlines()[-1].startswith("gs://another-bucket/run cannot be written, use another place: ")
+    assert done.stderr.splitlines()[-1] == (
+        "gs://another-bucket/run cannot be used: there is no such bucket; use another place."
+    )
     assert "Traceback" not in done.stderr
 
 
@@ -163,3 +168,67 @@ def test_evaluator_of_a_run_in_a_bucket_ends_with_it(bucket, tmp_path):
     row = json.loads(bucket.read("run/evaluator/metrics.jsonl").splitlines()[-1])
     own = [json.loads(line) for line in bucket.read("run/metrics.jsonl").splitlines()]
     assert row in own  # the same episodes with the same weights
+
+
+@pytest.mark.parametrize("refused", ["POST .*manifest", "POST .*newest", "DELETE"])
+def test_bucket_that_refuses_part_of_a_commit_loses_nothing(bucket, tmp_path, refused):
+    flags = ["--strategy=multiworker", "--num_workers=2", "--checkpoints_to_keep=1", "--checkpoint_period=200"]
+    train(bucket, *flags, f"--logdir={tmp_path}/whole")
+    process = start(bucket, *flags, f"--logdir={bucket.url}/run")
+    wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
+    bucket.fail(10_000, 503, match=refused)
+    wait_for(lambda: any(re.search(refused, request) for request in bucket.requests), process)
+    time.sleep(2)
+    runs.kill(process)
+    bucket.mend()
+    (tmp_path / "elsewhere").mkdir()
+    train(bucket, *flags, f"--logdir={bucket.url}/run", TMPDIR=str(tmp_path / "elsewhere"))
+    assert_same(download(bucket, "run", tmp_path / "copy"), tmp_path / "whole")
+
+
+def test_second_command_that_is_refused_leaves_the_first_alone(bucket):
+    process = start(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=4000")
+    wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
+    train(bucket, f"--logdir={bucket.url}/run", "--discount=0.5", code=2, TMPDIR="/var/tmp")
+    done = runs.finish(process)
+    assert done.returncode == 0, done.stderr
+
+
+def test_run_in_a_bucket_that_is_made_longer_says_so_in_its_config(bucket):
+    train(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=800")
+    train(bucket, f"--logdir={bucket.url}/run")
+    assert json.loads(bucket.read("run/config.json"))["training"]["train_env_steps"] == 1200
+
+
+def test_bucket_that_does_not_answer_at_the_start_is_to_be_tried_again(bucket):
+    bucket.fail(10_000, 503)
+    done = train(bucket, f"--logdir={bucket.url}/run", code=143)
+    assert "leaving with exit code 143: gs://bucket/run" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_bucket_that_forbids_is_a_mistake(bucket):
+    bucket.fail(10_000, 403)
+    done = train(bucket, f"--logdir={bucket.url}/run", code=2)
+    assert "use another place" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_run_whose_local_copy_is_removed_keeps_what_is_in_the_bucket(bucket, tmp_path):
+    process = start(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=6000", "--checkpoints_to_keep=50")
+    wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
+    [local] = tmp_path.glob("dqn_tf-*")
+    shutil.rmtree(local)
+    done = runs.finish(process)
+    assert done.returncode == 0, done.stderr
+    assert "run/checkpoints/ckpt-400/manifest.json" in bucket.names()
+    assert list(tmp_path.glob("dqn_tf-*/checkpoints")) == []  # what is kept elsewhere is not kept here
+
+
+def test_run_whose_objects_are_removed_puts_them_back(bucket):
+    process = start(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=4000")
+    wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
+    for name in bucket.names("run/"):
+        with contextlib.suppress(KeyError):
+            bucket.delete(name)
+    done = runs.finish(process)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(bucket.read("run/summary.json"))["env_steps"] == 4000

@@ -82,6 +82,8 @@ def test_find_on_sagemaker_leaves_the_estimators_model_dir_to_it(caplog, monkeyp
         ("logdir", "s3://b/run", "SageMaker"),
         ("model_dir", "s3://b/run", "SageMaker"),
         ("logdir", "S3A://b/run", "SageMaker"),
+        ("logdir", "s3:/b/run", "SageMaker"),
+        ("logdir", "az:b", "Azure ML"),
         ("logdir", "az://b/run", "Azure ML"),
         ("tensorboard_dir", "azureml://datastores/x/paths/y", "Azure ML"),
         ("logdir", "abfss://b/run", "Azure ML"),
@@ -94,7 +96,11 @@ def test_find_of_what_tensorflow_cannot_write_says_what_to_do(name, place, advic
     assert advice in problem
 
 
-@pytest.mark.parametrize("place", ["gs://", "gs:///run", "gs://B/run", "gs://a b/run", "gs://bucket\n/run"])
+@pytest.mark.parametrize(
+    "place",
+    ["gs://", "gs:///run", "gs://B/run", "gs://a b/run", "gs://bucket\n/run", "gs:/bucket/run", "gs:bucket/run"]
+    + ["gs://bucket/../run", "gs://bucket/a/..", "gs://bucket//run", "gs://bucket/a//"],
+)
 def test_find_of_what_is_no_bucket_is_refused(place):
     [problem] = problems_of(logdir=place)
     assert "must look like gs://BUCKET/path" in problem
@@ -105,3 +111,8 @@ def test_find_tells_of_all_mistakes_and_names_the_variable():
         "--logdir",
         "AIP_MODEL_DIR",
     ]
+
+
+@pytest.mark.parametrize("place", ["gs://bucket", "gs://bucket/", "gs://my.bucket-1/a.b/..c/run/", "a:b", "./gs", "C:"])
+def test_find_takes_buckets_and_odd_directories(place):
+    assert find(logdir=place).run == place

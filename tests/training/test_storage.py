@@ -8,7 +8,7 @@ import time
 import pytest
 import tensorflow as tf
 
-from dqn_tf import flags
+from dqn_tf import config, flags
 from dqn_tf.cluster import strategy
 from dqn_tf.training import mirror, plan, run
 from tests import runs
@@ -101,15 +101,22 @@ def tree(path, **files):
     return path
 
 
-def test_mirror_copies_what_is_new_and_removes_what_is_gone_but_nothing_of_others(tmp_path):
-    here, there = tree(tmp_path / "here", a="1", b__c="2", skipped="3"), tree(tmp_path / "there", others="4")
+def test_mirror_copies_what_is_new_and_removes_what_was_dropped_but_nothing_else(tmp_path):
+    here, there = tree(tmp_path / "here", a="1", b__c="2", lost="6", skipped="3"), tree(tmp_path / "there", others="4")
     copies = mirror.Mirror(here, str(there), lambda name: name != "skipped")
     copies.push()
-    assert names(there) == ["a", "b/c", "others"]
+    assert names(there) == ["a", "b/c", "lost", "others"]
+    (here / "lost").unlink()  # by somebody else
     (here / "a").unlink()
+    copies.drop(["a", "others", "b/c"])  # the last is back before the push
     tree(here, b__c="22", new="5")
     copies.push()
-    assert {name: (there / name).read_text() for name in names(there)} == {"b/c": "22", "new": "5", "others": "4"}
+    assert {name: (there / name).read_text() for name in names(there)} == {
+        "b/c": "22",
+        "lost": "6",
+        "new": "5",
+        "others": "4",
+    }
 
 
 def test_mirror_writes_manifests_last_and_removes_them_first(tmp_path, monkeypatch):
@@ -126,6 +133,7 @@ def test_mirror_writes_manifests_last_and_removes_them_first(tmp_path, monkeypat
     done.clear()
     (here / "ckpt" / "manifest.json").unlink()
     (here / "ckpt" / "z").unlink()
+    copies.drop(["ckpt/z", "ckpt/manifest.json"])
     copies.push()
     assert done == ["-ckpt/manifest.json", "-ckpt/z"]
 
@@ -138,3 +146,31 @@ def test_mirror_that_another_has_claimed_is_refused(tmp_path):
         copies[0].push()
     copies[1].push()
     assert (tmp_path / "there" / "a").read_text() == "second"
+
+
+def test_mirror_into_its_own_directory_leaves_it_as_it_is(tmp_path, monkeypatch):
+    here = tree(tmp_path / "here", a="1")
+    monkeypatch.chdir(tmp_path)
+    for place in (str(here), "here/", "./here"):
+        mirror.Mirror(here, place).push()
+    assert (here / "a").read_text() == "1"
+
+
+def test_run_whose_model_and_results_go_into_its_own_directory_keeps_them(train_on, tmp_path):
+    run_directory = tmp_path / "ml" / "checkpoints"
+    train_on({"SM_MODEL_DIR": f"{tmp_path}/ml/model", "SM_OUTPUT_DATA_DIR": str(run_directory)})
+    assert runs.read_json(run_directory / "summary.json")["env_steps"] == 1200
+    train_on({}, f"--logdir={tmp_path}/run", f"--model_dir={tmp_path}/run/model", f"--tensorboard_dir={tmp_path}/run/")
+    assert (tmp_path / "run" / "model" / "q_network.keras").stat().st_size > 1000
+    assert runs.scalars(tmp_path / "run")["eval/return_mean"]
+
+
+def test_place_for_copies_that_cannot_be_made_is_refused_before_tensorflow(tmp_path):
+    (tmp_path / "file").touch()
+    argv = ["train.py", *runs.SMALL, f"--logdir={tmp_path}/run", f"--model_dir={tmp_path}/file/model"]
+    with pytest.raises(config.ConfigError) as error:
+        plan.make(*flags.parse(argv), {"SM_OUTPUT_DATA_DIR": f"{tmp_path}/file/data"}, time.time())
+    assert list(error.value.problems) == [
+        f"{tmp_path}/file/{name} cannot be written: Not a directory; use another directory."
+        for name in ("model", "data")
+    ]

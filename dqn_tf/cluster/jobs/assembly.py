@@ -1,26 +1,35 @@
 """Options and flags become a Job: every mistake that can be known before the job is submitted. Without TensorFlow."""
 
+import math
 import re
 import shlex
 from collections.abc import Sequence
 
 from dqn_tf import config as config_lib
 from dqn_tf import flags, settings
-from dqn_tf.cluster.jobs import options, prices, targets
+from dqn_tf.cluster.jobs import measured, options, prices, targets
 from dqn_tf.cluster.jobs.job import Job
 from dqn_tf.config import Config, ConfigError
+from dqn_tf.environment import factory
 
-# Settings of the run that the job decides, and what to give instead.
+# Settings of the run that the job decides: what they say, and what to give instead.
+_SPREAD, _PLACE = "how a run is spread", "where a run is kept"
 _DECIDED = {
-    "strategy": "leave it out; --workers and --gpus decide the strategy.",
-    "num_workers": "give --workers=N.",
-    "num_replicas": "give --gpus=N; every GPU is a replica.",
-    "tf_config": "leave it out; the platform tells every worker of its peers.",
-    "task_type": "leave it out; the platform tells every worker which one it is.",
-    "task_index": "leave it out; the platform tells every worker which one it is.",
-    "logdir": "give --storage=...; the run is kept in its directory <name>.",
-    "resume": "leave it out; a job that starts again goes on from its last checkpoint.",
+    "strategy": (_SPREAD, "leave it out; --workers and --gpus decide the strategy."),
+    "num_workers": (_SPREAD, "give --workers=N."),
+    "num_replicas": (_SPREAD, "give --gpus=N; every GPU is a replica."),
+    "tf_config": (_SPREAD, "leave it out; the platform tells every worker of its peers."),
+    "task_type": ("which task a process is", "leave it out; the platform tells every worker which one it is."),
+    "task_index": ("which task a process is", "leave it out; the platform tells every worker which one it is."),
+    "logdir": (_PLACE, "give --storage=...; the run is kept in its directory <name>."),
+    "resume": (
+        "whether a run goes on",
+        "leave it out; a job that starts again goes on from its last checkpoint, and another --name is a new run.",
+    ),
 }
+_CORES = 2  # one for the updates, one for acting
+_LEAST_GIB = 2
+_CUDA_GIB = 2  # an allowance for NVIDIA's libraries, which measured.json knows nothing of
 _NOT_FLAGS = {*_DECIDED, "env", "preset", "max_restarts"}  # env and preset come first
 
 
@@ -61,8 +70,12 @@ def make(platform: str, words: Sequence[str]) -> tuple[Job, dict]:
     """
     chosen, rest, problems = options.parse(platform, words)
     problems += _decided(rest)
-    config, wrong = flags.parse(["train.py", *rest])
+    config, wrong = flags.parse(["train.py", *rest], sorted(targets.TARGETS[platform].options))
     problems += wrong
+    try:
+        factory.check_name(config.run.env)
+    except ConfigError as error:
+        problems += error.problems
     machine = None
     try:
         machine = _machine(platform, chosen)
@@ -95,7 +108,8 @@ def make(platform: str, words: Sequence[str]) -> tuple[Job, dict]:
         max_seconds=round(chosen["max_hours"] * 3600),
         max_restarts=chosen["max_restarts"],
         grace_seconds=chosen["grace_seconds"],
-        cores=chosen["cores"] or 0,
+        cores=chosen["cores"] or _CORES,
+        memory_gib=_memory_gib(config, workers, gpus),
         partition=chosen["partition"],
         command=_command(platform, chosen, named),
     )
@@ -109,14 +123,22 @@ def _decided(words):
         name = word.partition("=")[0].lstrip("-").replace("-", "_")
         is_place = name in settings.SETTINGS and not settings.SETTINGS[name].is_stored and name != "config"
         if word.startswith("-") and (is_place or name in _DECIDED):
-            advice = _DECIDED.get(name, "leave it out.")
-            problems.append(f"{word} says where a run is, which the job decides: {advice}")
+            says, advice = _DECIDED.get(name, (_PLACE, "leave it out."))
+            problems.append(f"{word} says {says}, which the job decides: {advice}")
     return problems
+
+
+def _memory_gib(config, workers, gpus):
+    """Returns the main memory that each worker asks for."""
+    needed = measured.memory_gb(measured.load(), config, workers) + (_CUDA_GIB if gpus else 0)
+    return max(_LEAST_GIB, math.ceil(needed))
 
 
 def _machine(platform, chosen):
     """Returns the machine of the price file, None where none is named."""
     name, region = chosen["machine"], chosen["region"]
+    if name and chosen["cores"] and "cores" in targets.TARGETS[platform].options:
+        raise ConfigError(f"--cores={chosen['cores']}: --machine={name} has its cores; leave one of the two out.")
     is_optional = "machine" not in targets.TARGETS[platform].required
     if not name or not region:
         if is_optional and (name or region):

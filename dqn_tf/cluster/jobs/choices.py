@@ -81,7 +81,7 @@ def verdict(found: Sequence[Choice], spot: bool, deadline_hours: float | None) -
 def _said(choice, spot):
     machine, kind = choice.machine, "on spot machines" if spot else "on demand"
     what = f"{choice.workers} x {machine.name} ({machine.platform}, {machine.region})"
-    return f"{what}, {choice.hours:.3g} h, {money(choice.cost(spot))} USD {kind}"
+    return f"{what}, {choice.hours:.3g} h, {money(choice.cost(spot))} USD {kind}, price of {machine.date}"
 
 
 def money(usd: float) -> str:
@@ -109,4 +109,4 @@ def draw(found: Sequence[Choice], spot: bool, deadline_hours: float | None, path
     axes.set_xlim(0, 1.06 * max(choice.hours for choice in found))
     axes.set_ylim(0)
     axes.legend()
-    figure.savefig(path)
+    figure.savefig(path, format="png")  # else .png becomes .png.png

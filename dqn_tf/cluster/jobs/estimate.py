@@ -4,7 +4,8 @@ python -m dqn_tf.cluster.jobs estimate [--platform=vertex] [--deadline_hours=8] 
 """
 
 import argparse
-import dataclasses
+import difflib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from dqn_tf import flags
 from dqn_tf.cluster.jobs import choices
 from dqn_tf.cluster.jobs import measured as measured_lib
 from dqn_tf.cluster.jobs import prices
+from dqn_tf.cluster.jobs.options import Option
 from dqn_tf.config import ConfigError
 
 _WORKERS = (1, 2, 4, 8)
@@ -22,60 +24,137 @@ _NOT_COUNTED = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise ConfigError(f"{message}; see estimate --help.")
+# Settings of the run that the estimate decides.
+_DECIDED = {
+    "strategy": "--workers and --gpus decide the strategy",
+    "num_workers": "--workers decides how many workers there are",
+    "num_replicas": "--gpus decides how many replicas a worker has",
+}
+_MISSING = "\0"  # a value that is not there
 
 
-def _number(text):
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not prices.is_number(value, 1e-9):
-        raise argparse.ArgumentTypeError(f"{text} must be a number above 0")
-    return value
+class _Options:
+    """The options of the estimate, written as those of the jobs are: --gpus=1, --deadline-hours 8, --spot=True."""
+
+    def __init__(self):
+        self._options: dict[str, Option] = {}
+        self._parser = argparse.ArgumentParser(
+            prog="python -m dqn_tf.cluster.jobs estimate",
+            description="Prints hours and cost of a run; all other words are flags of train.py.",
+            add_help=False,
+            allow_abbrev=False,
+        )
+
+    def add_argument(self, name: str, option: Option) -> None:
+        """Adds an option by its name with dashes."""
+        self._options[name[2:]] = option
+        metavar = {int: "N", float: "N", bool: "BOOL"}.get(option.kind, "TEXT")
+        default = f" (default: {option.default:g})" if option.kind is float and option.default else ""
+        self._parser.add_argument(name, nargs="?", const=_MISSING, metavar=metavar, help=option.help + default)
+
+    def help_text(self) -> str:
+        """Returns what --help prints."""
+        return self._parser.format_help()
+
+    def parse(self, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str], list[str]]:
+        """Returns the options' values, the words that are not options, and one line for each mistake."""
+        given, rest = self._parser.parse_known_args([self._spelled(word) for word in argv])
+        values, problems = argparse.Namespace(), []
+        for name, option in self._options.items():
+            text = getattr(given, name)
+            setattr(values, name, option.default)
+            if text == _MISSING and option.kind is not bool:
+                problems.append(f"--{name} needs a value, --{name}=...: {option.help}.")
+            elif text is not None:
+                try:
+                    setattr(values, name, option.parse("true" if text == _MISSING else text))
+                except ValueError as allowed:
+                    problems.append(f"--{name}={text} must be {allowed}.")
+        return values, rest, problems
+
+    def hinted(self, problem: str) -> str:
+        """Returns a line of train.py's about an unknown flag with a hint at an option, where one is nearer."""
+        word, unknown, _ = problem.partition(" is an unknown flag; ")
+        name = word.lstrip("-").partition("=")[0].replace("-", "_")
+        nearest = difflib.get_close_matches(name, [*self._options, *flags.define()], n=1)
+        is_option = unknown and nearest and nearest[0] in self._options
+        return f"{word}{unknown}did you mean --{nearest[0]}?" if is_option else problem
+
+    def _spelled(self, word):
+        name, separator, value = word.partition("=")
+        spelled = name[2:].replace("-", "_")
+        return f"--{spelled}{separator}{value}" if name.startswith("--") and spelled in self._options else word
+
+
+def _options():
+    options, path = _Options(), "(default: the program's own)"
+    options.add_argument("--platform", Option(f"{', '.join(prices.PLATFORMS)} (default: all)"))
+    options.add_argument("--machine", Option("type of machine (default: the cheapest of each platform)"))
+    options.add_argument("--region", Option("as the platform names it (default: all of the price file)"))
+    options.add_argument("--workers", Option("numbers of machines, comma separated (default: 1,2,4,8)", default=None))
+    options.add_argument("--gpus", Option("of each machine; needs --updates_per_second or --summary", int, 0, 0, 64))
+    options.add_argument("--spot", Option("choose by the spot price", bool, False))
+    options.add_argument("--deadline_hours", Option("choose the cheapest that meets this", float, None, 0.001, 100_000))
+    options.add_argument("--prices", Option(f"price file {path}"))
+    options.add_argument("--measured", Option(f"figures of a machine: --json of benchmarks/scaling.py {path}"))
+    rate = dict(kind=float, default=None, low=0.001, high=10**9)
+    options.add_argument("--updates_per_second", Option("of one worker, with this run's flags", **rate))
+    options.add_argument("--env_steps_per_second", Option("of one worker that acts and waits for no update", **rate))
+    options.add_argument("--summary", Option("summary.json of a run of one worker with these flags: both of these"))
+    options.add_argument("--gigabits", Option("network, Gbit/s", float, 10.0, 0.001, 100_000))
+    options.add_argument("--latency_us", Option("of the network, in microseconds", float, 50.0, 0, 10**6))
+    options.add_argument("--all", Option("list every machine, not the cheapest of each platform", bool, False))
+    options.add_argument("--plot", Option("draw cost against hours of what is listed into this PNG file"))
+    return options
 
 
 def _parse(argv):
-    """Returns the options of the estimate and the Config of the run."""
-    parser = _Parser(
-        prog="python -m dqn_tf.cluster.jobs estimate",
-        description="Prints hours and cost of a run; all other words are flags of train.py.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--platform", default="", help=f"{', '.join(prices.PLATFORMS)} (default: all)")
-    parser.add_argument("--machine", default="", help="type of machine (default: the cheapest of each platform)")
-    parser.add_argument("--region", default="", help="default: all of the price file")
-    parser.add_argument("--workers", help="numbers of machines, comma separated (default: 1,2,4,8)")
-    parser.add_argument("--gpus", type=int, default=0, help="of each machine; needs --updates_per_second or --summary")
-    parser.add_argument("--spot", action="store_true", help="choose by the spot price")
-    parser.add_argument("--deadline_hours", type=_number, help="choose the cheapest that meets this")
-    parser.add_argument("--prices", default="", help="price file to use instead of the program's")
-    parser.add_argument("--measured", default="", help="figures of your machine: --json of benchmarks/scaling.py")
-    parser.add_argument("--updates_per_second", type=_number, help="of one worker, with this run's flags")
-    parser.add_argument("--summary", default="", help="summary.json of a run of one worker with these flags")
-    parser.add_argument("--gigabits", type=_number, default=10, help="network, Gbit/s (default: %(default)s)")
-    parser.add_argument("--latency_us", type=_number, default=50, help="of the network (default: %(default)s)")
-    parser.add_argument("--all", action="store_true", help="list every machine, not the cheapest of each platform")
-    parser.add_argument("--plot", default="", help="draw cost against hours of what is listed into this PNG file")
-    options, words = parser.parse_known_args(argv)
-    config, problems = flags.parse(["estimate", *words])
+    """Returns the options of the estimate and the Config of the run. Raises ConfigError with every mistake."""
+    parser = _options()
+    options, words, problems = parser.parse(argv)
+    for word in words:
+        name = word.partition("=")[0].lstrip("-").replace("-", "_")
+        if word.startswith("-") and name in _DECIDED:
+            problems.append(f"{word} is not for the estimate: leave it out; {_DECIDED[name]}.")
+    config, wrong = flags.parse(["estimate", *words])
+    problems += map(parser.hinted, wrong)
+    if options.platform == "slurm":
+        problems.append(
+            "--platform=slurm: a cluster of your own has no price; give --prices=FILE with its machines under platform "
+            "kubernetes, or leave --platform out and read the hours, which are those of any machine."
+        )
+    options.platform = "kubernetes" if options.platform == "tfjob" else options.platform  # a TFJob's pods are there
+    for name in ("updates_per_second", "env_steps_per_second"):
+        if getattr(options, name) and options.summary:
+            problems.append(f"--{name} and --summary both say how fast a worker is; give one of them.")
+    problems += _plot_problems(options.plot)
     if problems:
-        raise ConfigError(*problems)
-    if options.gpus < 0:
-        raise ConfigError(f"--gpus={options.gpus} must be a whole number of at least 0.")
-    if options.plot and not options.plot.endswith(".png"):
-        raise ConfigError(f"--plot={options.plot} must be a PNG file: its name has to end in .png.")
-    if options.updates_per_second and options.summary:
-        raise ConfigError("--updates_per_second and --summary both say how fast an update is; give one of them.")
+        raise ConfigError(*dict.fromkeys(problems))
     return options, config
 
 
-def _worker_counts(text, config):
+def _plot_problems(path):
+    """Returns a line where the picture cannot be written, before matplotlib is imported."""
+    directory = os.path.dirname(path) or "."
+    if not path:
+        return []
+    if not path.lower().endswith(".png"):
+        return [f"--plot={path} must be a PNG file: its name has to end in .png."]
+    if os.path.isdir(path):
+        return [f"--plot={path} cannot be written: it is a directory."]
+    if not os.path.isdir(directory):
+        return [f"--plot={path} cannot be written: there is no directory {directory}."]
+    return [] if os.access(directory, os.W_OK) else [f"--plot={path} cannot be written: {directory} is read-only."]
+
+
+def _worker_counts(text, config, gpus):
     """Returns the numbers of workers to try; those that are not asked for have to divide the run's numbers."""
+    replicas = max(1, gpus)
     if text is None:
-        return [workers for workers in _WORKERS if not config_lib.check_division(config, workers, 1)]
+        counts = [workers for workers in _WORKERS if not config_lib.check_division(config, workers, replicas)]
+        if not counts:
+            raise ConfigError(*config_lib.check_division(config, 1, replicas))
+        return counts
     try:
         counts = sorted({int(part) for part in text.split(",")})
     except ValueError:
@@ -83,57 +162,42 @@ def _worker_counts(text, config):
     if counts[0] < 1 or counts[-1] > 512:
         raise ConfigError(f"--workers={text} must be whole numbers from 1 to 512, comma separated.")
     for workers in counts:
-        problems = config_lib.check_division(config, workers, 1)
+        problems = config_lib.check_division(config, workers, replicas)
         if problems:
             raise ConfigError(*problems)
     return counts
 
 
 def _figures(options, config):
-    """Returns the measured figures to use, and a line that says which."""
+    """Returns the measured figures to use, a line that says which, and whether updates and acting were given."""
     figures = measured_lib.load(options.measured)
     line = ", ".join(f"{name} {value}" for name, value in figures.about.items())
     if options.measured:
         line = f"{options.measured} ({line}); what it lacks of acting, start and memory is the program's own"
-    if options.updates_per_second:
-        rate = options.updates_per_second
-        return measured_lib.at_rate(figures, config, rate), f"{rate:g} updates/s as given; all else: {line}"
+    learning, acting, given = options.updates_per_second, options.env_steps_per_second, "as given"
     if options.summary:
-        learning, acting = _rates(options.summary)
-        network = measured_lib.network_of(config)
-        figures = measured_lib.at_rate(figures, config, learning)
-        if acting:
-            figures = dataclasses.replace(figures, acting={**figures.acting, network: acting})
-        return figures, f"{options.summary}: {learning:.4g} updates/s while learning; all else: {line}"
-    if options.gpus:
+        learning, acting = measured_lib.rates_of_summary(options.summary, config)
+        given = f"of {options.summary}{', its waits left out' * bool(acting)}"
+    if options.gpus and not learning:
         raise ConfigError(
             f"--gpus={options.gpus}: no GPU was measured; add --updates_per_second=N or --summary=FILE of such a GPU."
         )
-    return figures, line
-
-
-def _rates(path):
-    """Returns the updates a second of a run's learner and the env steps a second of its actor, None if unknown."""
-    tree = prices.read_json(path, f"--summary={path}", "")
-    names = ("updates_per_second", "env_steps_per_second", "learner_wait_share", "actor_wait_share")
-    updates, env_steps, learner_waits, actor_waits = (tree.get(name) for name in names)
-    if not prices.is_number(updates, 1e-9):
-        raise ConfigError(f"--summary={path} has no updates_per_second: it is not the summary.json of a finished run.")
-    if tree.get("num_workers", 1) != 1:
-        raise ConfigError(f"--summary={path} is of {tree['num_workers']} workers; give that of a run of one.")
-    known = prices.is_number(env_steps, 1e-9) and all(
-        prices.is_number(share) and share < 1 for share in (learner_waits, actor_waits)
-    )
-    return (updates / (1 - learner_waits), env_steps / (1 - actor_waits)) if known else (updates, None)
+    rates = []
+    if learning:
+        figures = measured_lib.at_rate(figures, config, learning)
+        rates.append(f"{learning:.4g} updates/s")
+    if acting:
+        figures = measured_lib.acting_at(figures, config, acting)
+        rates.append(f"{acting:.4g} env steps/s")
+    line = f"{' and '.join(rates)} {given}; all else: {line}" if rates else line
+    return figures, line, (bool(learning), bool(acting))
 
 
 def _candidates(options):
     """Returns the machines to choose from: with GPUs only where these are asked for, or the machine is named."""
     machines = prices.select(prices.load(options.prices), options.platform, options.machine, options.region)
     if options.machine:
-        for machine in machines:
-            prices.cost_per_hour(machine, options.gpus, options.spot)  # says what it lacks
-        return machines
+        return prices.having(machines, options.gpus, options.spot)
     fitting = [machine for machine in machines if machine.gpus >= options.gpus and (options.gpus or not machine.gpus)]
     if not fitting:
         most = max(machine.gpus for machine in machines)
@@ -156,11 +220,8 @@ def _table(found):
         yield "  ".join(left + right)
 
 
-def _sources(found, figures_line, options, config):
+def _sources(found, figures_line, options):
     """Returns where everything is from, and what is left out."""
-    differences = measured_lib.differences(config)
-    if differences:
-        yield f"Not as measured: {', '.join(differences)}; --updates_per_second=N says how fast such updates are."
     yield f"Measured: {figures_line}. Every machine is taken to be as fast as this one."
     yield (
         f"Several machines: one worker on each, the model of docs/scaling.md with {options.gigabits:g} Gbit/s and "
@@ -175,13 +236,31 @@ def _sources(found, figures_line, options, config):
     yield f"Not counted: {_NOT_COUNTED}."
 
 
+def _unlike(config, is_update_known, is_acting_known):
+    """Returns a line of what the run has that was not measured, none where there is nothing."""
+    found = measured_lib.differences(config, is_update_known, is_acting_known)
+    if not found:
+        return []
+    if is_update_known and is_acting_known:
+        advice = "see that --machine has the memory"
+    else:
+        advice = (
+            "hours and USD may be wrong by many times; measure with --summary=FILE of a short run of one worker, or "
+            "give --updates_per_second=N and --env_steps_per_second=N"
+        )
+    return [f"Not as measured: {', '.join(found)}; {advice}."]
+
+
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code: 0 done, 2 the user's mistake. Takes the words after `estimate`."""
+    if flags.wants_help(["estimate", *argv]):
+        print(_options().help_text(), end="")
+        return 0
     try:
         options, config = _parse(argv)
-        counts = _worker_counts(options.workers, config)
+        counts = _worker_counts(options.workers, config, options.gpus)
         machines = _candidates(options)
-        figures, figures_line = _figures(options, config)
+        figures, figures_line, known = _figures(options, config)
         found = choices.compute(machines, figures, config, counts, options.gpus, options.gigabits, options.latency_us)
         found = [choice for choice in found if not options.spot or choice.usd_spot is not None]
         if not found:
@@ -198,8 +277,9 @@ def main(argv: Sequence[str]) -> int:
         print(f"--plot={options.plot} cannot be written: {error.strerror}.", file=sys.stderr)
         return 2
     shown = sorted(shown, key=lambda choice: choice.cost(options.spot))
-    lines = [_run_line(config), *_table(shown), "", choices.verdict(found, options.spot, options.deadline_hours), ""]
-    print(*lines, *_sources(shown, figures_line, options, config), sep="\n")
+    verdict = choices.verdict(found, options.spot, options.deadline_hours)
+    lines = [_run_line(config), *_unlike(config, *known), *_table(shown), "", verdict, ""]
+    print(*lines, *_sources(shown, figures_line, options), sep="\n")
     return 0
 
 
@@ -208,5 +288,5 @@ def _run_line(config):
     updates = round(training.replay_ratio * max(0, training.train_env_steps - training.learning_starts))
     return (
         f"{config.run.env}: {training.train_env_steps:,} env steps, {updates:,} updates of {training.batch_size} "
-        f"transitions, measured network: {measured_lib.network_of(config)}"
+        f"transitions, measured: {measured_lib.network_of(config)}, {measured_lib.environment_of(config)}"
     )

@@ -25,9 +25,10 @@ class Job:
       tensorboard: the platform's TensorBoard instance, "" for none.
       identity: service account or role that the job runs as, "" for the platform's default.
       max_seconds: after which the platform ends the job.
-      max_restarts: after failures that are not the user's mistake.
-      grace_seconds: between SIGTERM and SIGKILL.
-      cores: of each worker where no machine says it; Kubernetes, TFJob, Slurm. 0: as the cluster has it.
+      max_restarts: after failures that are not the user's mistake; not on Azure ML.
+      grace_seconds: between SIGTERM and SIGKILL; Kubernetes, TFJob, Slurm.
+      cores: of each worker where no machine says it; Kubernetes, TFJob, Slurm.
+      memory_gib: of main memory that each worker asks for where no machine says it; the same.
       partition: of Slurm, "" for its default.
       command: that makes these files, for a comment in them; on one line.
     """
@@ -48,7 +49,8 @@ class Job:
     max_seconds: int
     max_restarts: int
     grace_seconds: int
-    cores: int = 0
+    cores: int = 2
+    memory_gib: int = 2
     partition: str = ""
     command: str = ""
 

@@ -4,6 +4,8 @@ Sources, where a field is not what its name says:
 - A pod of an Indexed Job has the host name <job>-<index> and the variable JOB_COMPLETION_INDEX; the Service of the same
   name as the pod's subdomain makes it <job>-<index>.<service> (Kubernetes, "Job with Pod-to-Pod Communication").
 - Pods look for each other before they are ready: publishNotReadyAddresses ("DNS for Services and Pods").
+- Exit code 2 of one pod fails the whole Job and ends the others: a mistake in the command is the same in all of them
+  ("Pod failure policy", FailJob).
 - podFailurePolicy wants restartPolicy Never; the first rule that fits counts, and none means: count it against
   backoffLimit ("Pod failure policy"). A failure that is ignored starts the pod again; activeDeadlineSeconds ends a
   worker that starts again for ever.

@@ -1,7 +1,9 @@
 """How long a run takes, from what was measured and the model of docs/scaling.md. Without TensorFlow."""
 
 import dataclasses
+import pathlib
 import re
+import reprlib
 from collections.abc import Mapping
 
 from dqn_tf.cluster import scaling_model
@@ -10,12 +12,15 @@ from dqn_tf.cluster.scaling_model import Line
 from dqn_tf.config import Config, ConfigError
 
 NETWORKS = tuple(scaling_model.MESSAGES)
+ENVIRONMENTS = ("Atari", "CartPole-v1")  # each measured with the network of its place
+# What an update is made of, as it is in a run's config.json.
+_UPDATE = {"training": ("batch_size", "replay_ratio"), "network": ("network", "hidden_units")}
 VCPUS = 4  # the figures are of two cores, and a virtual CPU is half a core
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Figures of a machine; those by network are {network: figure}.
+    """Figures of a machine: {network: figure} of updates, {environment: figure} of what an environment costs.
 
     Attributes:
       about: date, cpu, command and the like.
@@ -52,12 +57,12 @@ def load(path: str = "") -> Measured:
         raise ConfigError(f"{said}: about.date is missing: when was it measured?")
     tree = {**{name: own[name] for name in ("beyond_model", "acting", "start_seconds", "memory_gb")}, **tree}
     figures = {}
-    for name in ("single", "alone", "memory_gb"):
-        figures[name] = {network: _line(said, tree, name, network) for network in NETWORKS}
-    for name, least in (("beyond_model", 1.0), ("acting", 1e-9)):
-        figures[name] = {network: _number(said, tree, least, name, network) for network in NETWORKS}
+    for name, keys in (("single", NETWORKS), ("alone", NETWORKS), ("memory_gb", ENVIRONMENTS)):
+        figures[name] = {key: _line(said, tree, name, key) for key in keys}
+    for name, keys, least in (("beyond_model", NETWORKS, 1.0), ("acting", ENVIRONMENTS, 1e-9)):
+        figures[name] = {key: _number(said, tree, least, name, key) for key in keys}
     return Measured(
-        about={str(name): str(value) for name, value in about.items()},
+        about={prices.shown(name): prices.shown(value) for name, value in about.items()},
         step=_line(said, tree, "step"),
         start_seconds=_number(said, tree, 0.0, "start_seconds"),
         **figures,
@@ -76,29 +81,46 @@ def _line(said, tree, *path):
     value = _entry(said, tree, path)
     is_pair = isinstance(value, list) and len(value) == 2 and all(map(prices.is_number, value))
     if not is_pair or sum(value) == 0:
-        allowed = "[fixed, per unit], two numbers of at least 0 and not both 0"
-        raise ConfigError(f"{said}: {', '.join(path)}={value!r} must be {allowed}.")
+        allowed = f"[fixed, per unit], two numbers from 0 to {prices.MOST:g} and not both 0"
+        raise ConfigError(f"{said}: {', '.join(path)}={reprlib.repr(value)} must be {allowed}.")
     return Line(*value)
 
 
 def _number(said, tree, least, *path):
     value = _entry(said, tree, path)
     if not prices.is_number(value, least):
-        raise ConfigError(f"{said}: {', '.join(path)}={value!r} must be a number of at least {least:g}.")
+        allowed = f"a number from {least:g} to {prices.MOST:g}"
+        raise ConfigError(f"{said}: {', '.join(path)}={reprlib.repr(value)} must be {allowed}.")
     return float(value)
 
 
 def network_of(config: Config) -> str:
     """Returns which of the measured networks a run's is, or is taken for."""
-    is_atari = re.match("(ale_py:)?ALE/", config.run.env) is not None
-    is_cnn = config.network.network == "nature_cnn" or config.network.network == "auto" and is_atari
+    chosen = config.network.network
+    is_cnn = chosen == "nature_cnn" or chosen == "auto" and environment_of(config) == ENVIRONMENTS[0]
     return NETWORKS[0] if is_cnn else NETWORKS[1]
 
 
-def differences(config: Config) -> list[str]:
-    """Returns the flags of a run that make its updates other ones than those measured."""
+def environment_of(config: Config) -> str:
+    """Returns which of the measured environments a run's is, or is taken for."""
+    return ENVIRONMENTS[0] if re.match("(ale_py:)?ALE/", config.run.env) else ENVIRONMENTS[1]
+
+
+def differences(config: Config, is_update_known: bool = False, is_acting_known: bool = False) -> list[str]:
+    """Returns the flags of a run that make it another one than those measured, and what it is then taken for.
+
+    What is known of this run, the time of an update or of acting, is left out.
+    """
+    network, environment = network_of(config), environment_of(config)
     found = []
-    if network_of(config) == NETWORKS[1] and config.network.hidden_units != (128, 128):
+    if environment != ENVIRONMENTS[0] and config.run.env != environment:
+        taken = ["acting"] * (not is_acting_known) + ["updates"] * (not is_update_known) + ["memory"]
+        found.append(f"--env={config.run.env} ({', '.join(taken)} as of {environment})")
+    if is_update_known:
+        return found
+    if NETWORKS.index(network) != ENVIRONMENTS.index(environment):
+        found.append(f"--network={config.network.network} (updates as of {network} on other inputs)")
+    if network == NETWORKS[1] and config.network.hidden_units != (128, 128):
         found.append(f"--hidden_units={','.join(map(str, config.network.hidden_units))}")
     if config.agent.average_period:
         found.append(f"--average_period={config.agent.average_period}")
@@ -122,6 +144,62 @@ def at_rate(measured: Measured, config: Config, updates_per_second: float) -> Me
     return dataclasses.replace(measured, **scaled)
 
 
+def acting_at(measured: Measured, config: Config, env_steps_per_second: float) -> Measured:
+    """Returns the figures with the rate at which one worker was seen to act."""
+    return dataclasses.replace(measured, acting={**measured.acting, environment_of(config): env_steps_per_second})
+
+
+def rates_of_summary(path: str, config: Config) -> tuple[float, float | None]:
+    """Returns the updates a second of a run's learner and the env steps a second of its actor, None if unknown.
+
+    Raises ConfigError with one line where the summary.json, or the config.json beside it, is of another run.
+    """
+    said = f"--summary={path}"
+    tree = prices.read_json(path, said, "")
+    names = ("updates_per_second", "env_steps_per_second", "learner_wait_share", "actor_wait_share")
+    updates, env_steps, learner_waits, actor_waits = (tree.get(name) for name in names)
+    if not prices.is_number(updates, 1e-9) or not isinstance(tree.get("env"), str):
+        lacks = "env" if prices.is_number(updates, 1e-9) else "updates_per_second"
+        raise ConfigError(f"{said} has no {lacks}: it is not the summary.json of a finished run.")
+    env = prices.shown(tree["env"])
+    if env.removeprefix("ale_py:") != config.run.env.removeprefix("ale_py:"):
+        raise ConfigError(
+            f"{said} is of a run on {env}, not on --env={config.run.env}; give --env={env}, or a run of this one."
+        )
+    if tree.get("num_workers", 1) != 1:
+        raise ConfigError(f"{said} is of {prices.shown(tree['num_workers'])} workers; give that of a run of one.")
+    _check_beside(path, config)
+    known = prices.is_number(env_steps, 1e-9) and all(
+        prices.is_number(share) and share < 1 for share in (learner_waits, actor_waits)
+    )
+    return (updates / (1 - learner_waits), env_steps / (1 - actor_waits)) if known else (updates, None)
+
+
+def _check_beside(path, config):
+    """Raises ConfigError where the run's config.json is there and has another network, batch or replay ratio."""
+    beside = pathlib.Path(path).with_name("config.json")
+    if not beside.exists():
+        return
+    tree = prices.read_json(str(beside), f"--summary={path}: {beside}, beside it,", "")
+    was, asked = [], []
+    for section, name in [(section, name) for section, names in _UPDATE.items() for name in names]:
+        mine = getattr(getattr(config, section), name)
+        mine = list(mine) if isinstance(mine, tuple) else mine
+        leaves = tree.get(section)
+        if isinstance(leaves, dict) and leaves.get(name, mine) != mine:
+            was.append(_as_flag(name, leaves[name]))
+            asked.append(_as_flag(name, mine))
+    if was:
+        raise ConfigError(
+            f"--summary={path} is of a run with {' '.join(was)}, this one has {' '.join(asked)}; give the same flags."
+        )
+
+
+def _as_flag(name, value):
+    text = ",".join(map(prices.shown, value)) if isinstance(value, list) else prices.shown(value)
+    return f"--{name}={text}"
+
+
 def update_seconds(measured: Measured, config: Config, workers: int, gigabits: float, latency_us: float) -> float:
     """Returns the seconds of an update whose batch `workers` share, each on a machine of its own."""
     network, batch = network_of(config), config.training.batch_size
@@ -141,7 +219,7 @@ def hours(measured: Measured, config: Config, workers: int, gigabits: float = 10
     become no faster with more workers, whose environments are fewer each.
     """
     training = config.training
-    acting = 1 / measured.acting[network_of(config)]
+    acting = 1 / measured.acting[environment_of(config)]
     learning = training.replay_ratio * update_seconds(measured, config, workers, gigabits, latency_us)
     each = max(acting, learning) if training.overlap else acting + learning
     before = min(training.learning_starts, training.train_env_steps)
@@ -151,4 +229,4 @@ def hours(measured: Measured, config: Config, workers: int, gigabits: float = 10
 def memory_gb(measured: Measured, config: Config, workers: int) -> float:
     """Returns the main memory that a worker needs."""
     kept = min(config.training.replay_capacity, config.training.train_env_steps)
-    return measured.memory_gb[network_of(config)].at(kept / workers)
+    return measured.memory_gb[environment_of(config)].at(kept / workers)

@@ -14,6 +14,12 @@ from dqn_tf.cluster.jobs import targets
 _LABEL = r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?"
 _LABEL_WORDS = "at most 50 lower-case letters, digits and dashes, from a letter on, not up to a dash"
 _WORD = r"[\w.@:/+=-]*[\w]"
+# What a platform does where --grace_seconds cannot be chosen.
+_GRACE = {
+    "vertex": "; it decides the time between SIGTERM and SIGKILL, 30 s on spot machines.",
+    "sagemaker": "; it gives 120 s between SIGTERM and SIGKILL.",
+    "azureml": "; it decides the time between SIGTERM and SIGKILL.",
+}
 _MISSING = "\0"  # an option at the end of the line, or before the next one
 
 
@@ -61,7 +67,7 @@ OPTIONS: Mapping[str, Option] = {
     "machine": Option("machine type of each worker, one of the price file", pattern=f"({_WORD})?"),
     "region": Option("region, one of the price file", pattern=f"({_WORD})?"),
     "gpus": Option("GPUs of each machine; default: those that the machine type comes with", int, None, 0, 64),
-    "cores": Option("cores of each worker; Kubernetes: where no --machine is given", int, None, 1, 1024),
+    "cores": Option("cores of each worker where no --machine says it; default: 2", int, None, 1, 1024),
     "image": Option(
         "container image whose entry point is train.py, see deploy/Dockerfile",
         pattern=f"({_WORD})?",
@@ -75,8 +81,22 @@ OPTIONS: Mapping[str, Option] = {
     "partition": Option("partition to run in", pattern=r"[\w.,-]*", words="names of partitions"),
     "name": Option("name of the job; default: dqn-<env>", pattern=f"({_LABEL})?", words=_LABEL_WORDS),
     "max_hours": Option("after which the job is ended; Slurm: each start of it", float, 24.0, 0.02, 8784),
-    "max_restarts": Option("restarts after failures that are not the user's mistake", int, 3, 0, 100),
-    "grace_seconds": Option("between SIGTERM and SIGKILL, in which a checkpoint is written", int, 120, 1, 3600),
+    "max_restarts": Option(
+        "restarts after failures that are not the user's mistake; Kubernetes, Kubeflow TFJob: without those after exit "
+        "code 143, which --max_hours ends; SageMaker: after its own failures only; Vertex AI: 0 for none, else as many "
+        "as it chooses",
+        int,
+        3,
+        0,
+        100,
+    ),
+    "grace_seconds": Option(
+        "between SIGTERM and SIGKILL, in which a checkpoint is written; the others choose it themselves",
+        int,
+        120,
+        1,
+        3600,
+    ),
     "prices": Option("price file to use instead of the one that comes with the program"),
     "output": Option("directory of the files; default: jobs/<platform>/<name>"),
     "submit": Option("submit the job too; without it nothing leaves this machine", bool, False),
@@ -101,23 +121,31 @@ def parse(platform: str, words: Sequence[str]) -> tuple[dict[str, Any], list[str
         if name not in target.options:
             problems.append(f"--{name} is not an option of {target.title}{_instead(platform, name)}")
         elif text == _MISSING and option.kind is not bool:
-            problems.append(f"--{name} needs a value, --{name}=...: {option.help}.")
+            problems.append(f"--{name} needs a value, --{name}=...: {_meaning(target, name)}.")
         else:
             try:
-                values[name] = option.parse("true" if text == _MISSING else text)
+                values[name] = _parse(target, name, "true" if text == _MISSING else text)
             except ValueError as allowed:
                 problems.append(f"--{name}={text} must be {allowed}.")
     mistaken = {line.split("=")[0].split(" ")[0] for line in problems}
     for name in target.required:
         if not values[name] and f"--{name}" not in mistaken:
-            problems.append(f"--{name} is missing for {target.title}: {OPTIONS[name].help}{_such_as(target, name)}.")
-    values["storage"] = values["storage"].rstrip("/") or values["storage"]
-    if values["storage"] and not target.takes(values["storage"]):
+            problems.append(f"--{name} is missing for {target.title}: {_meaning(target, name)}.")
+    given = values["storage"]
+    values["storage"] = given.rstrip("/") or given
+    if given and not target.takes(values["storage"]):
         problems.append(
-            f"--storage={values['storage']} must be {target.storage} for {target.title}, such as "
-            f"{target.storage_example}."
+            f"--storage={given} must be {target.storage} for {target.title}, such as {target.storage_example}."
         )
     return values, rest, problems
+
+
+def _parse(target, name, text):
+    """Returns the value of an option's text on a platform. Raises ValueError with what is allowed."""
+    value = OPTIONS[name].parse(text)
+    if name == "max_restarts" and target.restarts and value > target.restarts[0]:
+        raise ValueError(target.restarts[1])
+    return value
 
 
 def to_words(values: Mapping[str, Any]) -> list[str]:
@@ -136,8 +164,11 @@ def _spelled(word):
     return spelled + separator + value if name.startswith("--") and spelled[2:] in OPTIONS else word
 
 
-def _such_as(target, name):
-    return f", {target.storage}, such as {target.storage_example}" if name == "storage" else ""
+def _meaning(target, name):
+    """Returns what an option is on a platform."""
+    if name == "storage":
+        return f"{OPTIONS[name].help}, {target.storage}, such as {target.storage_example}"
+    return target.identity if name == "identity" else OPTIONS[name].help
 
 
 def _instead(platform, name):
@@ -150,7 +181,12 @@ def _instead(platform, name):
         }.get(name, ".")
     if name == "evaluator":
         return "; evaluate the run's directory from elsewhere: python train.py --task_type=evaluator."
-    return {"cores": "; --machine has its cores.", "tensorboard": "; TensorBoard reads --storage."}.get(name, ".")
+    return {
+        "cores": "; --machine has its cores.",
+        "tensorboard": "; TensorBoard reads --storage.",
+        "grace_seconds": _GRACE.get(platform, "."),
+        "max_restarts": "; it starts no job again: az ml job create --name=OTHER with the same file goes on.",
+    }.get(name, ".")
 
 
 def check_platform(platform: str) -> list[str]:

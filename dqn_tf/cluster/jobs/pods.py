@@ -19,6 +19,7 @@ _POD_SECURITY = {
 }
 _CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 _MOUNT = "/runs"
+_LITTLE = {"requests": {"cpu": "1", "memory": "2Gi"}}  # of an evaluator, and of TensorBoard
 _SPOT = {  # how each mark the nodes that may be taken away
     "GKE": ("cloud.google.com/gke-spot", "true"),
     "EKS": ("eks.amazonaws.com/capacityType", "SPOT"),
@@ -74,11 +75,13 @@ def template(job: Job, role: str, container: str, **container_fields: Any) -> di
             }
         ],
     }
-    pod["containers"][0].setdefault("env", []).append({"name": "HOME", "value": "/tmp"})  # the user has none
+    variables = pod["containers"][0].setdefault("env", [])
+    variables.append({"name": "HOME", "value": "/tmp"})  # the user has none
+    if not (is_worker and job.gpus):  # the image asks NVIDIA's container runtime for all of the node's
+        variables.append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
     if job.identity:
         pod["serviceAccountName"] = job.identity
-    if is_worker:
-        pod["containers"][0]["resources"] = _resources(job)
+    pod["containers"][0]["resources"] = _resources(job) if is_worker else _LITTLE
     _place(pod, job, is_worker)
     _mount(pod, job, is_worker)
     return {"metadata": {"labels": labels(job, role)}, "spec": pod}
@@ -96,8 +99,8 @@ def _resources(job):
     if job.machine:  # more than half of it, and less than what the node's own pods leave
         memory = f"{int(job.machine.memory_gb * 700)}M"
         resources["requests"] = {"cpu": f"{job.machine.cores * 800}m", "memory": memory}
-    elif job.cores:
-        resources["requests"] = {"cpu": str(job.cores)}
+    else:
+        resources["requests"] = {"cpu": str(job.cores), "memory": f"{job.memory_gib}Gi"}
     if job.gpus:
         resources["limits"] = {"nvidia.com/gpu": str(job.gpus)}
     return resources
@@ -115,6 +118,15 @@ def _place(pod, job, is_worker):
     if is_worker and job.gpus:
         taints.append({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"})
     pod.update({name: value for name, value in (("nodeSelector", chosen), ("tolerations", taints)) if value})
+    if is_worker and job.workers > 1:
+        pod["topologySpreadConstraints"] = [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": labels(job, "worker")},
+            }
+        ]
 
 
 def _owner(job):

@@ -4,13 +4,14 @@ import dataclasses
 import datetime
 import difflib
 import json
-import math
 import pathlib
+import reprlib
 from collections.abc import Sequence
 
 from dqn_tf.config import ConfigError
 
 PLATFORMS = ("vertex", "sagemaker", "azureml", "kubernetes")
+LEAST, MOST = 1e-18, 1e15  # of a file's numbers that are not 0: what is computed from them stays finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +72,7 @@ def read_json(path: str, said: str, own: str) -> dict:
     """
     file = pathlib.Path(path) if path else pathlib.Path(__file__).parent / own
     try:
-        tree = json.loads(file.read_text(encoding="utf-8"))
+        tree = json.loads(file.read_text(encoding="utf-8-sig"))  # some editors put a mark before it
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "it is not JSON"
         raise ConfigError(f"{said} cannot be read: {reason}.") from None
@@ -81,8 +82,13 @@ def read_json(path: str, said: str, own: str) -> dict:
 
 
 def is_number(value: object, minimum: float = 0.0) -> bool:
-    """Returns whether a value of a JSON file is a finite number of at least `minimum`."""
-    return type(value) in (int, float) and math.isfinite(value) and value >= minimum
+    """Returns whether a value of a JSON file is a number from `minimum`, at least 0, to MOST; 0 or at least LEAST."""
+    return type(value) in (int, float) and minimum <= value <= MOST and (value == 0 or value >= LEAST)
+
+
+def shown(value: object) -> str:
+    """Returns a value of a JSON file in one line that can be printed, whatever it is."""
+    return value if isinstance(value, str) and value.isprintable() else reprlib.repr(value)
 
 
 def _machine(where, entry):
@@ -95,11 +101,11 @@ def _machine(where, entry):
             raise ConfigError(f"{where}: {name} is missing.")
     for name in entry:
         if name not in names:
-            raise ConfigError(f"{where}: {name} is no field; there are {', '.join(names)}.")
+            raise ConfigError(f"{where}: {shown(name)} is no field; there are {', '.join(names)}.")
     for name, value in entry.items():
         wanted = _wanted(name, value)
         if wanted:
-            raise ConfigError(f"{where} ({entry['name']}): {name}={value!r} must be {wanted}.")
+            raise ConfigError(f"{where} ({shown(entry['name'])}): {name}={reprlib.repr(value)} must be {wanted}.")
     if bool(entry["gpus"]) != bool(entry["gpu"]):
         raise ConfigError(f"{where} ({entry['name']}): gpus={entry['gpus']} and gpu={entry['gpu']!r} contradict.")
     return Machine(**entry)
@@ -111,14 +117,18 @@ def _wanted(name, value):
         return "" if value in PLATFORMS else f"one of {', '.join(PLATFORMS)}"
     if name in ("cores", "gpus"):
         least = 1 if name == "cores" else 0
-        return "" if type(value) is int and value >= least else f"a whole number of at least {least}"
+        return "" if type(value) is int and least <= value <= 9999 else f"a whole number from {least} to 9999"
     if name == "date":
         return "" if _is_date(value) else "a day, YYYY-MM-DD"
     if name in ("name", "region", "gpu", "source"):
-        return "" if isinstance(value, str) and (value.strip() or name == "gpu") else "a text"
+        return "" if isinstance(value, str) and _is_text(value, name == "gpu") else "a text of one line"
     if name == "usd_per_hour_spot" and value is None or is_number(value):
         return ""
-    return "a number of at least 0" + (", or null" if name == "usd_per_hour_spot" else "")
+    return f"a number from 0 to {MOST:g}" + (", or null" if name == "usd_per_hour_spot" else "")
+
+
+def _is_text(value, may_be_empty):
+    return value.isprintable() and bool(value.strip() or may_be_empty and not value)
 
 
 def _is_date(value):
@@ -130,7 +140,7 @@ def _is_date(value):
 
 def select(machines: Sequence[Machine], platform: str = "", name: str = "", region: str = "") -> list[Machine]:
     """Returns the machines of a platform, type and region; "" stands for any. Raises ConfigError where none is left."""
-    replaced = "--prices=FILE replaces the price file"
+    replaced = f"copy {pathlib.Path(__file__).with_name('prices.json')}, change the copy and give --prices=COPY"
     chosen = [machine for machine in machines if platform in ("", machine.platform)]
     if not chosen:
         known = sorted({machine.platform for machine in machines})
@@ -165,12 +175,29 @@ def cost_per_hour(machine: Machine, gpus: int, spot: bool) -> float:
     """Returns USD for an hour of a machine with `gpus`. Raises ConfigError where it has fewer, or no spot price."""
     if gpus > machine.gpus:
         kind = f" {machine.gpu}" if machine.gpu else ""
-        raise ConfigError(
-            f"--gpus={gpus} is more than the {machine.gpus}{kind} that {machine.name} in {machine.region} has."
-        )
+        raise ConfigError(f"--gpus={gpus} is more than the {machine.gpus}{kind} that {_placed(machine)} has.")
     if not spot:
         return machine.usd_per_hour + gpus * machine.gpu_usd_per_hour
     is_unknown = gpus and machine.gpu_usd_per_hour and not machine.gpu_usd_per_hour_spot
     if machine.usd_per_hour_spot is None or is_unknown:
-        raise ConfigError(f"--spot: the price file has no spot price for {machine.name} in {machine.region}.")
+        raise ConfigError(f"--spot: the price file has no spot price for {_placed(machine)}.")
     return machine.usd_per_hour_spot + gpus * machine.gpu_usd_per_hour_spot
+
+
+def _placed(machine):
+    return f"{machine.name} of {machine.platform} in {machine.region}"
+
+
+def having(machines: Sequence[Machine], gpus: int, spot: bool) -> list[Machine]:
+    """Returns those of the machines of one name that have the GPUs and the spot price. Raises where none has."""
+    found, problems = [], []
+    for machine in machines:
+        try:
+            cost_per_hour(machine, gpus, spot)
+            found.append(machine)
+        except ConfigError as error:
+            problems += error.problems
+    if not found:
+        others = ", ".join(f"{machine.platform} in {machine.region}" for machine in machines[1:])
+        raise ConfigError(problems[0] + (f" Nor has that of {others}." if others else ""))
+    return found

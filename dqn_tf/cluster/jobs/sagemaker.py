@@ -4,8 +4,7 @@ training_job.json holds the parameters of CreateTrainingJob. The image is one of
 sagemaker and USER_ID=0: SageMaker starts it with the one argument "train", and deploy/start.py does the rest.
 
 Sources, where a field is not what its name says:
-- After SIGTERM, when a job is stopped or spot capacity is taken, there are 120 s, whatever Job.grace_seconds says
-  ("StopTrainingJob").
+- After SIGTERM, when a job is stopped or spot capacity is taken, there are 120 s ("StopTrainingJob").
 - Hyperparameters become sorted --name value pairs; each is read as JSON where it is that, so that the text true would
   arrive as True (sagemaker_training: mapping.to_cmd_args, environment.read_hyperparameters). What would not arrive as
   it was given is sent as JSON's text.
@@ -34,9 +33,10 @@ METRICS = {
     "eval:return_max": f"metrics: .*eval/return_max={_NUMBER}",
     "time:env_steps_per_second": f"metrics: .*time/env_steps_per_second={_NUMBER}",
 }
+# Two words: with = aws asks for what is in the file once more (awscli: customizations/arguments.py).
+_INPUT = ("--cli-input-json", "file://training_job.json")
 _DISK_GB = 50  # at most what machines with disks of their own have
 _SPOT_WAIT = 24 * 3600
-_MOST_RETRIES = 30
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@/-]+")
 
 
@@ -53,7 +53,7 @@ def files(job: Job) -> Files:
     logs = "aws logs tail /aws/sagemaker/TrainingJobs --follow --log-stream-name-prefix"
     return Files(
         contents={"training_job.json": json.dumps(training_job(job), indent=2) + "\n"},
-        submit=("aws", "sagemaker", "create-training-job", region, "--cli-input-json=file://training_job.json"),
+        submit=("aws", "sagemaker", "create-training-job", region, *_INPUT),
         watch=(
             f"{logs}={job.name}/ {region}",
             f"aws sagemaker describe-training-job --training-job-name={job.name} {region}",
@@ -86,11 +86,12 @@ def training_job(job: Job) -> dict[str, Any]:
         "CheckpointConfig": {"S3Uri": f"{base}/checkpoints", "LocalPath": "/opt/ml/checkpoints"},
         "TensorBoardOutputConfig": {"LocalPath": TENSORBOARD_DIR, "S3OutputPath": f"{base}/tensorboard"},
         "EnableManagedSpotTraining": job.spot,
+        "EnableInterContainerTrafficEncryption": job.workers > 1,  # TensorFlow's gRPC has no encryption of its own
         "StoppingCondition": stopping,
         "Tags": [{"Key": "program", "Value": "dqn_tf"}],
     }
     if job.max_restarts:
-        parameters["RetryStrategy"] = {"MaximumRetryAttempts": min(job.max_restarts, _MOST_RETRIES)}
+        parameters["RetryStrategy"] = {"MaximumRetryAttempts": job.max_restarts}
     return parameters
 
 

@@ -6,6 +6,7 @@ Sources, where an option is not what its name says:
 - srun ends with the highest exit code of its tasks (srun, "Return value"). Whoever cancels the job ends the script too,
   so that it does not start again.
 - srun does not take --cpus-per-task from sbatch (srun, --cpus-per-task, since 22.05).
+- --mem is of each node, and a limit where the cluster keeps it; without --mem a step has all of it (sbatch, --mem).
 - --overlap lets the evaluator share the cores of worker 0's node (srun, --overlap).
 - SLURM_RESTART_COUNT counts starts after a lost node or a preemption too, which Slurm makes by itself (--requeue).
 """
@@ -15,6 +16,7 @@ import shlex
 from dqn_tf.cluster.jobs.job import Files, Job
 from dqn_tf.config import ConfigError
 
+_EVALUATOR_GIB = 2
 _EVALUATOR = """
 # Shares worker 0's node; without GPU. It ends when the run does.
 {evaluator} &
@@ -64,8 +66,8 @@ def _logdir(job):
 
 def _script(job):
     header = ["#!/bin/bash", f"# Made by: {job.command}", *(f"#SBATCH --{line}" for line in _directives(job))]
-    cores = [f"--cpus-per-task={job.cores}"] if job.cores else []
-    workers = ["srun", "--distribution=block", "--kill-on-bad-exit=1", f"--ntasks={job.workers}", *cores]
+    workers = ["srun", "--distribution=block", "--kill-on-bad-exit=1", f"--ntasks={job.workers}"]
+    workers.append(f"--cpus-per-task={job.cores}")
     evaluator = ["srun", "--overlap", "--nodes=1", "--ntasks=1", "env", "CUDA_VISIBLE_DEVICES="]
     body = _EVALUATOR.format(evaluator=_step(job, evaluator, "--task_type=evaluator")) if job.evaluator else ""
     body += f"\ncode=0\n{_step(job, workers)} || code=$?\n"
@@ -79,8 +81,8 @@ def _directives(job):
     yield f"nodes={job.workers}"
     yield f"ntasks={job.workers}"
     yield "ntasks-per-node=1"
-    if job.cores:
-        yield f"cpus-per-task={job.cores}"
+    yield f"cpus-per-task={job.cores}"
+    yield f"mem={job.memory_gib + (_EVALUATOR_GIB if job.evaluator else 0)}G"
     if job.gpus:
         yield f"gpus-per-node={job.gpus}"
     if job.partition:

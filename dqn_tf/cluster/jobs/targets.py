@@ -3,13 +3,15 @@
 import dataclasses
 import re
 
-_GS = r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[^\s?#*\[\]]+)*"
-_S3 = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#*\[\]]+)*"
-_AZUREML = r"azureml://(subscriptions/\S+/)?datastores/[^/\s]+/paths(/\S*)?"
+_SEGMENTS = r"(/[^\s/?#*\[\]]+)*"
+_GS = rf"gs://[a-z0-9][a-z0-9._-]{{1,61}}[a-z0-9]{_SEGMENTS}"
+_S3 = rf"s3://[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9]{_SEGMENTS}"
+_AZUREML = r"azureml://(subscriptions(/[^/\s]+)+/)?datastores/[^/\s]+/paths(/[^/\s]+)*"
 _CLAIM = r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"
 _DIRECTORY = r"/[^\x00-\x1f\x7f]*"
-_EVERYWHERE = "name workers gpus storage max_hours max_restarts grace_seconds identity output submit".split()
+_EVERYWHERE = "name workers gpus storage max_hours identity output submit".split()
 _PRICED = "machine region prices image spot".split()
+_OWN_CLUSTER = "max_restarts grace_seconds cores evaluator".split()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +25,10 @@ class Target:
       storage: what --storage is there, in words.
       storage_example: one.
       storage_pattern: which all match.
+      identity: what --identity is there, in words.
       program: what submits a job, and `install` where to get it.
       example: options and flags of a job, for --help.
+      restarts: how many --max_restarts may be, (most, what is said of more); None where any number may.
     """
 
     title: str
@@ -33,9 +37,11 @@ class Target:
     storage: str
     storage_example: str
     storage_pattern: str
+    identity: str
     program: str
     install: str
     example: str
+    restarts: tuple[int, str] | None = None
 
     def takes(self, storage: str) -> bool:
         """Returns whether `storage` is of this platform's kind."""
@@ -48,7 +54,7 @@ def _cloud(title, *own, required=(), **rest):
 
 
 def _cluster(title, **rest):
-    options = frozenset([*_EVERYWHERE, *_PRICED, "cores", "evaluator"])
+    options = frozenset([*_EVERYWHERE, *_PRICED, *_OWN_CLUSTER])
     return Target(
         title,
         options,
@@ -56,6 +62,7 @@ def _cluster(title, **rest):
         storage="the name of a ReadWriteMany PersistentVolumeClaim, or a Google Cloud Storage path",
         storage_example="dqn-runs or gs://my-bucket/runs",
         storage_pattern=f"{_CLAIM}|{_GS}",
+        identity="Kubernetes service account that the job runs as, such as dqn",
         program="kubectl",
         install="https://kubernetes.io/docs/tasks/tools",
         **rest,
@@ -67,9 +74,12 @@ TARGETS = {
         "Vertex AI",
         "evaluator",
         "tensorboard",
+        "max_restarts",
         storage="a Google Cloud Storage path",
         storage_example="gs://my-bucket/runs",
         storage_pattern=_GS,
+        identity="service account that the job runs as, such as trainer@my-project.iam.gserviceaccount.com",
+        restarts=(0, "0 for Vertex AI, which chooses how often; leave it out to have restarts"),
         program="gcloud",
         install="https://cloud.google.com/sdk/docs/install",
         example="--machine=n1-standard-8 --region=us-central1 --workers=4 --image=us-docker.pkg.dev/P/R/dqn:1 "
@@ -77,9 +87,12 @@ TARGETS = {
     ),
     "sagemaker": _cloud(
         "SageMaker",
+        "max_restarts",
         storage="an S3 path",
         storage_example="s3://my-bucket/runs",
         storage_pattern=_S3,
+        identity="role that the job runs as, such as arn:aws:iam::123456789012:role/dqn",
+        restarts=(30, "a whole number from 0 to 30 for SageMaker"),
         program="aws",
         install="https://aws.amazon.com/cli",
         required=("identity",),
@@ -93,6 +106,7 @@ TARGETS = {
         storage="a datastore path",
         storage_example="azureml://datastores/workspaceblobstore/paths/runs",
         storage_pattern=_AZUREML,
+        identity="managed, for the workspace's identity, or the client id of a managed one",
         program="az",
         install="https://learn.microsoft.com/cli/azure/install-azure-cli, then: az extension add --name ml",
         example="--machine=Standard_D8s_v3 --region=eastus --workers=2 --image=me.azurecr.io/dqn:1 "
@@ -108,11 +122,12 @@ TARGETS = {
     ),
     "slurm": Target(
         "Slurm",
-        frozenset([*_EVERYWHERE, "cores", "partition", "evaluator"]),
+        frozenset([*_EVERYWHERE, *_OWN_CLUSTER, "partition"]),
         ("storage",),
         storage="an absolute path of a directory that all nodes see",
         storage_example="/shared/runs",
         storage_pattern=_DIRECTORY,
+        identity="account that is charged",
         program="sbatch",
         install="https://slurm.schedmd.com; a login node of the cluster has it",
         example="--workers=4 --cores=8 --gpus=1 --partition=gpu --storage=/shared/runs --env=ALE/Pong-v5",

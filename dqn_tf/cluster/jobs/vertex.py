@@ -4,7 +4,11 @@ Sources, where a field is not what its name says:
 - Both files are what gcloud's --config takes, CustomJobSpec and HyperparameterTuningJob in camelCase; its command line
   wins over the file (gcloud reference, "ai custom-jobs create" and "ai hp-tuning-jobs create").
 - Worker pools are told apart by position, pool 0 has exactly one replica, and {} skips a pool ("Distributed training";
-  "CustomJobSpec", workerPoolSpecs).
+  "CustomJobSpec", workerPoolSpecs). In a file gcloud refuses {}; on its command line it takes an empty
+  --worker-pool-spec (command_lib/ai/custom_jobs/validation.py, gcloud 528), and --flags-file is a command line in YAML
+  ("topic flags-file"): so the pools of a job with an evaluator are written.
+- A pool without diskSpec has a boot disk of 100 GB ("DiskSpec").
+- The time between SIGTERM and SIGKILL cannot be chosen; spot machines have 30 s ("Spot VMs").
 - AIP_MODEL_DIR, AIP_CHECKPOINT_DIR and AIP_TENSORBOARD_LOG_DIR are made from baseOutputDirectory, with the number of
   the trial in between in a tuning job ("CustomJobSpec", baseOutputDirectory), so that no --logdir is given.
 - disableRetries overrides restartJobOnWorkerRestart, and maxWaitDuration counts for FLEX_START only ("Scheduling"), so
@@ -27,12 +31,11 @@ from dqn_tf.config import ConfigError
 
 METRIC = "eval_return_mean"  # what the trainer reports through cloudml-hypertune
 _TRIALS, _TRIALS_AT_ONCE = 12, 3
-_DISK_GB = 100
 _TENSORBOARD = re.compile(r"projects/[^/\s]+/locations/([^/\s]+)/tensorboards/[^/\s]+")
 
 
 def files(job: Job) -> Files:
-    """Returns custom_job.yaml and hp_tuning_job.yaml.
+    """Returns custom_job.yaml and hp_tuning_job.yaml; with an evaluator worker_pools.yaml too.
 
     Raises:
       ConfigError: Vertex AI would not take the job.
@@ -44,12 +47,18 @@ def files(job: Job) -> Files:
     submit = ("gcloud", "ai", "custom-jobs", "create", region, name, "--config=custom_job.yaml")
     tune = ("gcloud", "ai", "hp-tuning-jobs", "create", region, f"{name}-tuning", "--config=hp_tuning_job.yaml")
     tune += (f"--max-trial-count={_TRIALS}", f"--parallel-trial-count={_TRIALS_AT_ONCE}")  # not gcloud's defaults
+    trials = f"{_TRIALS} trials, {_TRIALS_AT_ONCE} at once, each the whole run on all machines"
+    spec = custom_job(job)
+    contents = {}
+    if job.evaluator:
+        submit += ("--flags-file=worker_pools.yaml",)
+        pools = _pool_flags(spec.pop("workerPoolSpecs"), job.arguments)
+        contents["worker_pools.yaml"] = _text(job, "worker pools as flags of gcloud", submit, pools)
+    contents["custom_job.yaml"] = _text(job, "a CustomJobSpec", submit, spec)
+    contents["hp_tuning_job.yaml"] = _text(job, f"a HyperparameterTuningJob of {trials}", tune, tuning_job(job))
     newest = f"gcloud ai custom-jobs list {region} --filter=displayName={job.name} --sort-by=~createTime --limit=1"
     return Files(
-        contents={
-            "custom_job.yaml": _text(job, "a CustomJobSpec", submit, custom_job(job)),
-            "hp_tuning_job.yaml": _text(job, "a HyperparameterTuningJob, an example", tune, tuning_job(job)),
-        },
+        contents=contents,
         submit=submit,
         watch=(
             f"gcloud ai custom-jobs stream-logs {region} $({newest} --format='value(name)')",
@@ -70,7 +79,6 @@ def custom_job(job: Job) -> dict[str, Any]:
         "workerPoolSpecs": pools,
         "scheduling": _scheduling(job),
         "baseOutputDirectory": {"outputUriPrefix": _base(job)},
-        "enableWebAccess": True,
     }
     if job.identity:
         spec["serviceAccount"] = job.identity
@@ -114,9 +122,24 @@ def _pool(job, replicas):
     return {
         "machineSpec": machine,
         "replicaCount": replicas,
-        "diskSpec": {"bootDiskSizeGb": _DISK_GB},
         "containerSpec": {"imageUri": job.image, "args": list(job.arguments)},
     }
+
+
+def _pool_flags(pools, arguments):
+    """Returns the pools as flags of gcloud, one mapping for each."""
+    flags: list[dict[str, Any]] = []
+    for pool in pools:
+        flag = {}
+        if pool:
+            machine = pool["machineSpec"]
+            flag = {"machine-type": machine["machineType"], "replica-count": pool["replicaCount"]}
+            if "acceleratorType" in machine:
+                flag |= {"accelerator-type": machine["acceleratorType"]}
+                flag |= {"accelerator-count": machine["acceleratorCount"]}
+            flag["container-image-uri"] = pool["containerSpec"]["imageUri"]
+        flags.append({"--worker-pool-spec": flag})
+    return [*flags, {"--args": list(arguments)}]
 
 
 def _scheduling(job):

@@ -60,4 +60,9 @@ class TestChoices:
             choice("middling", 2, 5.0, 2.0, 0.8),
             choice("poor", 2, 5.0, 2.5, 0.7),
         ]
-        assert choices.verdict(found, spot, deadline) == line
+        assert choices.verdict(found, spot, deadline) == line.removesuffix(".") + ", price of 2026-01-31."
+
+    def test_picture_has_the_name_that_was_given(self, tmp_path):
+        found = choices.compute([MACHINE], FIGURES, CONFIG, [1, 2])
+        choices.draw(found, False, 1.0, str(tmp_path / ".png"))
+        assert [path.name for path in tmp_path.iterdir()] == [".png"]

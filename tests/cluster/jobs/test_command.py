@@ -133,7 +133,27 @@ def test_platform_that_is_none_is_one_line_and_exit_code_2(argv, said, capsys):
         ("vertex", "--storage=s3://my-bucket/runs", "--storage=s3://my-bucket/runs must be a Google Cloud Storage pa"),
         ("vertex", "--storage=gs://B", "--storage=gs://B must be a Google Cloud Storage path for Vertex AI, such as"),
         ("sagemaker", "--storage=gs://my-bucket/runs", "--storage=gs://my-bucket/runs must be an S3 path for SageMak"),
-        ("sagemaker", "--identity=", "--identity is missing for SageMaker: service account or role the job runs as;"),
+        ("sagemaker", "--identity=", "--identity is missing for SageMaker: role that the job runs as, such as arn:a"),
+        ("vertex", "--storage=gs://", "--storage=gs:// must be a Google Cloud Storage path for Vertex AI, such as gs:"),
+        ("vertex", "--storage=gs://bucket/a//b", "--storage=gs://bucket/a//b must be a Google Cloud Storage path for"),
+        ("sagemaker", "--storage=s3://bucket//b", "--storage=s3://bucket//b must be an S3 path for SageMaker, such as"),
+        ("kubernetes", "--storage=gs://bucket/a//b", "--storage=gs://bucket/a//b must be the name of a ReadWriteMany"),
+        ("azureml", "--storage=azureml://datastores/d/paths/a//b", "paths/a//b must be a datastore path for Azure ML"),
+        ("vertex", "--grace_seconds=30", "--grace_seconds is not an option of Vertex AI; it decides the time between"),
+        ("sagemaker", "--grace_seconds=30", "--grace_seconds is not an option of SageMaker; it gives 120 s between"),
+        ("azureml", "--grace_seconds=30", "--grace_seconds is not an option of Azure ML; it decides the time between"),
+        ("azureml", "--max_restarts=1", "--max_restarts is not an option of Azure ML; it starts no job again: az ml"),
+        ("vertex", "--max_restarts=2", "--max_restarts=2 must be 0 for Vertex AI, which chooses how often; leave it o"),
+        ("sagemaker", "--max_restarts=31", "--max_restarts=31 must be a whole number from 0 to 30 for SageMaker."),
+        ("sagemaker", "--identity", "--identity needs a value, --identity=...: role that the job runs as, such as arn"),
+        ("slurm", "--identity", "--identity needs a value, --identity=...: account that is charged."),
+        ("slurm", "--model_dir=m", "--model_dir=m says where a run is kept, which the job decides: leave it out."),
+        ("vertex", "--machne=x", "--machne=x is an unknown flag; did you mean --machine?"),
+        ("vertex", "--gpu=1", "--gpu=1 is an unknown flag; did you mean --gpus?"),
+        ("slurm", "--wrkers=2", "--wrkers=2 is an unknown flag; did you mean --workers?"),
+        ("slurm", "--max-hour=2", "--max-hour=2 is an unknown flag; did you mean --max_hours?"),
+        ("slurm", "--env=CartPol-v1", "--env=CartPol-v1 is not a registered environment; did you mean CartPole-v1 or"),
+        ("slurm", "--env=", "--env= names no environment; give one, such as --env=CartPole-v1."),
         ("sagemaker", "--evaluator", "--evaluator is not an option of SageMaker; evaluate the run's directory from"),
         ("azureml", "--storage=https://me.blob/runs", "--storage=https://me.blob/runs must be a datastore path for A"),
         ("kubernetes", "--storage=s3://my-bucket", "--storage=s3://my-bucket must be the name of a ReadWriteMany Per"),
@@ -154,11 +174,11 @@ def test_platform_that_is_none_is_one_line_and_exit_code_2(argv, said, capsys):
         ("slurm", "--env=CartPole-v1 --workers=3", "--batch_size=64 must be divisible by the 3 replicas in sync (3 w"),
         ("kubernetes", "--workers=2 --gpus=3", "--batch_size=64 must be divisible by the 6 replicas in sync (2 worke"),
         ("slurm", "--batch-sise=32", "--batch-sise=32 is an unknown flag; did you mean --batch_size?"),
-        ("slurm", "--strategy=mirrored", "--strategy=mirrored says where a run is, which the job decides: leave it o"),
-        ("slurm", "--num_workers 4", "--num_workers says where a run is, which the job decides: give --workers=N."),
-        ("slurm", "--logdir=runs/a", "--logdir=runs/a says where a run is, which the job decides: give --storage=..."),
-        ("slurm", "--task-index=1", "--task-index=1 says where a run is, which the job decides: leave it out; the pl"),
-        ("slurm", "--resume=never", "--resume=never says where a run is, which the job decides: leave it out; a job"),
+        ("slurm", "--strategy=mirrored", "--strategy=mirrored says how a run is spread, which the job decides: l"),
+        ("slurm", "--num_workers 4", "--num_workers says how a run is spread, which the job decides: give --work"),
+        ("slurm", "--logdir=runs/a", "--logdir=runs/a says where a run is kept, which the job decides: give --st"),
+        ("slurm", "--task-index=1", "--task-index=1 says which task a process is, which the job decides: leave it"),
+        ("slurm", "--resume=never", "--resume=never says whether a run goes on, which the job decides: leave it"),
         ("slurm", "--config=none.json", "--config=none.json cannot be read: No such file or directory."),
     ],
 )
@@ -198,6 +218,40 @@ def test_option_that_is_a_switch_is_taken_in_every_spelling(spelled, spot):
 def test_strategy_follows_from_workers_and_gpus(workers, gpus, strategy):
     job = make("kubernetes", f"--workers={workers}", f"--gpus={gpus}")
     assert (job.strategy, job.arguments[0]) == (strategy, f"--strategy={strategy}")
+
+
+def test_flag_that_is_near_an_option_of_another_platform_is_not_taken_for_it():
+    assert mistakes("slurm", "--machne=x") == ["--machne=x is an unknown flag; see --help."]
+
+
+@pytest.mark.parametrize("env", ["my_module:NoSuchEnv-v0", "LunarLander-v3"])
+def test_environment_that_may_be_in_the_image_is_taken(env):
+    assert make("slurm", f"--env={env}").flags[0] == f"--env={env}"
+
+
+@pytest.mark.parametrize(
+    "platform, more, expected",
+    [
+        ("kubernetes", "", (2, 2)),  # 1.05 GB and 100,000 x 44 bytes
+        ("kubernetes", "--gpus=1", (2, 4)),  # 2 for NVIDIA's libraries
+        ("slurm", "--env=ALE/Pong-v5 --replay_capacity=1000000 --cores=8", (8, 9)),  # 1.05 + 1,000,000 x 7.2 kB = 8.25
+        ("tfjob", "--env=ALE/Pong-v5 --replay_capacity=1000000 --workers=4", (2, 3)),  # 1.05 + 7.2 / 4 = 2.85
+    ],
+)
+def test_worker_asks_for_cores_and_for_the_memory_that_it_needs(platform, more, expected):
+    job = make(platform, *more.split())
+    assert (job.cores, job.memory_gib) == expected
+
+
+def test_cores_beside_a_machine_are_refused():
+    more = ["--machine=n1-standard-8", "--region=us-central1", "--cores=4"]
+    expected = ["--cores=4: --machine=n1-standard-8 has its cores; leave one of the two out."]
+    assert mistakes("kubernetes", *more) == expected
+
+
+@pytest.mark.parametrize("platform", ["vertex", "sagemaker"])
+def test_restarts_that_a_platform_can_do_are_taken(platform):
+    assert make(platform, "--max_restarts=0").max_restarts == 0
 
 
 def test_gpus_that_come_with_a_machine_are_used():
@@ -343,6 +397,15 @@ def test_submit_runs_the_platforms_program(code, exit_code, tmp_path, capsys, mo
     assert pathlib.Path("said").read_text() == f"apply --filename={path}\n" and pathlib.Path(path).exists()
     said = capsys.readouterr().err
     assert said == (f"not submitted: kubectl ended with exit code {code}.\n" if code else "")
+
+
+def test_submit_that_is_interrupted_ends_with_code_130(tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.shutil, "which", lambda program: program)
+    monkeypatch.setattr(subprocess, "run", interrupt)
+    assert command.main(words("kubernetes", "--submit")) == 130
 
 
 def test_without_submit_nothing_is_run(monkeypatch):

@@ -42,6 +42,12 @@ def pod(job, name="dqn-run"):
     return find(job, "Job", name)["spec"]["template"]["spec"]
 
 
+def pods(job):
+    """Returns the pods of workers, evaluator and TensorBoard."""
+    (tensorboard,) = documents(job, "tensorboard.yaml")
+    return [pod(job), pod(job, "dqn-run-evaluator"), tensorboard["spec"]]
+
+
 def container(job, name="dqn-run"):
     return pod(job, name)["containers"][0]
 
@@ -95,15 +101,17 @@ def test_failures_are_told_apart_by_exit_code():
         {"action": "FailJob", "onExitCodes": {"containerName": name, "operator": "In", "values": [2]}},
     ]
     assert job["template"]["spec"]["restartPolicy"] == "Never"  # podFailurePolicy takes no other
+    assert job["podReplacementPolicy"] == "Failed"  # and not while the old one still saves
     assert (job["backoffLimit"], job["activeDeadlineSeconds"]) == (5, 7200)
     assert job["template"]["spec"]["terminationGracePeriodSeconds"] == 90
 
 
 def test_run_on_a_claim_is_kept_in_its_mount():
-    spec, main = pod(make_job()), container(make_job())
-    assert "--logdir=/runs/dqn-run" in main["args"]
-    assert {"name": "runs", "persistentVolumeClaim": {"claimName": "dqn-runs"}} in spec["volumes"]
-    assert {"name": "runs", "mountPath": "/runs"} in main["volumeMounts"]
+    for spec in pods(make_job(evaluator=True)):
+        (main,) = spec["containers"]
+        assert "--logdir=/runs/dqn-run" in main["args"]
+        assert {"name": "runs", "persistentVolumeClaim": {"claimName": "dqn-runs"}} in spec["volumes"]
+        assert {"name": "runs", "mountPath": "/runs"} in main["volumeMounts"]
 
 
 def test_run_in_a_bucket_needs_no_volume():
@@ -131,10 +139,48 @@ def test_containers_start_the_images_entry_point():
     assert "command" not in container(make_job())  # tini, which passes SIGTERM on
 
 
-def test_gpus_are_limits_and_tolerated():
-    job = make_job(gpus=2)
-    assert container(job)["resources"] == {"limits": {"nvidia.com/gpu": "2"}}
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_gpus_are_limits_and_tolerated(gpus):
+    job = make_job(gpus=gpus)
+    assert container(job)["resources"]["limits"] == {"nvidia.com/gpu": str(gpus)}
     assert [entry["key"] for entry in pod(job)["tolerations"]] == ["nvidia.com/gpu"]
+
+
+def test_pods_see_no_gpu_but_those_of_their_limits():
+    void = {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}  # the image says all
+
+    def are_void(job):
+        return [void in spec["containers"][0]["env"] for spec in pods(job)]
+
+    assert are_void(make_job(evaluator=True, gpus=0)) == [True, True, True]
+    assert are_void(make_job(evaluator=True, gpus=1)) == [False, True, True]  # the device plugin says which
+
+
+def test_pods_ask_for_what_they_need_where_no_machine_is_chosen():
+    job = make_job(evaluator=True, gpus=0, cores=3, memory_gib=5)
+    little = {"requests": {"cpu": "1", "memory": "2Gi"}}
+    expected = [{"requests": {"cpu": "3", "memory": "5Gi"}}, little, little]
+    assert [spec["containers"][0]["resources"] for spec in pods(job)] == expected
+    assert container(make_job(gpus=0))["resources"] == {"requests": {"cpu": "2", "memory": "2Gi"}}
+
+
+def test_workers_are_spread_over_nodes_where_there_are_as_many():
+    (constraint,) = pod(make_job())["topologySpreadConstraints"]
+    workers = find(make_job(), "Job")["spec"]["template"]["metadata"]["labels"]
+    assert constraint == {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": workers},
+    }
+    assert "topologySpreadConstraints" not in pod(make_job(workers=1))
+
+
+def test_tensorboard_is_seen_by_those_alone_who_may_forward_its_port():
+    _, _, spec = pods(make_job(evaluator=True))
+    (main,) = spec["containers"]
+    assert main["command"] == ["tensorboard"]
+    assert main["args"] == ["--logdir=/runs/dqn-run", "--host=127.0.0.1"]
 
 
 def test_machine_is_chosen_and_filled_by_one_worker():
@@ -162,6 +208,8 @@ def test_spot_is_chosen_by_the_label_of_the_machines_owner(machine, label, value
 def test_pods_run_without_rights():
     spec, main = pod(make_job()), container(make_job())
     assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"] != 0
+    assert spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsGroup"]  # may write to the claim
+    assert {"name": "HOME", "value": "/tmp"} in main["env"]
     assert spec["automountServiceAccountToken"] is False
     assert main["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
@@ -177,7 +225,6 @@ def test_evaluator_is_a_job_beside_the_workers():
     job = make_job(evaluator=True, gpus=1, machine=jobs.make_machine(**{**GKE, "gpus": 1}))
     main, labels = container(job, "dqn-run-evaluator"), pod(job)["containers"][0]["args"]
     assert main["args"] == [*labels, "--task_type=evaluator"]
-    assert "resources" not in main
     assert "nodeSelector" not in pod(job, "dqn-run-evaluator")
     assert "completionMode" not in find(job, "Job", "dqn-run-evaluator")["spec"]
     selector = find(job, "Service")["spec"]["selector"]

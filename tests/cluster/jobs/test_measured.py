@@ -2,16 +2,21 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dqn_tf import settings
 from dqn_tf.cluster.jobs import measured
 from dqn_tf.cluster.scaling_model import Line
 from dqn_tf.config import ConfigError
+from tests.cluster.jobs.test_prices import ANY, JSON
 
 CNN, MLP = "Nature CNN", "128-128 MLP"
+ATARI, CARTPOLE = "Atari", "CartPole-v1"
 # An update of b transitions: 1 + b/4 s alone, 2 + b/4 s as a worker; a ring's step 0.1 s, its bytes nothing.
 FIGURES = measured.Measured(
     about={"date": "2026-01-31"},
@@ -19,9 +24,9 @@ FIGURES = measured.Measured(
     alone={CNN: Line(2.0, 0.25), MLP: Line(2.0, 0.25)},
     step=Line(0.1, 0.0),
     beyond_model={CNN: 1.0, MLP: 1.5},
-    acting={CNN: 10.0, MLP: 4.0},
+    acting={ATARI: 10.0, CARTPOLE: 4.0},
     start_seconds=60.0,
-    memory_gb={CNN: Line(1.0, 0.001), MLP: Line(1.0, 0.0)},
+    memory_gb={ATARI: Line(1.0, 0.001), CARTPOLE: Line(1.0, 0.0)},
 )
 # 100 env steps of acting alone, then 1000 with an update of 16 transitions in every second one.
 CONFIG = settings.build(
@@ -57,7 +62,7 @@ class TestHours:
         assert extra == pytest.approx(1000 * 0.5 * 1.5 * 4 * (17_410 + 12) * 8e-9 / 3600, rel=1e-3)
 
     def test_slow_actor_is_waited_for(self):
-        slow = dataclasses.replace(FIGURES, acting={CNN: 10.0, MLP: 0.2})
+        slow = dataclasses.replace(FIGURES, acting={ATARI: 10.0, CARTPOLE: 0.2})
         assert hours(CONFIG, 1, slow) == pytest.approx((60 + 1100 * 5) / 3600)
 
     def test_without_overlap_they_take_turns(self):
@@ -75,6 +80,23 @@ class TestHours:
         assert figures.alone[MLP] == pytest.approx((0.2, 0.025))
         assert figures.single[CNN] == FIGURES.single[CNN]
 
+    def test_given_rate_of_acting_is_that_of_the_environment(self):
+        # The learner's 2.5 s an env step are still slower than the actor's 1/2 s, but the first 100 are acting alone.
+        figures = measured.acting_at(FIGURES, CONFIG, 2.0)
+        assert hours(CONFIG, 1, figures) == pytest.approx((60 + 100 / 2 + 1000 * 2.5) / 3600)
+        assert figures.acting[ATARI] == 10.0
+
+    @pytest.mark.parametrize("network", ["auto", "mlp"])
+    def test_game_acts_and_remembers_as_a_game_whatever_its_network(self, network):
+        changes = dict(env="ALE/Pong-v5", network=network, train_env_steps=1100, learning_starts=1100)
+        config = settings.build(dict(changes, replay_capacity=500))
+        assert hours(config, 1) == pytest.approx((60 + 1100 / 10) / 3600)
+        assert measured.memory_gb(FIGURES, config, 1) == 1.0 + 500 * 0.001
+
+    def test_other_environments_are_taken_for_cartpole(self):
+        config = settings.build(dict(env="my:Images-v0", network="nature_cnn", train_env_steps=8, learning_starts=8))
+        assert hours(config, 1) == pytest.approx((60 + 8 / 4) / 3600)
+
 
 class TestNetwork:
     @pytest.mark.parametrize(
@@ -90,10 +112,30 @@ class TestNetwork:
     def test_is_told_from_the_flags(self, values, network):
         assert measured.network_of(settings.build(values)) == network
 
-    def test_flags_that_were_not_measured_are_told(self):
-        config = settings.build(dict(hidden_units=(256, 64), precision="bfloat16"))
-        assert measured.differences(config) == ["--hidden_units=256,64", "--precision=bfloat16"]
-        assert measured.differences(settings.build(dict(env="ALE/Pong-v5", hidden_units=(9,)))) == []
+    @pytest.mark.parametrize(
+        ("values", "told"),
+        [
+            (dict(), []),
+            (dict(hidden_units=(256, 64), precision="bfloat16"), ["--hidden_units=256,64", "--precision=bfloat16"]),
+            (dict(env="ALE/Pong-v5", hidden_units=(9,)), []),
+            (dict(env="ale_py:ALE/Breakout-v5"), []),
+            (dict(env="LunarLander-v3"), ["--env=LunarLander-v3 (acting, updates, memory as of CartPole-v1)"]),
+            (dict(env="my_module:Env-v0"), ["--env=my_module:Env-v0 (acting, updates, memory as of CartPole-v1)"]),
+            (
+                dict(env="ALE/Pong-v5", network="mlp"),
+                ["--network=mlp (updates as of 128-128 MLP on other inputs)"],
+            ),
+        ],
+    )
+    def test_what_was_not_measured_is_told(self, values, told):
+        assert measured.differences(settings.build(values)) == told
+
+    def test_what_is_known_of_the_run_is_not_told(self):
+        config = settings.build(dict(env="LunarLander-v3", hidden_units=(9,)))
+        assert measured.differences(config, is_update_known=True, is_acting_known=True) == [
+            "--env=LunarLander-v3 (memory as of CartPole-v1)"
+        ]
+        assert measured.differences(config, is_acting_known=True)[1:] == ["--hidden_units=9"]
 
 
 class TestMeasuredFile:
@@ -111,18 +153,41 @@ class TestMeasuredFile:
         (tmp_path / "s.json").write_text(json.dumps({**tree, "seconds": {}, "predicted": {}, "all-reduce": [1, 2]}))
         figures = measured.load(str(tmp_path / "s.json"))
         assert (figures.single, figures.step, figures.about) == (lines, (1e-3, 2e-9), {"date": "2026-02-01"})
-        assert figures.acting == measured.load().acting
+        assert figures.acting == measured.load().acting == {ATARI: 918, CARTPOLE: 17700}
+
+    def test_what_it_says_of_itself_stays_on_a_line(self, tmp_path):
+        own = json.loads((pathlib.Path(measured.__file__).parent / "measured.json").read_text())
+        own["about"] = {"date": "2026-02-01\ufeff\nCheapest: mine", "a\nb": ["\ud800"]}
+        (tmp_path / "s.json").write_text(json.dumps(own))
+        about = measured.load(str(tmp_path / "s.json")).about
+        assert all(text.isprintable() for pair in about.items() for text in pair)
+
+    @ANY
+    @given(change=JSON, field=st.sampled_from(["about", "single", "alone", "step", "acting", "memory_gb"]))
+    def test_any_json_is_figures_or_one_line(self, tmp_path, change, field):
+        own = json.loads((pathlib.Path(measured.__file__).parent / "measured.json").read_text())
+        for tree in (change, {**own, field: change}):
+            (tmp_path / "s.json").write_text(json.dumps(tree))
+            try:
+                figures = measured.load(str(tmp_path / "s.json"))
+            except ConfigError as error:
+                assert str(error).isprintable()
+            else:
+                assert all(math.isfinite(measured.hours(figures, CONFIG, workers)) for workers in (1, 512))
 
     @pytest.mark.parametrize(
         ("change", "line"),
         [
             ({"about": {}}, "about.date is missing: when was it measured?"),
-            ({"step": None}, "step=None must be [fixed, per unit], two numbers of at least 0 and not both 0."),
+            ({"step": None}, "step=None must be [fixed, per unit], two numbers from 0 to 1e+15 and not both 0."),
             ({"step": [1, -1]}, "step=[1, -1] must be [fixed, per unit]"),
+            ({"step": [10**400, 0]}, "step=[100000000000000000...0000000000000000000, 0] must be [fixed, per unit]"),
+            ({"start_seconds": 10**400}, "start_seconds=100000000000000000...0000000000000000000 must be a number"),
+            ({"start_seconds": 1e-300}, "start_seconds=1e-300 must be a number from 0 to 1e+15."),
             ({"step": [0, 0]}, "step=[0, 0] must be [fixed, per unit]"),
             ({"alone": {CNN: [1, 1]}}, "alone, 128-128 MLP is missing."),
-            ({"acting": {CNN: 0, MLP: 1}}, "acting, Nature CNN=0 must be a number of at least 1e-09."),
-            ({"start_seconds": float("nan")}, "start_seconds=nan must be a number of at least 0."),
+            ({"acting": {ATARI: 0, CARTPOLE: 1}}, "acting, Atari=0 must be a number from 1e-09 to 1e+15."),
+            ({"start_seconds": float("nan")}, "start_seconds=nan must be a number from 0 to 1e+15."),
         ],
     )
     def test_wrong_figures_are_named(self, tmp_path, change, line):

@@ -3,8 +3,13 @@
 import dataclasses
 import datetime
 import json
+import pathlib
+import re
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dqn_tf.cluster.jobs import prices
 from dqn_tf.config import ConfigError
@@ -26,6 +31,20 @@ N1 = prices.Machine(
 )
 M5 = dataclasses.replace(
     N1, platform="sagemaker", name="ml.m5.xlarge", region="us-east-1", gpus=0, gpu="", usd_per_hour_spot=None
+)
+
+
+# Each example writes its files anew, and a busy machine is no failure.
+ANY = hypothesis.settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+NUMBERS = st.integers() | st.floats() | st.sampled_from([10**400, -(10**400), 1e-320, 5e-324, 2**63, True])
+JSON = st.recursive(
+    st.none() | NUMBERS | st.text(st.characters(exclude_categories=())),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
 )
 
 
@@ -54,6 +73,12 @@ class TestShippedFile:
             assert 0 < machine.usd_per_hour < 100
             assert machine.usd_per_hour_spot is None or 0 < machine.usd_per_hour_spot < machine.usd_per_hour
 
+    def test_names_repository_and_path_or_address_of_each_source(self):
+        for machine in prices.load():
+            sources = re.findall(r"github\.com/[\w.-]+/[\w.-]+ [\w./-]+\.\w+", machine.source)
+            assert sources or "raw.githubusercontent.com/" in machine.source, machine.source
+            assert " public " not in machine.source
+
     @pytest.mark.parametrize(
         ("platform", "region"),
         [("vertex", "us-central1"), ("sagemaker", "us-east-1"), ("azureml", "eastus"), ("kubernetes", "us-east-1")],
@@ -79,17 +104,22 @@ class TestLoad:
         ("field", "value", "wanted"),
         [
             ("platform", "gcp", "one of vertex, sagemaker, azureml, kubernetes"),
-            ("cores", 0, "a whole number of at least 1"),
-            ("cores", 4.0, "a whole number of at least 1"),
-            ("gpus", True, "a whole number of at least 0"),
-            ("memory_gb", "16", "a number of at least 0"),
-            ("usd_per_hour", -0.01, "a number of at least 0"),
-            ("usd_per_hour", float("nan"), "a number of at least 0"),
-            ("usd_per_hour", None, "a number of at least 0"),
-            ("usd_per_hour_spot", float("inf"), "a number of at least 0, or null"),
-            ("gpu_usd_per_hour", -1, "a number of at least 0"),
-            ("region", " ", "a text"),
-            ("source", "", "a text"),
+            ("cores", 0, "a whole number from 1 to 9999"),
+            ("cores", 4.0, "a whole number from 1 to 9999"),
+            ("cores", 10**400, "a whole number from 1 to 9999"),
+            ("gpus", True, "a whole number from 0 to 9999"),
+            ("memory_gb", "16", "a number from 0 to 1e+15"),
+            ("usd_per_hour", -0.01, "a number from 0 to 1e+15"),
+            ("usd_per_hour", float("nan"), "a number from 0 to 1e+15"),
+            ("usd_per_hour", 10**400, "a number from 0 to 1e+15"),
+            ("usd_per_hour", 1e-320, "a number from 0 to 1e+15"),
+            ("usd_per_hour", None, "a number from 0 to 1e+15"),
+            ("usd_per_hour_spot", float("inf"), "a number from 0 to 1e+15, or null"),
+            ("gpu_usd_per_hour", -1, "a number from 0 to 1e+15"),
+            ("region", " ", "a text of one line"),
+            ("source", "", "a text of one line"),
+            ("source", "made\nup", "a text of one line"),
+            ("region", "\ud800", "a text of one line"),
             ("date", "2026-02-30", "a day, YYYY-MM-DD"),
             ("date", "20260131", "a day, YYYY-MM-DD"),
         ],
@@ -100,11 +130,30 @@ class TestLoad:
         assert line.startswith(f"--prices={path}: machines[1] (n1-standard-8): {field}=")
         assert line.endswith(f" must be {wanted}.")
 
+    def test_mark_before_the_text_is_no_mistake(self, tmp_path):
+        path = written(tmp_path, dataclasses.asdict(N1))
+        (tmp_path / "marked.json").write_text((tmp_path / "mine.json").read_text(), encoding="utf-8-sig")
+        assert prices.load(str(tmp_path / "marked.json")) == prices.load(path)
+
+    @ANY
+    @given(change=JSON, field=st.sampled_from([field.name for field in dataclasses.fields(prices.Machine)]))
+    def test_any_json_is_a_price_file_or_one_line(self, tmp_path, change, field):
+        for tree in (change, {"machines": change}, {"machines": [{**dataclasses.asdict(N1), field: change}]}):
+            (tmp_path / "any.json").write_text(json.dumps(tree))
+            try:
+                machines = prices.load(str(tmp_path / "any.json"))
+            except ConfigError as error:
+                assert str(error).isprintable()
+            else:
+                assert all(text.isprintable() for machine in machines for text in map(str, vars(machine).values()))
+                assert all(prices.cost_per_hour(machine, 0, False) <= 1e15 for machine in machines)
+
     def test_missing_and_unknown_fields_are_named(self, tmp_path):
         entry = dataclasses.asdict(N1)
         assert "machines[0]: mips is no field; there are platform," in said(
             prices.load, written(tmp_path, {**entry, "mips": 1})
         )
+        assert "machines[0]: 'mi\\nps' is no field;" in said(prices.load, written(tmp_path, {**entry, "mi\nps": 1}))
         del entry["region"]
         assert said(prices.load, written(tmp_path, entry)).endswith("machines[0]: region is missing.")
 
@@ -148,12 +197,13 @@ class TestFind:
         line = said(prices.find, self.MACHINES, "sagemaker", "ml.m5.xlarg", "us-east-1")
         assert line == (
             "--machine=ml.m5.xlarg is not in the price file for sagemaker; nearest: ml.m5.xlarge; "
-            "--prices=FILE replaces the price file."
+            f"copy {pathlib.Path(prices.__file__).parent}/prices.json, change the copy and give --prices=COPY."
         )
 
     def test_unknown_region_lists_those_of_the_machine(self):
         line = said(prices.find, self.MACHINES, "sagemaker", "ml.m5.xlarge", "us-central1")
         assert "--region=us-central1 is not in the price file for ml.m5.xlarge, which has eu-west-1, us-east-1;" in line
+        assert line.endswith("/dqn_tf/cluster/jobs/prices.json, change the copy and give --prices=COPY.")
 
     def test_unknown_platform_lists_those_there_are(self):
         assert "which has sagemaker, vertex;" in said(prices.find, self.MACHINES, "azureml", "x", "y")
@@ -179,12 +229,29 @@ class TestCostPerHour:
 
     def test_more_gpus_than_it_has_are_refused(self):
         line = said(prices.cost_per_hour, N1, 5, False)
-        assert line == "--gpus=5 is more than the 4 NVIDIA_TESLA_T4 that n1-standard-8 in us-central1 has."
-        assert said(prices.cost_per_hour, M5, 1, False).startswith("--gpus=1 is more than the 0 that ml.m5.xlarge")
+        assert line == "--gpus=5 is more than the 4 NVIDIA_TESLA_T4 that n1-standard-8 of vertex in us-central1 has."
+        assert said(prices.cost_per_hour, M5, 1, False).startswith("--gpus=1 is more than the 0 that ml.m5.xlarge of")
 
     def test_spot_without_a_price_is_refused(self):
         line = "--spot: the price file has no spot price for"
-        assert said(prices.cost_per_hour, M5, 0, True) == f"{line} ml.m5.xlarge in us-east-1."
+        assert said(prices.cost_per_hour, M5, 0, True) == f"{line} ml.m5.xlarge of sagemaker in us-east-1."
         unknown = dataclasses.replace(N1, gpu_usd_per_hour_spot=0)
         assert prices.cost_per_hour(unknown, 0, True) == 0.25
-        assert said(prices.cost_per_hour, unknown, 1, True) == f"{line} n1-standard-8 in us-central1."
+        assert said(prices.cost_per_hour, unknown, 1, True) == f"{line} n1-standard-8 of vertex in us-central1."
+
+
+class TestHaving:
+    GKE = dataclasses.replace(N1, platform="kubernetes", gpus=0, gpu="")
+    DEAR = dataclasses.replace(N1, usd_per_hour_spot=None)
+
+    def test_leaves_those_that_have_it(self):
+        assert prices.having([self.DEAR, self.GKE], 0, True) == [self.GKE]
+        assert prices.having([self.DEAR, self.GKE], 1, False) == [self.DEAR]
+        assert prices.having([self.DEAR, self.GKE], 0, False) == [self.DEAR, self.GKE]
+
+    def test_none_that_has_it_is_refused_with_all_of_them(self):
+        other = dataclasses.replace(self.GKE, usd_per_hour_spot=None)
+        assert said(prices.having, [self.DEAR, other], 0, True) == (
+            "--spot: the price file has no spot price for n1-standard-8 of vertex in us-central1. "
+            "Nor has that of kubernetes in us-central1."
+        )

@@ -95,7 +95,7 @@ def arrived(job, hosts, me, path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"spot": True}, {"workers": 1, "strategy": "default", "max_restarts": 0}, {"max_restarts": 99}],
+    [{}, {"spot": True}, {"workers": 1, "strategy": "default", "max_restarts": 0}, {"max_restarts": 30}],
 )
 def test_training_job_has_the_shape_that_amazon_describes(changes):
     shape, parameters = input_shape(), read(make_job(**changes))
@@ -130,6 +130,7 @@ def test_training_job_runs_on_the_machines_of_the_job():
         "VolumeSizeInGB": 50,
     }
     assert parameters["AlgorithmSpecification"]["TrainingImage"] == "registry.example.com/dqn_tf:1"
+    assert parameters["AlgorithmSpecification"]["TrainingInputMode"] == "File"  # the only one without a channel
     assert parameters["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600}
     assert parameters["RetryStrategy"] == {"MaximumRetryAttempts": 3}
 
@@ -148,6 +149,20 @@ def test_places_of_a_run_are_below_storage_and_name():
     assert parameters["HyperParameters"]["tensorboard_dir"] == "/opt/ml/output/tensorboard"
 
 
+@pytest.mark.parametrize("workers, is_encrypted", [(1, False), (2, True)])
+def test_traffic_between_workers_is_encrypted(workers, is_encrypted):
+    assert read(make_job(workers=workers))["EnableInterContainerTrafficEncryption"] is is_encrypted
+
+
+def test_aws_sends_the_job_that_is_in_the_file(tmp_path):
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:training-job/dqn-run"
+    keys = {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_MAX_ATTEMPTS": "1"}
+    with jobs.cloud({"TrainingJobArn": arn}) as (address, bodies):
+        done = jobs.submit(sagemaker.files(make_job()), tmp_path, [f"--endpoint-url={address}"], **keys)
+    assert done.returncode == 0, done.stderr
+    assert bodies == [read(make_job())]
+
+
 def test_spot_waits_a_day_longer_than_it_runs():
     parameters = read(make_job(spot=True))
     assert parameters["EnableManagedSpotTraining"] is True
@@ -158,8 +173,7 @@ def test_spot_waits_a_day_longer_than_it_runs():
     assert read(make_job())["EnableManagedSpotTraining"] is False
 
 
-def test_restarts_are_at_most_those_that_sagemaker_knows():
-    assert read(make_job(max_restarts=99))["RetryStrategy"] == {"MaximumRetryAttempts": 30}
+def test_job_without_restarts_has_no_strategy_of_them():
     assert "RetryStrategy" not in read(make_job(max_restarts=0))
 
 
@@ -248,7 +262,8 @@ def test_commands_are_those_of_the_region_and_the_job():
         "sagemaker",
         "create-training-job",
         "--region=us-east-1",
-        "--cli-input-json=file://training_job.json",
+        "--cli-input-json",
+        "file://training_job.json",
     )
     assert files.watch == (
         "aws logs tail /aws/sagemaker/TrainingJobs --follow --log-stream-name-prefix=dqn-run/ --region=us-east-1",

@@ -1,5 +1,6 @@
 """The batch script that is written: read by bash and shellcheck, and run against a stand-in for Slurm."""
 
+import dataclasses
 import os
 import shutil
 import stat
@@ -36,7 +37,7 @@ PYTHON = """
 import os, sys
 if "--task_type=evaluator" in sys.argv:
     print("evaluator", os.environ["CUDA_VISIBLE_DEVICES"] == "")
-    sys.exit(0)
+    sys.exit(int(os.environ.get("EVALUATOR_CODE", 0)))
 from dqn_tf.cluster import topology
 cluster = topology.resolve(os.environ)
 # One write for the line, which those of other tasks cannot come between.
@@ -116,13 +117,15 @@ def test_script_passes_shellcheck(job):
 
 
 def test_script_asks_for_what_the_job_says():
-    job = make_job(workers=4, gpus=2, cores=8, partition="gpu", identity="lab", max_seconds=93_601, grace_seconds=90)
+    job = make_job(workers=4, gpus=2, cores=8, partition="gpu", identity="lab", max_seconds=93_601)
+    job = dataclasses.replace(job, grace_seconds=90, memory_gib=5)
     assert directives(job) == [
         "job-name=dqn-run",
         "nodes=4",
         "ntasks=4",
         "ntasks-per-node=1",
         "cpus-per-task=8",
+        "mem=5G",
         "gpus-per-node=2",
         "partition=gpu",
         "account=lab",
@@ -136,7 +139,12 @@ def test_script_asks_for_what_the_job_says():
 
 def test_script_where_nothing_is_said_leaves_it_to_the_cluster():
     text = "\n".join(directives(make_job()))
-    assert not [name for name in ("cpus", "gpus", "partition", "account") if name in text]
+    assert not [name for name in ("gpus", "partition", "account") if name in text]
+    assert "cpus-per-task=2" in text and "mem=2G" in text
+
+
+def test_evaluator_has_memory_of_its_own_on_the_node_that_it_shares():
+    assert "mem=7G" in directives(make_job(evaluator=True, memory_gib=5))
 
 
 def test_step_when_run_is_one_cluster(play):
@@ -146,7 +154,8 @@ def test_step_when_run_is_one_cluster(play):
     assert sorted(output.splitlines()) == [f"{i} {workers} {rest} " for i in range(3)]
     assert code == 0
     (step,) = calls
-    assert step.startswith("srun --distribution=block --kill-on-bad-exit=1 --ntasks=3 python train.py ")
+    cluster = "srun --distribution=block --kill-on-bad-exit=1 --ntasks=3 --cpus-per-task=2"
+    assert step.startswith(f"{cluster} python train.py ")
 
 
 def test_job_when_a_worker_wants_a_new_start_is_requeued(play):
@@ -173,6 +182,11 @@ def test_evaluator_runs_beside_the_workers_without_a_gpu(play):
     (step,) = [call for call in calls if "--overlap" in call]
     assert "--ntasks=1" in step and step.endswith("--task_type=evaluator")
     assert code == 0 and len(calls) == 2
+
+
+def test_job_waits_for_its_evaluator_and_says_how_it_ended(play):
+    code, output, _ = play(make_job(evaluator=True), 0, EVALUATOR_CODE="3")
+    assert code == 0 and "the evaluator ended with exit code 3" in output.splitlines()
 
 
 def test_odd_words_arrive_as_they_are(play):

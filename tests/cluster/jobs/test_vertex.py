@@ -9,6 +9,7 @@ from dqn_tf import config, flags
 from dqn_tf.cluster import topology
 from dqn_tf.cluster.jobs import vertex
 from dqn_tf.training import tuning
+from tests.cluster.jobs import jobs
 from tests.cluster.jobs.jobs import make_job
 
 TENSORBOARD = "projects/12/locations/us-central1/tensorboards/34"
@@ -17,6 +18,35 @@ ACCOUNT = "trainer@project.iam.gserviceaccount.com"
 
 def read(job, name="custom_job.yaml"):
     return yaml.safe_load(vertex.files(job).contents[name])
+
+
+def sent(job):
+    """Returns the CustomJobSpec that gcloud makes of the files; see the test that asks gcloud."""
+    contents = vertex.files(job).contents
+    tree = yaml.safe_load(contents["custom_job.yaml"])
+    if "worker_pools.yaml" not in contents:
+        return tree
+    assert "workerPoolSpecs" not in tree  # gcloud would read the flags instead
+    pools, arguments = [], None
+    for flag in yaml.safe_load(contents["worker_pools.yaml"]):
+        ((name, value),) = flag.items()
+        if name == "--args":
+            arguments = value
+        else:
+            assert name == "--worker-pool-spec"
+            pools.append(value)
+    return {**tree, "workerPoolSpecs": [pool_of(flag, arguments) if flag else {} for flag in pools]}
+
+
+def pool_of(flag, arguments):
+    """Returns a worker pool as gcloud reads it from a --worker-pool-spec."""
+    machine = {"machineType": flag.pop("machine-type")}
+    if "accelerator-type" in flag:
+        machine |= {"acceleratorType": flag.pop("accelerator-type"), "acceleratorCount": flag.pop("accelerator-count")}
+    container = {"imageUri": flag.pop("container-image-uri"), "args": arguments}
+    pool = {"machineSpec": machine, "replicaCount": flag.pop("replica-count"), "containerSpec": container}
+    assert flag == {}
+    return pool
 
 
 def parse(tree, message):
@@ -67,7 +97,7 @@ def replicas(tree):
     ],
 )
 def test_custom_job_is_a_custom_job_of_google(changes):
-    tree = read(make_job(**changes))
+    tree = sent(make_job(**changes))
     parsed = parse({"displayName": "dqn-run", "jobSpec": tree}, "CustomJob").job_spec
     assert not [key for key in keys(tree) if "_" in key]  # gcloud takes camelCase only
     assert [pool.replica_count for pool in parsed.worker_pool_specs] == [
@@ -75,7 +105,7 @@ def test_custom_job_is_a_custom_job_of_google(changes):
     ]
     assert parsed.base_output_directory.output_uri_prefix == "gs://bucket/runs/dqn-run"
     assert parsed.scheduling.timeout.total_seconds() == 3600
-    assert parsed.enable_web_access
+    assert not parsed.enable_web_access  # a shell into the containers
 
 
 def test_pools_are_one_chief_and_the_other_workers_on_the_machine_of_the_job():
@@ -99,14 +129,49 @@ def test_machine_without_gpu_has_no_accelerator():
 
 @pytest.mark.parametrize("workers, counts", [(1, [1, 0, 0, 1]), (3, [1, 2, 0, 1])])
 def test_evaluator_is_pool_3_and_the_pools_before_it_are_there(workers, counts):
-    pools = read(make_job(workers=workers, evaluator=True))["workerPoolSpecs"]
+    pools = sent(make_job(workers=workers, evaluator=True))["workerPoolSpecs"]
     assert [pool.get("replicaCount", 0) for pool in pools] == counts
     assert pools[2] == {}
 
 
+@pytest.mark.parametrize("changes", [{}, {"gpus": 0}, {"workers": 1, "gpus": 4, "strategy": "mirrored"}])
+def test_evaluator_changes_nothing_in_the_training(changes):
+    pools = sent(make_job(evaluator=True, **changes))["workerPoolSpecs"]
+    training = read(make_job(**changes))["workerPoolSpecs"]
+    assert [pool for pool in pools[:2] if pool] == training
+    assert pools[3] == training[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"evaluator": True, "spot": True},
+        {"evaluator": True, "gpus": 0, "workers": 1, "strategy": "default", "identity": ACCOUNT},
+        {"evaluator": True, "flags": ("--env=m:It's a $HOME ^|^ \"x\", y-v0", "--hidden_units=64,64", "--seed=7")},
+    ],
+)
+def test_gcloud_sends_the_job_that_is_meant(changes, tmp_path):
+    job = make_job(**changes)
+    (tmp_path / "token").write_text("none")
+    settings = {
+        "CONFIG": str(tmp_path / "settings"),
+        "CORE_PROJECT": "project",
+        "CORE_DISABLE_PROMPTS": "1",
+        "AUTH_ACCESS_TOKEN_FILE": str(tmp_path / "token"),
+    }
+    with jobs.cloud({"name": "projects/project/locations/us-central1/customJobs/1"}) as (address, bodies):
+        settings["API_ENDPOINT_OVERRIDES_AIPLATFORM"] = f"{address}/"
+        environ = {f"CLOUDSDK_{name}": value for name, value in settings.items()}
+        done = jobs.submit(vertex.files(job), tmp_path, **environ)
+    assert done.returncode == 0, done.stderr
+    [body] = bodies
+    assert parse(body, "CustomJob") == parse({"displayName": "dqn-run", "jobSpec": sent(job)}, "CustomJob")
+
+
 @pytest.mark.parametrize("workers, evaluator", [(1, False), (2, False), (3, False), (1, True), (3, True)])
 def test_replicas_find_their_places_in_the_cluster(workers, evaluator):
-    tree = read(make_job(workers=workers, evaluator=evaluator))
+    tree = sent(make_job(workers=workers, evaluator=evaluator))
     clusters = {(pool, i): topology.resolve(environ) for pool, i, environ in replicas(tree)}
     training = {place: cluster for place, cluster in clusters.items() if place[0] < 2}
     assert [cluster.index for cluster in training.values()] == list(range(workers))
@@ -155,6 +220,7 @@ def test_tuning_job_is_a_tuning_job_of_google():
     parsed = parse(tree, "HyperparameterTuningJob")
     [metric] = parsed.study_spec.metrics
     assert (metric.metric_id, metric.goal.name) == (tuning.METRIC, "MAXIMIZE")
+    assert parsed.study_spec.measurement_selection_type.name == "BEST_MEASUREMENT"
     assert [parameter.parameter_id for parameter in parsed.study_spec.parameters] == ["learning_rate", "batch_size"]
     assert parsed.max_trial_count >= parsed.parallel_trial_count > 0
     assert [pool.replica_count for pool in parsed.trial_job_spec.worker_pool_specs] == [1, 3]
@@ -185,10 +251,15 @@ def test_files_name_the_commands_that_submit_them_and_repeat_nothing_by_referenc
         "--region=us-central1",
         "--display-name=dqn-run",
         "--config=custom_job.yaml",
+        "--flags-file=worker_pools.yaml",
     )
-    assert set(files.contents) == {"custom_job.yaml", "hp_tuning_job.yaml"}
+    assert set(files.contents) == {"custom_job.yaml", "worker_pools.yaml", "hp_tuning_job.yaml"}
+    alone = vertex.files(make_job())
+    assert alone.submit == files.submit[:-1] and set(alone.contents) == {"custom_job.yaml", "hp_tuning_job.yaml"}
     assert " ".join(files.submit) in files.contents["custom_job.yaml"].splitlines()[1]
     assert "gcloud ai hp-tuning-jobs create" in files.contents["hp_tuning_job.yaml"].splitlines()[1]
+    warning = "12 trials, 3 at once, each the whole run on all machines"
+    assert warning in files.contents["hp_tuning_job.yaml"].splitlines()[1]
     for text in files.contents.values():
         assert text.startswith("# Made by: python -m dqn_tf.cluster.jobs vertex\n")
         assert "&id" not in text  # YAML's references, which gcloud need not know
