@@ -27,7 +27,7 @@ def find(environ: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
       config.ConfigError: a platform's variables cannot be read.
     """
     if _is_set(environ, "SM_HOSTS") != _is_set(environ, "SM_CURRENT_HOST"):
-        raise config.ConfigError("Of SM_HOSTS and SM_CURRENT_HOST one is not set; set both, as SageMaker does, or none.")
+        raise config.ConfigError("Of SM_HOSTS and SM_CURRENT_HOST one is not set; set both, as SageMaker does.")
     found = []
     for marks, name, read in _PLATFORMS:
         if all(_is_set(environ, mark) for mark in marks):

@@ -55,9 +55,13 @@ class Mirror:
         self._owner = ""
 
     def check(self) -> None:
-        """Raises Unreachable where there is no such bucket."""
-        if "://" in self._place and not self._attempt(tf.io.gfile.isdir, "/".join(self._place.split("/")[:3]) + "/"):
-            raise _unreachable(self._place, "there is no such bucket", is_mistake=True)
+        """Raises Unreachable where there is no such bucket, or it does not answer."""
+        if "://" not in self._place:
+            return
+        try:
+            self._attempt(tf.io.gfile.stat, "/".join(self._place.split("/")[:3]) + "/")
+        except tf.errors.NotFoundError:
+            raise _unreachable(self._place, "there is no such bucket", is_mistake=True) from None
 
     def names(self, pattern: str) -> list[str]:
         """Returns the names of the files there that match a pattern, in which * stands for no slash."""

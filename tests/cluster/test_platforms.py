@@ -202,3 +202,10 @@ def test_resolve_of_anything_is_a_cluster_or_lines(data):
         topology.resolve(environ)
     except config.ConfigError as error:
         assert all("\n" not in problem and len(problem) < 400 for problem in error.problems)
+
+
+@pytest.mark.parametrize("name, value", [("SM_HOSTS", '["a"]'), ("SM_CURRENT_HOST", "a")])
+def test_half_of_sagemakers_variables_is_refused(name, value):
+    assert problems({name: value}) == [
+        "Of SM_HOSTS and SM_CURRENT_HOST one is not set; set both, as SageMaker does."
+    ]

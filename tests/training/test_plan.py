@@ -104,6 +104,16 @@ def test_plan_where_tf_config_is_set_but_not_asked_for_warns(make, monkeypatch, 
     assert caplog.messages == ["TF_CONFIG is set but not read, because --strategy=default"]
 
 
+def test_plan_where_a_platform_names_more_workers_but_not_asked_for_warns(make, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)
+    two = {**NO_GPU, "SM_HOSTS": '["algo-1","algo-2"]', "SM_CURRENT_HOST": "algo-2"}
+    assert make(two).cluster is None
+    assert make({**two, "SM_HOSTS": '["algo-2"]'}).cluster is None  # one host is no reason to wonder
+    assert caplog.messages == [
+        "SM_HOSTS of SageMaker names 2 workers; each trains on its own, because --strategy=default"
+    ]
+
+
 @pytest.mark.parametrize(
     "values, environ, line",
     [
