@@ -3,7 +3,6 @@
 import contextlib
 import json
 import re
-import shutil
 import signal
 import time
 
@@ -19,6 +18,25 @@ def bucket(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # where runs in buckets keep what they write
     with gcs.serve() as bucket:
         yield bucket
+
+
+TWO = ["--strategy=multiworker", "--num_workers=2"]
+KEEPS_ONE = [*TWO, "--checkpoints_to_keep=1", "--checkpoint_period=200"]
+
+
+@pytest.fixture(scope="module")
+def on_disk(tmp_path_factory):
+    """Returns a function that returns the directory of a run on a disk with these flags, which nothing happens to."""
+    made = {}
+
+    def on_disk(*flags):
+        if flags not in made:
+            made[flags] = tmp_path_factory.mktemp("on_disk") / "run"
+            done = runs.command(*runs.SMALL, *flags, f"--logdir={made[flags]}")
+            assert done.returncode == 0, done.stderr
+        return made[flags]
+
+    return on_disk
 
 
 def start(bucket, *argv, **environment):
@@ -54,19 +72,17 @@ def wait_for(condition, process):
         time.sleep(0.05)
 
 
-def test_run_in_a_bucket_is_that_on_a_disk(bucket, tmp_path):
+def test_run_in_a_bucket_is_that_on_a_disk(bucket, tmp_path, on_disk):
     train(bucket, f"--logdir={bucket.url}/a/run")
-    train(bucket, f"--logdir={tmp_path}/disk")
     copy = download(bucket, "a/run", tmp_path / "copy")
-    assert runs.fingerprint(copy) == runs.fingerprint(tmp_path / "disk")
-    local = {path.name for path in (tmp_path / "disk").iterdir() if not path.name.startswith("events.")}
+    assert runs.fingerprint(copy) == runs.fingerprint(on_disk())
+    local = {path.name for path in on_disk().iterdir() if not path.name.startswith("events.")}
     there = {path.name for path in copy.iterdir() if not path.name.startswith("events.")}
     assert there == local - {".lock"} | {".owner"}
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
-def test_run_in_a_bucket_that_was_ended_goes_on_to_the_same_result(bucket, tmp_path, number, code):
-    train(bucket, f"--logdir={tmp_path}/whole")
+def test_run_in_a_bucket_that_was_ended_goes_on_to_the_same_result(bucket, tmp_path, on_disk, number, code):
     process = start(bucket, f"--logdir={bucket.url}/run")
     wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
     process.send_signal(number)
@@ -75,29 +91,25 @@ def test_run_in_a_bucket_that_was_ended_goes_on_to_the_same_result(bucket, tmp_p
     (tmp_path / "elsewhere").mkdir()  # another machine goes on, which has none of what the first had on its disk
     resumed = train(bucket, f"--logdir={bucket.url}/run", TMPDIR=str(tmp_path / "elsewhere"))
     assert "resume:" in resumed.stderr
-    assert_same(download(bucket, "run", tmp_path / "copy"), tmp_path / "whole")
+    assert_same(download(bucket, "run", tmp_path / "copy"), on_disk())
 
 
-def test_two_workers_in_a_bucket_resume_where_neither_sees_the_others_disk(bucket, tmp_path):
-    two = ["--strategy=multiworker", "--num_workers=2"]
-    train(bucket, *two, f"--logdir={tmp_path}/whole")
-    process = start(bucket, *two, f"--logdir={bucket.url}/run")
+def test_two_workers_in_a_bucket_resume_where_neither_sees_the_others_disk(bucket, tmp_path, on_disk):
+    process = start(bucket, *TWO, f"--logdir={bucket.url}/run")
     wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
     process.send_signal(signal.SIGTERM)
     done = runs.finish(process)
     assert done.returncode == 143, done.stderr
     (tmp_path / "elsewhere").mkdir()
-    resumed = train(bucket, *two, f"--logdir={bucket.url}/run", TMPDIR=str(tmp_path / "elsewhere"))
+    resumed = train(bucket, *TWO, f"--logdir={bucket.url}/run", TMPDIR=str(tmp_path / "elsewhere"))
     assert f"resume: {bucket.url}/run/checkpoints/ckpt-" in resumed.stderr
-    assert_same(download(bucket, "run", tmp_path / "copy"), tmp_path / "whole")
+    assert_same(download(bucket, "run", tmp_path / "copy"), on_disk(*TWO))
 
 
-def test_checkpoints_that_are_dropped_are_dropped_from_the_bucket_too(bucket, tmp_path):
-    flags = ["--checkpoint_period=200", "--checkpoints_to_keep=1", "--strategy=multiworker", "--num_workers=2"]
-    train(bucket, *flags, f"--logdir={tmp_path}/disk")
-    train(bucket, *flags, f"--logdir={bucket.url}/run")
+def test_checkpoints_that_are_dropped_are_dropped_from_the_bucket_too(bucket, on_disk):
+    train(bucket, *KEEPS_ONE, f"--logdir={bucket.url}/run")
     there = {name.removeprefix("run/") for name in bucket.names("run/checkpoints/")}
-    disk = tmp_path / "disk"
+    disk = on_disk(*KEEPS_ONE)
     assert there == {path.relative_to(disk).as_posix() for path in disk.glob("checkpoints/**/*") if path.is_file()}
 
 
@@ -171,10 +183,8 @@ def test_evaluator_of_a_run_in_a_bucket_ends_with_it(bucket, tmp_path):
 
 
 @pytest.mark.parametrize("refused", ["POST .*manifest", "POST .*newest", "DELETE"])
-def test_bucket_that_refuses_part_of_a_commit_loses_nothing(bucket, tmp_path, refused):
-    flags = ["--strategy=multiworker", "--num_workers=2", "--checkpoints_to_keep=1", "--checkpoint_period=200"]
-    train(bucket, *flags, f"--logdir={tmp_path}/whole")
-    process = start(bucket, *flags, f"--logdir={bucket.url}/run")
+def test_bucket_that_refuses_part_of_a_commit_loses_nothing(bucket, tmp_path, on_disk, refused):
+    process = start(bucket, *KEEPS_ONE, f"--logdir={bucket.url}/run")
     wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
     bucket.fail(10_000, 503, match=refused)
     wait_for(lambda: any(re.search(refused, request) for request in bucket.requests), process)
@@ -182,8 +192,8 @@ def test_bucket_that_refuses_part_of_a_commit_loses_nothing(bucket, tmp_path, re
     runs.kill(process)
     bucket.mend()
     (tmp_path / "elsewhere").mkdir()
-    train(bucket, *flags, f"--logdir={bucket.url}/run", TMPDIR=str(tmp_path / "elsewhere"))
-    assert_same(download(bucket, "run", tmp_path / "copy"), tmp_path / "whole")
+    train(bucket, *KEEPS_ONE, f"--logdir={bucket.url}/run", TMPDIR=str(tmp_path / "elsewhere"))
+    assert_same(download(bucket, "run", tmp_path / "copy"), on_disk(*KEEPS_ONE))
 
 
 def test_second_command_that_is_refused_leaves_the_first_alone(bucket):
@@ -216,7 +226,7 @@ def test_run_whose_local_copy_is_removed_keeps_what_is_in_the_bucket(bucket, tmp
     process = start(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=6000", "--checkpoints_to_keep=50")
     wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
     [local] = tmp_path.glob("dqn_tf-*")
-    shutil.rmtree(local)
+    local.rename(tmp_path / "gone")  # at once: the run writes on
     done = runs.finish(process)
     assert done.returncode == 0, done.stderr
     assert "run/checkpoints/ckpt-400/manifest.json" in bucket.names()
