@@ -72,8 +72,8 @@ class Plan:
 
     @property
     def is_finished(self) -> bool:
-        """Whether an earlier command has finished this very run; of one in a bucket, after that has been opened."""
-        return self.directory.finished_env_steps() >= self.config.training.train_env_steps
+        """Whether an earlier command has finished what this one is to train; in a bucket, once that has been opened."""
+        return not self.is_evaluator and self.directory.finished_env_steps() >= self.config.training.train_env_steps
 
     @property
     def environments(self) -> Factory:

@@ -139,6 +139,13 @@ def test_plan_of_a_platforms_evaluator_does_not_train(tmp_path, environ, strateg
     assert (made.is_evaluator, made.is_chief, made.needs_launcher, made.cluster) == (True, False, False, None)
 
 
+def test_evaluator_command_after_the_run_evaluates_it_all_the_same(logdir):
+    done = runs.finish(runs.start(*runs.SMALL, "--task_type=evaluator", f"--logdir={logdir}"))
+    assert done.returncode == 0, done.stderr
+    assert found(logdir) == runs.rows(logdir, "eval/")[-1:]
+    assert "cuInit" not in done.stderr and f"the run has ended; results in {logdir}/evaluator" in done.stderr
+
+
 def test_evaluator_that_is_asked_to_stop_leaves_with_143(tmp_path):
     (tmp_path / "run").mkdir()
     process = runs.start("--task_type=evaluator", f"--logdir={tmp_path}/run")
