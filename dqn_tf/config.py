@@ -55,11 +55,12 @@ class ConfigError(ValueError):
     """
 
     def __init__(self, *problems: str):
-        self.problems = tuple(map(_one_line, problems))
+        self.problems = tuple(map(one_line, problems))
         super().__init__("\n".join(self.problems))
 
 
-def _one_line(text):
+def one_line(text: str) -> str:
+    """Returns `text` on one line, what cannot be printed as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

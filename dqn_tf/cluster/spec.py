@@ -30,7 +30,7 @@ def parse(text, where):
     try:
         spec = json.loads(text)
     except json.JSONDecodeError as error:
-        reason = f"{escape(error.msg)} at line {error.lineno} column {error.colno}"
+        reason = f"{config.one_line(error.msg)} at line {error.lineno} column {error.colno}"
     except ValueError:
         reason = "a number has too many digits"  # Python reads integers of up to 4300
     except RecursionError:
@@ -149,7 +149,7 @@ def index_of(value):
 def show(value, quote='"'):
     """Returns a given value for a message: on one line, some 60 characters at most."""
     if isinstance(value, str):
-        text = escape(value[:61])
+        text = config.one_line(value[:61])
         return f"{quote}{text}{quote}" if len(text) <= 60 else f"{quote}{text[:57]}...{quote}"
     if isinstance(value, (dict, list)):
         return _kind(value)  # not its contents: they may be nested deeper than Python can print
@@ -160,8 +160,3 @@ def show(value, quote='"'):
 
 def _kind(value):
     return _KINDS.get(type(value), "a number")
-
-
-def escape(text):
-    """Returns `text` on one line, what cannot be printed as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -101,7 +101,7 @@ def names_evaluator(environ: Mapping[str, str]) -> bool:
 
 
 def _from_file(path, environ, task_type, task_index):
-    where = f"--tf_config={spec_lib.escape(path)}"
+    where = f"--tf_config={config.one_line(path)}"
     spec = spec_lib.parse(_read(path, where), where)
     type_setting = ("--task_type", task_type) if task_type else ("TASK_TYPE", environ.get("TASK_TYPE", "").strip())
     index_setting = ("TASK_INDEX", environ.get("TASK_INDEX", "").strip())
@@ -158,7 +158,7 @@ def _read(path, where):
     except UnicodeDecodeError:
         raise config.ConfigError(f"{where} is not UTF-8 text; it must be JSON like {spec_lib.SHAPE}.") from None
     except (OSError, ValueError) as error:  # ValueError: a path no file can have
-        reason = spec_lib.escape(getattr(error, "strerror", None) or str(error))
+        reason = config.one_line(getattr(error, "strerror", None) or str(error))
         raise config.ConfigError(f"{where} cannot be read ({reason}); give the path of a cluster file.") from None
 
 

@@ -168,5 +168,5 @@ def _gpus(platform, asked, machine):
 
 
 def _command(platform, chosen, named):
-    line = shlex.join(["python", "-m", "dqn_tf.cluster.jobs", platform, *options.to_words(chosen), *named])
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+    words = ["python", "-m", "dqn_tf.cluster.jobs", platform, *options.to_words(chosen), *named]
+    return config_lib.one_line(shlex.join(words))

@@ -67,7 +67,7 @@ def command_job(job: Job) -> dict[str, Any]:
         "command": _command(job),
         "environment": {"image": job.image},
         "outputs": {
-            "run": {"type": "uri_folder", "mode": "rw_mount", "path": f"{job.storage.rstrip('/')}/{job.name}"},
+            "run": {"type": "uri_folder", "mode": "rw_mount", "path": job.place},
         },
         "resources": {"instance_count": job.workers, "instance_type": job.machine.name},
         "limits": {"timeout": job.max_seconds},

@@ -4,7 +4,6 @@ python -m dqn_tf.cluster.jobs estimate [--platform=vertex] [--deadline_hours=8] 
 """
 
 import argparse
-import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from dqn_tf import config as config_lib
 from dqn_tf import flags
 from dqn_tf.cluster.jobs import choices
 from dqn_tf.cluster.jobs import measured as measured_lib
+from dqn_tf.cluster.jobs import options as options_lib
 from dqn_tf.cluster.jobs import prices
 from dqn_tf.cluster.jobs.options import Option
 from dqn_tf.config import ConfigError
@@ -30,14 +30,17 @@ _DECIDED = {
     "num_workers": "--workers decides how many workers there are",
     "num_replicas": "--gpus decides how many replicas a worker has",
 }
-_MISSING = "\0"  # a value that is not there
 
 
 class _Options:
-    """The options of the estimate, written as those of the jobs are: --gpus=1, --deadline-hours 8, --spot=True."""
+    """The options of the estimate, written as those of the jobs are: --gpus=1, --deadline-hours 8, --spot=True.
+
+    Attributes:
+      known: them, by name.
+    """
 
     def __init__(self):
-        self._options: dict[str, Option] = {}
+        self.known: dict[str, Option] = {}
         self._parser = argparse.ArgumentParser(
             prog="python -m dqn_tf.cluster.jobs estimate",
             description="Prints hours and cost of a run; all other words are flags of train.py.",
@@ -47,43 +50,14 @@ class _Options:
 
     def add_argument(self, name: str, option: Option) -> None:
         """Adds an option by its name with dashes."""
-        self._options[name[2:]] = option
+        self.known[name[2:]] = option
         metavar = {int: "N", float: "N", bool: "BOOL"}.get(option.kind, "TEXT")
         default = f" (default: {option.default:g})" if option.kind is float and option.default else ""
-        self._parser.add_argument(name, nargs="?", const=_MISSING, metavar=metavar, help=option.help + default)
+        self._parser.add_argument(name, nargs="?", metavar=metavar, help=option.help + default)
 
     def help_text(self) -> str:
         """Returns what --help prints."""
         return self._parser.format_help()
-
-    def parse(self, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str], list[str]]:
-        """Returns the options' values, the words that are not options, and one line for each mistake."""
-        given, rest = self._parser.parse_known_args([self._spelled(word) for word in argv])
-        values, problems = argparse.Namespace(), []
-        for name, option in self._options.items():
-            text = getattr(given, name)
-            setattr(values, name, option.default)
-            if text == _MISSING and option.kind is not bool:
-                problems.append(f"--{name} needs a value, --{name}=...: {option.help}.")
-            elif text is not None:
-                try:
-                    setattr(values, name, option.parse("true" if text == _MISSING else text))
-                except ValueError as allowed:
-                    problems.append(f"--{name}={text} must be {allowed}.")
-        return values, rest, problems
-
-    def hinted(self, problem: str) -> str:
-        """Returns a line of train.py's about an unknown flag with a hint at an option, where one is nearer."""
-        word, unknown, _ = problem.partition(" is an unknown flag; ")
-        name = word.lstrip("-").partition("=")[0].replace("-", "_")
-        nearest = difflib.get_close_matches(name, [*self._options, *flags.define()], n=1)
-        is_option = unknown and nearest and nearest[0] in self._options
-        return f"{word}{unknown}did you mean --{nearest[0]}?" if is_option else problem
-
-    def _spelled(self, word):
-        name, separator, value = word.partition("=")
-        spelled = name[2:].replace("-", "_")
-        return f"--{spelled}{separator}{value}" if name.startswith("--") and spelled in self._options else word
 
 
 def _options():
@@ -110,14 +84,16 @@ def _options():
 
 def _parse(argv):
     """Returns the options of the estimate and the Config of the run. Raises ConfigError with every mistake."""
-    parser = _options()
-    options, words, problems = parser.parse(argv)
+    known = _options().known
+    texts, words = options_lib.split(known, argv)
+    values, problems = options_lib.read(known, texts)
+    options = argparse.Namespace(**values)
     for word in words:
         name = word.partition("=")[0].lstrip("-").replace("-", "_")
         if word.startswith("-") and name in _DECIDED:
             problems.append(f"{word} is not for the estimate: leave it out; {_DECIDED[name]}.")
-    config, wrong = flags.parse(["estimate", *words])
-    problems += map(parser.hinted, wrong)
+    config, wrong = flags.parse(["estimate", *words], list(known))
+    problems += wrong
     if options.platform == "slurm":
         problems.append(
             "--platform=slurm: a cluster of your own has no price; give --prices=FILE with its machines under platform "

@@ -55,6 +55,11 @@ class Job:
     command: str = ""
 
     @property
+    def place(self) -> str:
+        """Where this run is kept: its directory below `storage`."""
+        return f"{self.storage.rstrip('/')}/{self.name}"
+
+    @property
     def arguments(self) -> tuple[str, ...]:
         """All of train.py's flags except places such as --logdir."""
         return (f"--strategy={self.strategy}", *self.flags)

@@ -32,6 +32,7 @@ class Option:
       default: value where it is not given; "" and None say not given.
       low, high: of numbers.
       pattern: of text, and `words` what it allows.
+      most: of numbers, where less than `high` is allowed for a reason: how many, and what is said of more.
     """
 
     help: str
@@ -41,6 +42,7 @@ class Option:
     high: float = math.inf
     pattern: str = r"[^\x00-\x1f\x7f]*"
     words: str = "text of one line"
+    most: tuple[float, str] | None = None
 
     def parse(self, text: str) -> Any:
         """Returns the value of `text`. Raises ValueError with what is allowed."""
@@ -59,6 +61,8 @@ class Option:
             number = math.nan
         if not self.low <= number <= self.high:
             raise ValueError(f"{word} from {self.low} to {self.high}")
+        if self.most and number > self.most[0]:
+            raise ValueError(self.most[1])
         return number
 
 
@@ -106,31 +110,21 @@ OPTIONS: Mapping[str, Option] = {
 def parse(platform: str, words: Sequence[str]) -> tuple[dict[str, Any], list[str], list[str]]:
     """Returns every option's value by name, the words that are not options, and one line for each mistake.
 
-    Options are written as the run's flags are: --max_hours=2, --max-hours 2, --spot, --spot=False. Where one is
-    mistaken its value is the default.
+    Where one is mistaken its value is the default.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in OPTIONS:
-        parser.add_argument(f"--{name}", nargs="?", const=_MISSING)
-    given, rest = parser.parse_known_args([_spelled(word) for word in words])
-    target, values, problems = targets.TARGETS[platform], {}, []
+    target = targets.TARGETS[platform]
+    mine = {name: _on(target, name) for name in OPTIONS if name in target.options}
+    texts, rest = split(OPTIONS, words)
+    values, problems = read(mine, {name: text for name, text in texts.items() if name in mine})
     for name, option in OPTIONS.items():
-        text, values[name] = getattr(given, name), option.default
-        if text is None:
-            continue
-        if name not in target.options:
-            problems.append(f"--{name} is not an option of {target.title}{_instead(platform, name)}")
-        elif text == _MISSING and option.kind is not bool:
-            problems.append(f"--{name} needs a value, --{name}=...: {_meaning(target, name)}.")
-        else:
-            try:
-                values[name] = _parse(target, name, "true" if text == _MISSING else text)
-            except ValueError as allowed:
-                problems.append(f"--{name}={text} must be {allowed}.")
+        if name not in mine:
+            values[name] = option.default
+            if name in texts:
+                problems.append(f"--{name} is not an option of {target.title}{_instead(platform, name)}")
     mistaken = {line.split("=")[0].split(" ")[0] for line in problems}
     for name in target.required:
         if not values[name] and f"--{name}" not in mistaken:
-            problems.append(f"--{name} is missing for {target.title}: {_meaning(target, name)}.")
+            problems.append(f"--{name} is missing for {target.title}: {mine[name].help}.")
     given = values["storage"]
     values["storage"] = given.rstrip("/") or given
     if given and not target.takes(values["storage"]):
@@ -140,12 +134,31 @@ def parse(platform: str, words: Sequence[str]) -> tuple[dict[str, Any], list[str
     return values, rest, problems
 
 
-def _parse(target, name, text):
-    """Returns the value of an option's text on a platform. Raises ValueError with what is allowed."""
-    value = OPTIONS[name].parse(text)
-    if name == "max_restarts" and target.restarts and value > target.restarts[0]:
-        raise ValueError(target.restarts[1])
-    return value
+def split(known: Mapping[str, Option], words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Returns the texts of those options that are given, for `read`, and the words that are not options.
+
+    Options are written as the run's flags are: --max_hours=2, --max-hours 2, --spot, --spot=False.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in known:
+        parser.add_argument(f"--{name}", nargs="?", const=_MISSING)
+    given, rest = parser.parse_known_args([_spelled(known, word) for word in words])
+    return {name: text for name, text in vars(given).items() if text is not None}, rest
+
+
+def read(known: Mapping[str, Option], texts: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Returns the value of every option, its default where it is not in `texts` or mistaken, and the mistakes."""
+    values, problems = {name: option.default for name, option in known.items()}, []
+    for name, option in known.items():
+        text = texts.get(name)
+        if text == _MISSING and option.kind is not bool:
+            problems.append(f"--{name} needs a value, --{name}=...: {option.help}.")
+        elif text is not None:
+            try:
+                values[name] = option.parse("true" if text == _MISSING else text)
+            except ValueError as allowed:
+                problems.append(f"--{name}={text} must be {allowed}.")
+    return values, problems
 
 
 def to_words(values: Mapping[str, Any]) -> list[str]:
@@ -157,18 +170,23 @@ def to_words(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _spelled(word):
+def _spelled(known, word):
     """Returns --max-hours as --max_hours; other words as they are."""
     name, separator, value = word.partition("=")
     spelled = "--" + name[2:].replace("-", "_")
-    return spelled + separator + value if name.startswith("--") and spelled[2:] in OPTIONS else word
+    return spelled + separator + value if name.startswith("--") and spelled[2:] in known else word
 
 
-def _meaning(target, name):
-    """Returns what an option is on a platform."""
+def _on(target, name):
+    """Returns an option as it is on a platform."""
+    option = OPTIONS[name]
     if name == "storage":
-        return f"{OPTIONS[name].help}, {target.storage}, such as {target.storage_example}"
-    return target.identity if name == "identity" else OPTIONS[name].help
+        return dataclasses.replace(option, help=f"{option.help}, {target.storage}, such as {target.storage_example}")
+    if name == "identity":
+        return dataclasses.replace(option, help=target.identity)
+    if name == "max_restarts" and target.restarts:
+        return dataclasses.replace(option, most=target.restarts)
+    return option
 
 
 def _instead(platform, name):

@@ -46,7 +46,7 @@ def labels(job: Job, role: str) -> dict[str, str]:
 
 def logdir(job: Job) -> str:
     """Returns where the run is kept, as its pods see it."""
-    return f"{job.storage if _is_bucket(job) else _MOUNT}/{job.name}"
+    return job.place if _is_bucket(job) else f"{_MOUNT}/{job.name}"
 
 
 def template(job: Job, role: str, container: str, **container_fields: Any) -> dict[str, Any]:

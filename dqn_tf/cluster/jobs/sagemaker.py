@@ -57,14 +57,14 @@ def files(job: Job) -> Files:
         watch=(
             f"{logs}={job.name}/ {region}",
             f"aws sagemaker describe-training-job --training-job-name={job.name} {region}",
-            f"aws s3 sync {_base(job)}/tensorboard logs && tensorboard --logdir=logs",
+            f"aws s3 sync {job.place}/tensorboard logs && tensorboard --logdir=logs",
         ),
     )
 
 
 def training_job(job: Job) -> dict[str, Any]:
     """Returns the parameters of CreateTrainingJob."""
-    base = _base(job)
+    base = job.place
     stopping = {"MaxRuntimeInSeconds": job.max_seconds}
     if job.spot:
         stopping["MaxWaitTimeInSeconds"] = job.max_seconds + _SPOT_WAIT
@@ -107,10 +107,6 @@ def _as_sent(value):
         return value if str(json.loads(value)) == value else json.dumps(value)
     except ValueError:
         return value
-
-
-def _base(job):
-    return f"{job.storage.rstrip('/')}/{job.name}"
 
 
 def _problems(job):

@@ -55,13 +55,9 @@ def files(job: Job) -> Files:
         watch=(
             f"squeue --me --name={job.name}",
             f"tail --follow=name --retry {job.name}.log",
-            f"tensorboard --logdir={shlex.quote(_logdir(job))}",
+            f"tensorboard --logdir={shlex.quote(job.place)}",
         ),
     )
-
-
-def _logdir(job):
-    return f"{job.storage.rstrip('/')}/{job.name}"
 
 
 def _script(job):
@@ -98,5 +94,5 @@ def _directives(job):
 
 def _step(job, words, *more):
     """Returns the command of a job step, one word of the program's a line."""
-    flags = [*job.arguments, f"--logdir={_logdir(job)}", *more]
+    flags = [*job.arguments, f"--logdir={job.place}", *more]
     return " \\\n  ".join([" ".join([*words, "python", "train.py"]), *map(shlex.quote, flags)])

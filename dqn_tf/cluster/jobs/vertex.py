@@ -62,7 +62,7 @@ def files(job: Job) -> Files:
         submit=submit,
         watch=(
             f"gcloud ai custom-jobs stream-logs {region} $({newest} --format='value(name)')",
-            f"tensorboard --logdir={_base(job)}/logs",
+            f"tensorboard --logdir={job.place}/logs",
         ),
     )
 
@@ -78,7 +78,7 @@ def custom_job(job: Job) -> dict[str, Any]:
     spec: dict[str, Any] = {
         "workerPoolSpecs": pools,
         "scheduling": _scheduling(job),
-        "baseOutputDirectory": {"outputUriPrefix": _base(job)},
+        "baseOutputDirectory": {"outputUriPrefix": job.place},
     }
     if job.identity:
         spec["serviceAccount"] = job.identity
@@ -152,10 +152,6 @@ def _scheduling(job):
     if job.spot:
         scheduling["strategy"] = "SPOT"
     return scheduling
-
-
-def _base(job):
-    return f"{job.storage.rstrip('/')}/{job.name}"
 
 
 def _problems(job):
