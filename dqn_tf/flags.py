@@ -65,13 +65,17 @@ def parse(argv: Sequence[str], others: Sequence[str] = ()) -> tuple[Config, list
     return config, problems
 
 
+def name_of(word: str) -> str:
+    """Returns the name of a flag as it may be typed: batch_size of --batch-size=32."""
+    return word.partition("=")[0].lstrip("-").replace("-", "_")
+
+
 def _as_flags(argv):
     """Returns argv in absl's form where a platform gives hyperparameters: --batch-size 32 --overlap False."""
     words = list(argv[:1])
     switches = {f"--{name}" for name, setting in settings.SETTINGS.items() if setting.field.type is bool}
     for word in argv[1:]:
-        name, separator, value = word.lstrip("-").partition("=")
-        name = name.replace("-", "_")
+        name, (_, separator, value) = name_of(word), word.partition("=")
         if words[-1] in switches and word.lower() in ("true", "false"):
             words[-1] += f"={word}"
         elif word.startswith("-") and name in settings.SETTINGS:
@@ -89,8 +93,7 @@ def _given(argv, others):
         return {}, [f"{error}; see --help."]
     problems = []
     for argument in rest:
-        name = argument.lstrip("-").split("=")[0]
-        nearest = difflib.get_close_matches(name.replace("-", "_"), [*others, *settings.SETTINGS], n=1)
+        nearest = difflib.get_close_matches(name_of(argument), [*others, *settings.SETTINGS], n=1)
         hint = f"; did you mean --{nearest[0]}?" if nearest and argument.startswith("-") else "; see --help."
         kind = "an unknown flag" if argument.startswith("-") else "not a flag"
         problems.append(f"{argument} is {kind}{hint}")

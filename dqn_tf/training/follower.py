@@ -10,7 +10,7 @@ import tensorflow as tf
 from dqn_tf import settings
 from dqn_tf.agent import architecture
 from dqn_tf.cluster.deadline import EXIT_AGAIN
-from dqn_tf.config import Config, ConfigError
+from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
 from dqn_tf.training import archive, manifest, seeding
 from dqn_tf.training.builder import Networks
@@ -132,11 +132,11 @@ class Follower:
         numbers = [number for number in manifest.numbers(self._root) if number > self._last]
         if numbers:
             return numbers[-1]
-        config: Config | None = None
         stored = self._stored()
-        if stored is not None:
-            config = settings.build(settings.from_json(stored, "")[0])
-        is_over = config and self._plan.directory.finished_env_steps() >= config.training.train_env_steps
+        if stored is None:
+            return None
+        config = settings.build(settings.from_json(stored, "")[0])
+        is_over = self._plan.directory.finished_env_steps() >= config.training.train_env_steps
         return -1 if is_over else None
 
     def _evaluate(self, number, network, policy, seed):

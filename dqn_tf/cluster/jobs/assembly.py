@@ -120,7 +120,7 @@ def _decided(words):
     """Returns a line for each word that is a flag which the job decides."""
     problems = []
     for word in words:
-        name = word.partition("=")[0].lstrip("-").replace("-", "_")
+        name = flags.name_of(word)
         is_place = name in settings.SETTINGS and not settings.SETTINGS[name].is_stored and name != "config"
         if word.startswith("-") and (is_place or name in _DECIDED):
             says, advice = _DECIDED.get(name, (_PLACE, "leave it out."))

@@ -89,7 +89,7 @@ def _parse(argv):
     values, problems = options_lib.read(known, texts)
     options = argparse.Namespace(**values)
     for word in words:
-        name = word.partition("=")[0].lstrip("-").replace("-", "_")
+        name = flags.name_of(word)
         if word.startswith("-") and name in _DECIDED:
             problems.append(f"{word} is not for the estimate: leave it out; {_DECIDED[name]}.")
     config, wrong = flags.parse(["estimate", *words], list(known))

@@ -13,15 +13,9 @@ from hypothesis import strategies as st
 
 from dqn_tf.cluster.jobs import prices
 from dqn_tf.config import ConfigError
+from tests.cluster.jobs.jobs import make_machine
 
-N1 = prices.Machine(
-    platform="vertex",
-    name="n1-standard-8",
-    region="us-central1",
-    cores=8,
-    memory_gb=30.0,
-    gpus=4,
-    gpu="NVIDIA_TESLA_T4",
+N1 = make_machine(
     usd_per_hour=0.5,
     usd_per_hour_spot=0.25,
     gpu_usd_per_hour=0.4,
