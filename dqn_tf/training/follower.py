@@ -12,10 +12,9 @@ from dqn_tf.agent import architecture
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
-from dqn_tf.training import archive, manifest, seeding
+from dqn_tf.training import archive, manifest, metrics, seeding
 from dqn_tf.training.builder import Networks
 from dqn_tf.training.evaluator import Evaluator
-from dqn_tf.training.metrics import MetricsWriter, ProgressDisplay, read_rows
 from dqn_tf.training.mirror import Unreachable
 from dqn_tf.training.plan import Plan
 from dqn_tf.training.rundir import RunDirectory
@@ -96,12 +95,10 @@ class Follower:
     def _open_files(self):
         self._lock = RunDirectory(str(self._path))
         self._lock.acquire()  # two evaluators would write the same rows
-        rows = read_rows(self._path / "metrics.jsonl")
+        rows = metrics.read_rows(self._path / "metrics.jsonl")
         self._last = rows[-1]["env_steps"] if rows else -1
         sizes = {path.name: path.stat().st_size for path in self._path.iterdir()}
-        self._writer = MetricsWriter(self._path, sizes)
-        self._display = ProgressDisplay(0, 0)
-        self._display.close()
+        self._writer = metrics.MetricsWriter(self._path, sizes)
 
     def _wait(self, look):
         """Returns what `look` finds, None where the run has been silent for too long."""
@@ -161,7 +158,7 @@ class Follower:
         row = {"eval/return_mean": float(returns.mean()), "eval/return_max": float(returns.max())}
         self._writer.scalars(number, row)
         self._writer.flush()
-        self._display.tell(number, row, is_due=True)
+        metrics.log_row(number, row)
         self._last = number
         self._storage.push_or_warn()
 

@@ -142,6 +142,14 @@ def read_rows(path: pathlib.Path) -> list[dict]:
     return rows
 
 
+def log_row(env_steps: int, values: Mapping[str, float]) -> None:
+    """Logs a row for programs that read the log, such as SageMaker's.
+
+    metrics: env_steps=5000 eval/return_mean=480 eval/return_max=500
+    """
+    _log.info("metrics: env_steps=%d %s", env_steps, " ".join(f"{tag}={value:.6g}" for tag, value in values.items()))
+
+
 class ProgressDisplay:
     """A bar on a terminal, a line every ten seconds elsewhere. The launcher decides for its workers."""
 
@@ -154,15 +162,11 @@ class ProgressDisplay:
         self._last_line = self._last_row = time.perf_counter()
 
     def tell(self, env_steps: int, values: Mapping[str, float], is_due: bool = False) -> None:
-        """Logs a row for programs that read the log, such as SageMaker's; every ten seconds or when it `is_due`.
-
-        metrics: env_steps=5000 eval/return_mean=480.0 eval/return_max=500.0
-        """
+        """Logs a row every ten seconds, or when it `is_due`; not where there is a bar, which it would break."""
         if values and self._bar is None and (is_due or time.perf_counter() - self._last_row > _LINE_PERIOD_SECONDS):
             if not is_due:
                 self._last_row = time.perf_counter()
-            pairs = " ".join(f"{tag}={value:.6g}" for tag, value in values.items())
-            _log.info("metrics: env_steps=%d %s", env_steps, pairs)
+            log_row(env_steps, values)
 
     def update(self, env_steps: int, notes: Mapping[str, str]) -> None:
         """Shows how far the run is, with `notes` such as the recent return."""

@@ -55,8 +55,7 @@ def train(plan: Plan) -> int:
             storage.leave()
         return code
     except Unreachable as error:
-        _log.error("leaving with exit code %d: %s: %s", EXIT_AGAIN, error.filename, error.strerror)
-        return EXIT_AGAIN
+        return _again(error)
     except Taken as error:
         _log.error("%s", error)
         return 1  # neither to be started again, nor a mistake for which a platform should end the other one too
@@ -71,8 +70,13 @@ def evaluate(plan: Plan) -> int:
         storage = Storage(plan.places, plan.directory, FOLLOWER)
         return Follower(plan, storage).run()
     except Unreachable as error:
-        _log.error("leaving with exit code %d: %s: %s", EXIT_AGAIN, error.filename, error.strerror)
-        return EXIT_AGAIN
+        return _again(error)
+
+
+def _again(error):
+    """Says why the process leaves to be started again, and returns the exit code that asks for it."""
+    _log.error("leaving with exit code %d: %s: %s", EXIT_AGAIN, error.filename, error.strerror)
+    return EXIT_AGAIN
 
 
 def _start(plan, storage):
