@@ -42,8 +42,7 @@ def main(argv: list[str]) -> int:
                 progress=lambda: manifest.newest(plan.directory.checkpoints),
             )
         with plan.locked():
-            for name, value in plan.variables.items():
-                os.environ.setdefault(name, value)
+            os.environ.update(plan.variables(os.environ))
             with console.without_gpu_notes():
                 from dqn_tf.training import run  # TensorFlow is imported here
 

@@ -91,8 +91,9 @@ def mirrored(folder):
 
 @pytest.fixture(scope="module")
 def multiworker(folder):
-    """Returns the finished command that starts its own cluster."""
-    return runs.command(*runs.SMALL, "--strategy=multiworker", f"--logdir={folder}/multiworker")
+    """Returns the finished command that starts its own cluster, where a proxy is set and nobody is there."""
+    proxies = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy")}
+    return runs.command(*runs.SMALL, "--strategy=multiworker", f"--logdir={folder}/multiworker", **proxies)
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ MAY_IMPORT_FROM = {
 # A mistake of the user's is answered before TensorFlow is imported, which takes seconds.
 WITHOUT_TENSORFLOW = """
 config settings presets flags console
-cluster.topology cluster.launch cluster.rendezvous cluster.scaling_model cluster.jobs.command cluster.jobs.estimate
+cluster.topology cluster.gpus cluster.proxies cluster.launch cluster.rendezvous cluster.scaling_model cluster.jobs.command cluster.jobs.estimate
 cluster.jobs.vertex cluster.jobs.sagemaker cluster.jobs.azureml cluster.jobs.kubernetes cluster.jobs.tfjob
 cluster.jobs.slurm
 environment.spec environment.vector environment.atari environment.factory

@@ -6,7 +6,6 @@ worker itself started can be killed with it. The first failure, or the first sig
 
 import contextlib
 import ctypes
-import itertools
 import json
 import logging
 import os
@@ -16,10 +15,10 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from dqn_tf import config
-from dqn_tf.cluster import processes
+from dqn_tf.cluster import gpus, processes
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 
 _log = logging.getLogger(__name__)
@@ -29,7 +28,6 @@ _GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL then
 _SAVE_SECONDS = 110.0  # between SIGTERM and SIGKILL where this process is asked to stop: they save first
 _MAX_PAUSE_SECONDS = 60.0
 _LEFTOVER_SECONDS = 2.0  # for the last output of workers that have left
-_GPUS_DIRECTORY = "/proc/driver/nvidia/gpus"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -59,7 +57,7 @@ def run(
     Raises:
       config.ConfigError: the visible GPUs cannot be shared out equally.
     """
-    shares = _shares(visible_gpus(os.environ), num_workers)
+    shares = _shares(gpus.visible_gpus(os.environ), num_workers)
     events = queue.SimpleQueue()  # its put may be called in a signal handler
     life, count, reached = command, 0, progress()
     with _signals_to(events):
@@ -79,22 +77,6 @@ def run(
             _log.warning("cluster: starting all again in %.0f s, try %d of %d", pause, count, max_restarts)
             with contextlib.suppress(queue.Empty):
                 return events.get(timeout=pause).code
-
-
-def visible_gpus(environ: Mapping[str, str], directory: str = _GPUS_DIRECTORY) -> list[str]:
-    """Returns the ids of the GPUs that CUDA programs may use, without asking CUDA.
-
-    Args:
-      environ: environment variables; CUDA_VISIBLE_DEVICES, where set, is the list.
-      directory: where the NVIDIA driver has one entry for each GPU.
-    """
-    ids = environ.get("CUDA_VISIBLE_DEVICES")
-    if ids is not None:  # CUDA reads up to the first id that is none
-        return list(itertools.takewhile(lambda i: i and not i.startswith("-"), map(str.strip, ids.split(","))))
-    try:
-        return [str(i) for i in range(len(os.listdir(directory)))]
-    except OSError:
-        return []
 
 
 def is_launched() -> bool:
@@ -122,11 +104,11 @@ def _exit_after_stdin():
     os._exit(EXIT_AGAIN)
 
 
-def _shares(gpus, num_workers):
+def _shares(ids, num_workers):
     """Returns CUDA_VISIBLE_DEVICES for each worker, or None for each where there is no GPU."""
-    if not gpus:
+    if not ids:
         return [None] * num_workers
-    total, remedy = len(gpus), "or set CUDA_VISIBLE_DEVICES=-1 to train on CPUs."
+    total, remedy = len(ids), "or set CUDA_VISIBLE_DEVICES=-1 to train on CPUs."
     visible = f"{total} GPU{'s are' if total > 1 else ' is'} visible"
     if num_workers > total:
         raise config.ConfigError(f"--num_workers={num_workers} but {visible}; give {total} at most, {remedy}")
@@ -138,7 +120,7 @@ def _shares(gpus, num_workers):
             f"try {below} or {above}, {remedy}"
         )
     each = total // num_workers
-    return [",".join(gpus[i : i + each]) for i in range(0, total, each)]
+    return [",".join(ids[i : i + each]) for i in range(0, total, each)]
 
 
 def _environments(num_workers, shares):

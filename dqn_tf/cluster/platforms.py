@@ -43,14 +43,10 @@ def check_agreement(clusters: Sequence[Any]) -> None:
     """
     first = clusters[0]
     for other in clusters[1:]:
-        if _hosts(first) != _hosts(other) or first.index != other.index:
+        if first.hosts != other.hosts or first.index != other.index:
             raise config.ConfigError(
                 f"{_claim(first)}, {_claim(other)}; unset the one that is wrong, or give --tf_config=FILE."
             )
-
-
-def _hosts(cluster):
-    return [address.rpartition(":")[0] for address in cluster.workers]
 
 
 def _claim(cluster):
@@ -105,7 +101,21 @@ def _slurm(environ):
             f"{_given(environ, 'SLURM_LOCALID')} of SLURM_PROCID={number}: tasks must fill one node after the "
             "other; start them with srun --distribution=block."
         )
-    return _workers([f"{node}:{PORT + local}" for node, local in places], number)
+    first = _first_port(environ)
+    return _workers([f"{node}:{first + local}" for node, local in places], number)
+
+
+def _first_port(environ):
+    """Returns the port of a node's first task: another one for each job and step, since they may share a node.
+
+    16 ports a step, 64 a job, from 12288 to 32767: below those that Linux gives to connections. So jobs have the same
+    ones only where their numbers differ by a multiple of 320.
+    """
+    if not _is_set(environ, "SLURM_JOB_ID"):
+        return PORT
+    job = _number(environ, "SLURM_JOB_ID", 10)
+    step = _number(environ, "SLURM_STEP_ID", 10) if _is_set(environ, "SLURM_STEP_ID") else 0
+    return 12_288 + 16 * ((4 * job + step) % 1280)
 
 
 def expand_nodes(text: str) -> list[str]:
@@ -217,9 +227,9 @@ def _json(environ, name):
         raise config.ConfigError(f"{_given(environ, name)} is not JSON.") from None
 
 
-def _number(environ, name):
+def _number(environ, name, digits=6):
     text = environ[name].strip()
-    if not re.fullmatch("[0-9]{1,6}", text):
+    if not re.fullmatch(f"[0-9]{{1,{digits}}}", text):
         raise config.ConfigError(f"{_given(environ, name)} must be a whole number.")
     return int(text)
 

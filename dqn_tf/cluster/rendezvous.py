@@ -24,6 +24,8 @@ _QUIET_SECONDS, _REPORT_SECONDS = 2.0, 30.0  # before the first line, between th
 def wait_for_peers(cluster: topology.Cluster, give_up: float = float("inf")) -> bool:
     """Returns True once the address of every other worker has accepted a connection, False at `give_up`.
 
+    A cluster of one has nobody to wait for; its port must be free all the same, for TensorFlow's server.
+
     Meanwhile this process accepts those of the others on its own port, which is free again afterwards. Who returns
     first starts TensorFlow, whose server on the same port then answers those that are still looking; between the
     two a connection is refused, and tried again. So nobody needs to know who has been seen by whom.
@@ -34,8 +36,6 @@ def wait_for_peers(cluster: topology.Cluster, give_up: float = float("inf")) -> 
       config.ConfigError: this process's own port cannot be listened on.
     """
     peers = [address for index, address in enumerate(cluster.workers) if index != cluster.index]
-    if not peers:
-        return True
     missing, said, report_at = list(peers), False, time.monotonic() + _QUIET_SECONDS
     with _listen(cluster) as listener:
         while missing:

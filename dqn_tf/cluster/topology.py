@@ -42,6 +42,11 @@ class Cluster:
     def num_workers(self) -> int:
         return len(self.workers)
 
+    @property
+    def hosts(self) -> list[str]:
+        """The host of every training process, IPv6 addresses in brackets."""
+        return [address.rpartition(":")[0] for address in self.workers]
+
     def tf_config(self) -> str:
         """Returns this worker's TF_CONFIG as TensorFlow wants it: chief and worker only, no ps, no evaluator."""
         chiefs, workers = list(self.workers[: self.has_chief]), list(self.workers[self.has_chief :])

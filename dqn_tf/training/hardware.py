@@ -1,21 +1,74 @@
 """What this machine has: cores, memory, arithmetic. Without TensorFlow, before it starts."""
 
+import math
 import os
 import pathlib
 import platform
 import re
+from collections.abc import Iterator
 
-_CGROUPS = (  # limit and use of memory, and the part of it that is given back when asked for: version 2, then 1
+_MEMORY = (  # limit and use of memory, and the part of it that is given back when asked for: version 2, then 1
     ("memory.max", "memory.current", "inactive_file"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
-def num_cores() -> int:
-    """Returns how many cores this process may use."""
+def num_cores(root: str = "/") -> int:
+    """Returns how many cores this process may use: of the machine's, and of the time that its container is given.
+
+    A part of a core counts as one. TensorFlow and ALE do not know of the latter, and would start as many threads as
+    the machine has cores.
+    """
+    quotas = (_quota(group) for group in _groups(pathlib.Path(root), "cpu"))
+    return max(1, min([_num_schedulable(), *(math.ceil(quota) for quota in quotas if quota)]))
+
+
+def is_bounded(root: str = "/") -> bool:
+    """Returns whether a container is given the time of fewer cores than its processes may run on."""
+    return num_cores(root) < _num_schedulable()
+
+
+def _num_schedulable():
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _quota(group):
+    """Returns the cores whose time a control group is given, None where it has no limit."""
+    try:  # version 2: "150000 100000", or "max 100000"
+        quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        try:
+            quota, period = ((group / f"cpu.cfs_{name}_us").read_text(encoding="ascii") for name in ("quota", "period"))
+        except (OSError, ValueError):
+            return None
+    try:
+        return max(0, int(quota)) / int(period) or None  # -1: no limit
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def _groups(root: pathlib.Path, controller: str) -> Iterator[pathlib.Path]:
+    """Yields the directories of the control groups that this process is in, of both versions, with those around them.
+
+    A container may see its own group as the root, with or without being told so.
+    """
+    try:
+        told = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        told = []
+    seen, mounts = set(), root / "sys/fs/cgroup"
+    for line in [*told, "0::/", f"1:{controller}:/"]:  # 4:cpu,cpuacct:/a/b, and of version 2 0::/a/b
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if controllers and controller not in controllers.split(","):
+            continue
+        inner = pathlib.PurePosixPath(*(part for part in path.split("/") if part != ".."))
+        for mount in (controllers, controller) if controllers else ("", "unified"):
+            for group in (inner, *inner.parents):
+                if (place := mounts / mount / group) not in seen:
+                    seen.add(place)
+                    yield place
 
 
 def available_memory(root: str = "/") -> int | None:
@@ -29,13 +82,13 @@ def available_memory(root: str = "/") -> int | None:
         sizes = [1024 * int(re.search(r"MemAvailable:\s*(\d+)", meminfo)[1])]
     except (OSError, TypeError):
         return None
-    groups = path / "sys/fs/cgroup"
-    for limit, used, cached in _CGROUPS:
-        try:
-            free = int((groups / limit).read_text()) - int((groups / used).read_text())
-        except (OSError, ValueError):  # no such version of cgroups, or "max"
-            continue
-        sizes.append(free + _statistic((groups / limit).parent / "memory.stat", cached))
+    for group in _groups(path, "memory"):
+        for limit, used, cached in _MEMORY:
+            try:
+                free = int((group / limit).read_text()) - int((group / used).read_text())
+            except (OSError, ValueError):  # no such version of cgroups, or "max"
+                continue
+            sizes.append(free + _statistic(group / "memory.stat", cached))
     return max(0, min(sizes))
 
 

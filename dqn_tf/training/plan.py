@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from dqn_tf import config as config_lib
 from dqn_tf.agent import architecture
-from dqn_tf.cluster import launch, topology
+from dqn_tf.cluster import gpus, proxies, topology
 from dqn_tf.config import Config, ConfigError
+from dqn_tf.environment import atari
 from dqn_tf.environment.factory import Factory
 from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.experience import frames
@@ -63,8 +64,7 @@ class Plan:
         """How many of the workers run on this machine."""
         if self.cluster is None:
             return self.num_workers
-        hosts = [address.rpartition(":")[0] for address in self.cluster.workers]
-        return hosts.count(hosts[self.cluster.index])
+        return self.cluster.hosts.count(self.cluster.hosts[self.cluster.index])
 
     @property
     def is_chief(self) -> bool:
@@ -79,7 +79,8 @@ class Plan:
     def environments(self) -> Factory:
         """What makes the environments of this run."""
         config = self.config
-        return Factory(config.run.env, config.training.vectorization, config.atari)
+        num_threads = hardware.num_cores() if atari.is_atari(config.run.env) else 0
+        return Factory(config.run.env, config.training.vectorization, config.atari, num_threads)
 
     @property
     def threads(self) -> threads.Threads:
@@ -92,17 +93,19 @@ class Plan:
             self.num_local_workers,
             has_peers,
             self.environments.is_atari,
+            hardware.is_bounded(),
         )
 
-    @property
-    def variables(self) -> dict[str, str]:
-        """Environment variables to set, where they are not, before TensorFlow is imported.
+    def variables(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Returns the environment variables to set before TensorFlow is imported; most only where they are not.
 
         TensorFlow leaves oneDNN off where the processor has no AVX-512: without it the gradients of convolutions take
         eight times as long.
         """
         variables = {"TF_ENABLE_ONEDNN_OPTS": "1"} if self.network_kind == "nature_cnn" else {}
-        return {**variables, **(_BUCKET_VARIABLES if self.places.is_bucket else {})}
+        variables |= _BUCKET_VARIABLES if self.places.is_bucket else {}
+        missing = {name: value for name, value in variables.items() if name not in environ}
+        return missing | (proxies.around(self.cluster.hosts, environ) if self.cluster else {})
 
     def locked(self):
         """Returns a context in which this process alone writes its directory; only the chief writes a shared one."""
@@ -172,7 +175,7 @@ def _directory(where, task):
 
 
 def _check_precision(config, environ):
-    if config.hardware.precision != "bfloat16" or launch.visible_gpus(environ) or hardware.has_bfloat16():
+    if config.hardware.precision != "bfloat16" or gpus.visible_gpus(environ) or hardware.has_bfloat16():
         return []
     return [
         "--precision=bfloat16: this machine's processor has no bfloat16 arithmetic (avx512_bf16, amx_bf16 or bf16), "
@@ -260,7 +263,7 @@ def _warn_of_cluster(strategy, environ):
 
 def _replicas_per_worker(plan, environ):
     """Returns replicas of each process as far as can be known without TensorFlow, which is asked again later."""
-    num_gpus = len(launch.visible_gpus(environ))
+    num_gpus = len(gpus.visible_gpus(environ))
     if plan.config.cluster.strategy == "mirrored":
         return plan.config.cluster.num_replicas or num_gpus or 2
     if plan.needs_launcher:

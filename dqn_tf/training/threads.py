@@ -23,7 +23,13 @@ class Threads:
 
 
 def choose(
-    hardware: Hardware, network_kind: str, num_cores: int, local_workers: int, has_peers: bool, is_atari: bool = True
+    hardware: Hardware,
+    network_kind: str,
+    num_cores: int,
+    local_workers: int,
+    has_peers: bool,
+    is_atari: bool = True,
+    is_bounded: bool = False,
 ) -> Threads:
     """Returns the threads of one process.
 
@@ -36,12 +42,16 @@ def choose(
       local_workers: processes of this run that share them.
       has_peers: whether updates wait for other processes.
       is_atari: whether there are games to step.
+      is_bounded: whether these are fewer cores than TensorFlow would count.
     """
     share = max(1, num_cores // local_workers)
     if network_kind == "mlp":
         learner, operations, reason = 1, int(has_peers), "small matrices lose by being shared out"
     else:
-        learner, operations, reason = share, 0, f"convolutions gain from every core, here {share}"
+        given = f" of the {num_cores} that the container is given" if is_bounded else ""
+        learner, operations, reason = share, 0, f"convolutions gain from every core, here {share}{given}"
+    if is_bounded:
+        operations = operations or max(2, share)
     actor = 1 if network_kind == "mlp" else max(1, share // 2)
     asked = [f"--{name}={value}" for name in ("learner_threads", "actor_threads") if (value := getattr(hardware, name))]
     learner, actor = hardware.learner_threads or learner, hardware.actor_threads or actor

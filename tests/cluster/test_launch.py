@@ -372,28 +372,6 @@ def test_free_ports_are_different_and_free():
 # GPUs.
 
 
-@pytest.mark.parametrize(
-    "environ, ids",
-    [
-        ({"CUDA_VISIBLE_DEVICES": "0,1"}, ["0", "1"]),
-        ({"CUDA_VISIBLE_DEVICES": " 3 , 1"}, ["3", "1"]),
-        ({"CUDA_VISIBLE_DEVICES": "GPU-8932f937,MIG-a1"}, ["GPU-8932f937", "MIG-a1"]),
-        ({"CUDA_VISIBLE_DEVICES": ""}, []),
-        ({"CUDA_VISIBLE_DEVICES": "-1"}, []),
-        ({"CUDA_VISIBLE_DEVICES": "0,-1,1"}, ["0"]),
-        ({}, ["0", "1", "2"]),
-    ],
-)
-def test_visible_gpus_when_three_are_installed(tmp_path, environ, ids):
-    for address in ("0000:01:00.0", "0000:02:00.0", "0000:03:00.0"):
-        (tmp_path / address).mkdir()
-    assert launch.visible_gpus(environ, str(tmp_path)) == ids
-
-
-def test_visible_gpus_when_no_driver_is_installed_is_none(tmp_path):
-    assert launch.visible_gpus({}, str(tmp_path / "absent")) == []
-
-
 def test_run_shares_out_the_gpus_in_order(run):
     done = run("print(os.environ['CUDA_VISIBLE_DEVICES'])", CUDA_VISIBLE_DEVICES="7,5,3,1")
     assert lines_of(done.stdout) == ["[worker 0] 7,5", "[worker 1] 3,1"]

@@ -78,6 +78,26 @@ def test_resolve_of_a_platform_is_its_cluster(environ, index, workers, has_chief
     assert (cluster.index, list(cluster.workers), cluster.has_chief) == (index, workers, has_chief)
 
 
+def ports(job, step, **extra):
+    """Returns the ports of the tasks of a Slurm step."""
+    return {address.rpartition(":")[2] for address in slurm_workers(job, step, **extra)}
+
+
+def slurm_workers(job, step, **extra):
+    return topology.resolve(slurm(0, 0, SLURM_JOB_ID=job, SLURM_STEP_ID=step, **extra)).workers
+
+
+def test_ports_of_a_slurm_step_are_made_from_its_job_and_step():
+    assert slurm_workers("7", "1") == ("n9:12752", "n9:12753", "n10:12752")  # 12288 + 16 * (4 * 7 + 1)
+    many = dict(SLURM_STEP_NUM_TASKS="64", SLURM_STEP_NODELIST="n9", SLURM_STEP_TASKS_PER_NODE="64")
+    of_jobs = [ports(str(job), "0", **many) for job in range(67_000_000, 67_000_320)]
+    assert len(set().union(*of_jobs)) == 64 * 320  # no two jobs have one port
+    assert not ports("7", "0") & ports("7", "1")
+    everything = set(map(int, set().union(*of_jobs)))
+    assert 1024 < min(everything) and max(everything) < 32_768  # from where on Linux hands them out
+    assert ports("7", "4294967290")  # srun --pty's own step
+
+
 def test_resolve_names_the_source_that_won():
     assert topology.resolve(sagemaker("algo-1")).source == "SM_HOSTS of SageMaker"
     assert topology.resolve({}) is None
@@ -140,6 +160,8 @@ def test_resolve_where_sources_disagree_shows_both():
         (slurm(0, 0, SLURM_STEP_NODELIST="r[0-999]n[0-999]"), "has more than 100000 nodes"),
         (slurm(0, 0, SLURM_STEP_NODELIST="n[0-999999999]"), "is not a list of numbers and ranges"),
         (slurm("x", 0), "SLURM_PROCID=x must be a whole number."),
+        (slurm(0, 0, SLURM_JOB_ID="7_1"), "SLURM_JOB_ID=7_1 must be a whole number."),
+        (slurm(0, 0, SLURM_JOB_ID="7", SLURM_STEP_ID="batch"), "SLURM_STEP_ID=batch must be a whole number."),
         (slurm("9" * 1000, 0), f"SLURM_PROCID={'9' * 57}... must be a whole number."),
         ({"JOB_COMPLETION_INDEX": "0", "JOB_NAME": "a"}, "JOB_SERVICE and JOB_PARALLELISM not"),
         ({**KUBERNETES, "JOB_COMPLETION_INDEX": "2"}, "must be below JOB_PARALLELISM=2"),

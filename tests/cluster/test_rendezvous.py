@@ -214,10 +214,11 @@ def test_wait_for_peers_when_a_name_does_not_resolve_yet_tries_again(waiting, mo
     assert names == ["late.invalid"] * 3
 
 
-def test_wait_for_peers_when_its_own_port_is_taken_says_so_at_once():
-    port, peer = free_ports(2)
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_wait_for_peers_when_its_own_port_is_taken_says_so_at_once(num_workers):
+    port, *peers = free_ports(num_workers)
     with socket.create_server(("127.0.0.1", port)), pytest.raises(config.ConfigError) as error:
-        rendezvous.wait_for_peers(cluster_of(*loopback([port, peer])))
+        rendezvous.wait_for_peers(cluster_of(*loopback([port, *peers])))
     assert list(error.value.problems) == [
         f"TF_CONFIG in the environment: this process's address 127.0.0.1:{port} cannot be listened on: "
         f"{os.strerror(errno.EADDRINUSE)}; end what uses port {port}, or give this task another port in the cluster "
@@ -225,10 +226,9 @@ def test_wait_for_peers_when_its_own_port_is_taken_says_so_at_once():
     ]
 
 
-def test_wait_for_peers_in_a_cluster_of_one_does_not_even_need_its_port():
+def test_wait_for_peers_in_a_cluster_of_one_waits_for_nobody():
     (port,) = free_ports(1)
-    with socket.create_server(("127.0.0.1", port)):
-        rendezvous.wait_for_peers(cluster_of(f"127.0.0.1:{port}"))
+    assert rendezvous.wait_for_peers(cluster_of(f"127.0.0.1:{port}"), give_up=0.0)
 
 
 @pytest.mark.skipif(not can_listen(socket.AF_INET6, "::1"), reason="this machine has no IPv6")

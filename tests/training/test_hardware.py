@@ -28,6 +28,9 @@ def machine(tmp_path):
     return write
 
 
+NESTED = {"proc/self/cgroup": "5:cpu,cpuacct:/job/step\n4:memory:/job/step\n1:name=systemd:/other\n0::/job/step\n"}
+
+
 def limit(names, allowed, used):
     return dict(zip(names, (f"{allowed}\n", f"{used}\n"), strict=True))
 
@@ -53,6 +56,14 @@ def test_available_memory_without_a_limit_that_can_be_read_is_the_machines(machi
 
 def test_available_memory_where_both_versions_have_limits_is_the_least(machine):
     assert hardware.available_memory(machine(limit(V2, 4 * GIB, GIB) | limit(V1, 5 * GIB, 3 * GIB))) == 2 * GIB
+
+
+@pytest.mark.parametrize(
+    "group", ["sys/fs/cgroup/job/step", "sys/fs/cgroup/job", "sys/fs/cgroup/unified/job", "sys/fs/cgroup"]
+)
+def test_available_memory_of_a_group_in_a_group_is_the_least_of_all(machine, group):
+    files = NESTED | limit((f"{group}/memory.max", f"{group}/memory.current"), 2 * GIB, GIB)
+    assert hardware.available_memory(machine(files | limit(V1, 4 * GIB, GIB))) == GIB
 
 
 def test_available_memory_where_more_is_used_than_allowed_is_0(machine):
@@ -95,11 +106,52 @@ def test_has_bfloat16_without_a_file_to_read_is_true(tmp_path):
 
 def test_num_cores_are_those_this_process_may_use(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
-    assert hardware.num_cores() == 3
+    assert hardware.num_cores("/nowhere") == 3
 
 
 @pytest.mark.parametrize("count, expected", [(6, 6), (None, 1)])
 def test_num_cores_where_the_system_tells_no_affinity_are_those_of_the_machine(monkeypatch, count, expected):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: count)
-    assert hardware.num_cores() == expected
+    assert hardware.num_cores("/nowhere") == expected
+
+
+CPU = "sys/fs/cgroup"
+
+
+def v1(folder, quota, period=100_000):
+    names = (f"{CPU}/{folder}/cpu.cfs_quota_us", f"{CPU}/{folder}/cpu.cfs_period_us")
+    return dict(zip(names, (f"{quota}\n", f"{period}\n"), strict=True))
+
+
+@pytest.mark.parametrize(
+    "files, expected",
+    [
+        ({}, 8),
+        ({f"{CPU}/cpu.max": "max 100000\n"}, 8),
+        ({f"{CPU}/cpu.max": "200000 100000\n"}, 2),
+        ({f"{CPU}/cpu.max": "150000 100000\n"}, 2),  # a part of a core is one
+        ({f"{CPU}/cpu.max": "10000 100000\n"}, 1),
+        ({f"{CPU}/cpu.max": "9000000 100000\n"}, 8),
+        ({f"{CPU}/cpu.max": "nonsense\n"}, 8),
+        ({f"{CPU}/cpu.max": "200000 0\n"}, 8),
+        (v1("cpu", -1), 8),
+        (v1("cpu", 50_000, 25_000), 2),
+        (v1("cpu,cpuacct", 300_000), 8),  # nobody says that there is a group
+        # Groups in groups: the least of all counts.
+        (NESTED | {f"{CPU}/job/step/cpu.max": "max 100000\n", f"{CPU}/job/cpu.max": "400000 100000\n"}, 4),
+        (NESTED | {f"{CPU}/job/step/cpu.max": "300000 100000\n", f"{CPU}/job/cpu.max": "400000 100000\n"}, 3),
+        (NESTED | {f"{CPU}/unified/job/cpu.max": "300000 100000\n"}, 3),
+        (NESTED | v1("cpu,cpuacct", 300_000), 3),
+        (NESTED | v1("cpu,cpuacct/job/step", 250_000), 3),
+        (NESTED | v1("cpu/job/step", 250_000), 3),
+        (NESTED | {f"{CPU}/other/cpu.max": "100000 100000\n"}, 8),
+        ({"proc/self/cgroup": "0::/../..\n", f"{CPU}/cpu.max": "300000 100000\n"}, 3),
+        ({"proc/self/cgroup": "\n:\nnothing\n", f"{CPU}/cpu.max": "300000 100000\n"}, 3),
+    ],
+)
+def test_num_cores_in_a_container_are_no_more_than_its_quota(machine, monkeypatch, files, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    root = machine(files)
+    assert hardware.num_cores(root) == expected
+    assert hardware.is_bounded(root) == (expected < 8)

@@ -78,6 +78,7 @@ def test_local_workers_of_a_cluster_are_those_on_this_host(make, index, expected
 )
 def test_threads_share_the_cores_with_local_workers(make, monkeypatch, values, environ, expected):
     monkeypatch.setattr(hardware, "num_cores", lambda: 8)
+    monkeypatch.setattr(hardware, "is_bounded", lambda: False)
     chosen = make(environ, **values).threads
     assert (chosen.learner, chosen.operations, chosen.actor) == expected
 

@@ -33,6 +33,12 @@ def test_choose_by_network_cores_and_workers(row):
 
 
 @pytest.mark.parametrize("network", ["mlp", "nature_cnn"])
+@pytest.mark.parametrize("cores, expected", [(1, 2), (3, 3)])
+def test_choose_in_a_container_bounds_what_tensorflow_would_count_itself(network, cores, expected):
+    assert threads.choose(config.Hardware(), network, cores, 1, False, is_bounded=True).operations == expected
+
+
+@pytest.mark.parametrize("network", ["mlp", "nature_cnn"])
 def test_choose_where_flags_say_so_takes_those(network):
     asked = config.Hardware(learner_threads=3, actor_threads=5)
     chosen = threads.choose(asked, network, 8, 1, False)
