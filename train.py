@@ -5,7 +5,6 @@ import time
 STARTED = time.time()
 
 import os  # noqa: E402 - the clock starts first
-import signal  # noqa: E402
 import sys  # noqa: E402
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on absent GPUs
@@ -17,18 +16,17 @@ from dqn_tf.cluster import launch  # noqa: E402
 from dqn_tf.config import ConfigError  # noqa: E402
 from dqn_tf.training import manifest  # noqa: E402
 from dqn_tf.training import plan as plan_lib  # noqa: E402
+from dqn_tf.training.stopping import Stop  # noqa: E402
 
 
 def main(argv: list[str]) -> int:
     """Returns the exit code: 0 done, 2 the user's mistake, 143 start me again, 1 a bug."""
-    launch.follow_parent()
-    if os.getpid() == 1:  # of a container, where a signal that has no handler is lost
-        signal.signal(signal.SIGTERM, lambda number, frame: os._exit(128 + number))
     console.set_up()
+    launch.follow_parent()
+    stop = Stop()
+    stop.install()
     if flags.wants_help(argv):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # --help | head
-        print(flags.help_text())
-        return 0
+        return console.print_result(flags.help_text())
     try:
         plan = plan_lib.make(*flags.parse(argv), os.environ, STARTED)
         if not plan.places.is_bucket and plan.says_finished():
@@ -43,13 +41,10 @@ def main(argv: list[str]) -> int:
             )
         with plan.locked():
             os.environ.update(plan.variables(os.environ))
-            with console.without_gpu_notes():
-                from dqn_tf.training import run  # TensorFlow is imported here
+            console.import_tensorflow()
+            from dqn_tf.training import run
 
-            return run.evaluate(plan) if plan.is_evaluator else run.train(plan)
-    except KeyboardInterrupt:
-        print("interrupted; the same command with the same --logdir goes on from its last checkpoint", file=sys.stderr)
-        return 130
+            return run.evaluate(plan) if plan.is_evaluator else run.train(plan, stop)
     except ConfigError as error:
         print(error, file=sys.stderr)
         console.tell_platform(str(error), os.environ)

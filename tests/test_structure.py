@@ -20,7 +20,7 @@ PROGRAM = sorted([*(ROOT / "dqn_tf").rglob("*.py"), ROOT / "train.py"])
 # Who may import whom. A package's own modules may always import each other; config imports nobody.
 MAY_IMPORT = {
     "config": set(),
-    "console": set(),
+    "console": {"config"},
     "settings": {"config"},
     "presets": {"config"},
     "flags": {"config", "settings", "presets"},
@@ -43,7 +43,8 @@ MAY_IMPORT_FROM = {
 # A mistake of the user's is answered before TensorFlow is imported, which takes seconds.
 WITHOUT_TENSORFLOW = """
 config settings presets flags console
-cluster.topology cluster.gpus cluster.proxies cluster.launch cluster.rendezvous cluster.scaling_model cluster.jobs.command cluster.jobs.estimate
+cluster.clock cluster.deadline cluster.signals cluster.topology cluster.gpus cluster.proxies cluster.launch
+cluster.rendezvous cluster.scaling_model cluster.jobs.command cluster.jobs.estimate
 cluster.jobs.vertex cluster.jobs.sagemaker cluster.jobs.azureml cluster.jobs.kubernetes cluster.jobs.tfjob
 cluster.jobs.slurm
 environment.spec environment.vector environment.atari environment.factory

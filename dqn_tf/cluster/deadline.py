@@ -4,11 +4,13 @@ TensorFlow waits for its peers, when a cluster starts, in native code that lets 
 own timers do it (Linux): one writes the line, the next ends the process.
 """
 
+import contextlib
 import ctypes
 import os
 import sys
 import threading
-import time
+
+from dqn_tf.cluster import signals
 
 EXIT_AGAIN = 143  # start me again: Kubernetes and its kin restart codes from 128 on
 
@@ -32,11 +34,7 @@ class _TimerSpec(ctypes.Structure):
 
 
 class Deadline:
-    """A context that must be left in time, else the process ends with exit code 143.
-
-    Attributes:
-      at: time.monotonic() of the end, infinite where there is none.
-    """
+    """A context that must be left in time, else the process ends with exit code 143; signals end it at once."""
 
     _GRACE_SECONDS = 1.0  # for who watches the time itself, and can say more
 
@@ -47,22 +45,20 @@ class Deadline:
           seconds: 0: without limit.
         """
         self._seconds = seconds
-        self.at = float("inf")
-        self._cancel = []
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Deadline":
         if self._seconds:
-            self.at = time.monotonic() + self._seconds
             line = f"cluster: TensorFlow's peers did not connect in {self._seconds:g} s (--cluster_timeout)"
             try:
                 self._start_native(line)
             except (OSError, AttributeError):  # another C library
                 self._start_thread(line)
+        self._stack.enter_context(signals.left_to_the_kernel())
         return self
 
     def __exit__(self, *_):
-        for cancel in self._cancel:
-            cancel()
+        self._stack.close()
 
     def _start_native(self, line):
         library = ctypes.CDLL(None, use_errno=True)
@@ -78,7 +74,7 @@ class Deadline:
             when = _TimerSpec(0, 0, int(after), int(after % 1 * 1e9))
             if library.timer_create(_CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(timer)):
                 raise OSError(ctypes.get_errno(), "timer_create")
-            self._cancel.append(lambda timer=timer: library.timer_delete(timer))
+            self._stack.callback(library.timer_delete, timer)
             library.timer_settime(timer, 0, ctypes.byref(when), None)
 
     def _start_thread(self, line):
@@ -89,4 +85,4 @@ class Deadline:
         timer = threading.Timer(self._seconds + self._GRACE_SECONDS, leave)
         timer.daemon = True
         timer.start()
-        self._cancel.append(timer.cancel)
+        self._stack.callback(timer.cancel)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from dqn_tf import config
-from dqn_tf.cluster import gpus, processes
+from dqn_tf.cluster import gpus, processes, signals
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 
 _log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ _GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL then
 _SAVE_SECONDS = 110.0  # between SIGTERM and SIGKILL where this process is asked to stop: they save first
 _MAX_PAUSE_SECONDS = 60.0
 _LEFTOVER_SECONDS = 2.0  # for the last output of workers that have left
+_MAX_NAMED = 8  # ports in a line
 _PR_SET_PDEATHSIG = 1
 
 
@@ -40,11 +41,11 @@ def run(
 ) -> int:
     """Runs `command` as a cluster of `num_workers` processes on loopback and returns the exit code for all.
 
-    The code is 0 if all left with 0, 130 after SIGINT and 143 after SIGTERM, else that of the first worker that failed
-    (128 + signal if it was killed), and of those one below 128 goes before: it says why. The other workers are then
-    stopped. None is left when this returns or raises.
+    The code is 0 if all left with 0, 128 + its number after a signal that asks to stop, else that of the first worker
+    that failed (128 + signal if it was killed), and of those one below 128 goes before: it says why. The other workers
+    are then stopped. None is left when this returns or raises.
 
-    Where a worker left with 143 or by a signal, all are started again, after a pause that grows.
+    Where a worker left with 143 or was killed, all are started again, after a pause that grows.
 
     Main thread only: it handles signals, and workers die with the thread that started them (`follow_parent`).
 
@@ -130,7 +131,7 @@ def _environments(num_workers, shares):
     _log.info(
         "cluster: %d workers on this machine, 127.0.0.1 ports %s, because nothing names a cluster",
         num_workers,
-        ", ".join(map(str, ports)),
+        ", ".join(map(str, ports[:_MAX_NAMED])) + (", ..." if num_workers > _MAX_NAMED else ""),
     )
     common = {
         **os.environ,
@@ -165,17 +166,18 @@ def _columns():
 
 @contextlib.contextmanager
 def _signals_to(events):
-    """Puts SIGINT and SIGTERM into `events` instead of letting them end this process."""
+    """Puts the signals that ask to stop into `events` instead of letting them end this process."""
+    impatience = signals.Impatience()
 
     def put(number, frame):
-        events.put(processes.Event(None, 128 + number, signal.Signals(number).name))
+        is_urgent = impatience.grows(number)
+        events.put(processes.Event(None, 128 + number, signal.Signals(number).name, is_urgent))
 
-    previous = {number: signal.signal(number, put) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = signals.take(put)
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+        signals.give_back(before)
 
 
 def _run_once(command, environments, events):
@@ -216,7 +218,7 @@ def _watch(workers, events):
             patience = _SETTLE_SECONDS if event.index is not None else 0.0
             grace = _GRACE_SECONDS if event.index is not None else _SAVE_SECONDS
             due = [(now + patience, _terminate), (now + patience + grace, _kill)]
-        elif event.reason == "SIGINT":
+        elif event.is_urgent:
             _kill(running)
         if event.index is None:
             signalled = signalled or event.code
@@ -224,7 +226,7 @@ def _watch(workers, events):
         return signalled, False
     failures = [code for code in codes if code]
     code = next((code for code in failures if code < 128), failures[0] if failures else 0)
-    return code, code >= 128 and code != 128 + signal.SIGINT
+    return code, code == EXIT_AGAIN or code >= 128 and code - 128 not in signals.ASKING
 
 
 def _next(events, due):

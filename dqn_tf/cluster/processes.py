@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 
+from dqn_tf import console
+
 _LINE_END = re.compile(rb"(\r\n|\n|\r(?=[^\n]))")  # a carriage return that ends the text so far may be half of \r\n
 
 
@@ -20,6 +22,7 @@ class Event:
     index: int | None
     code: int  # the exit code that this event asks for; 0 for a worker that has done its work
     reason: str
+    is_urgent: bool = False  # what runs is killed
 
 
 class Console:
@@ -38,9 +41,8 @@ class Console:
         lead = (self._erase if os.isatty(descriptor) else b"") + prefix
         # A bar is written as \r before its text: the empty text ahead of that \r is no line.
         output = b"".join(lead + text + end for text, end in lines if text or end != b"\r")
-        with self._lock, contextlib.suppress(OSError):
-            while output:
-                output = output[os.write(descriptor, output) :]
+        with self._lock:
+            console.write(descriptor, output)
 
 
 class Worker:

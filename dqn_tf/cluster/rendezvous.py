@@ -1,7 +1,7 @@
 """The workers of a cluster wait for each other in plain Python, before TensorFlow does.
 
 MultiWorkerMirroredStrategy waits in native code that holds the interpreter lock and takes SIGTERM for itself: no
-log line and no Ctrl-C for up to an hour. Here both signals do what they always do.
+log line and no Ctrl-C for up to an hour. Here all signals do what they always do.
 """
 
 import contextlib
@@ -13,16 +13,18 @@ import time
 
 from dqn_tf import config
 from dqn_tf.cluster import loopback, topology
+from dqn_tf.cluster.clock import RunningClock
 
 _log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.15
 _CONNECT_SECONDS = 2.0  # for a peer that neither accepts nor refuses: a machine not there yet, a firewall
 _QUIET_SECONDS, _REPORT_SECONDS = 2.0, 30.0  # before the first line, between the later ones
+_MAX_NAMED = 8  # peers in a line
 
 
-def wait_for_peers(cluster: topology.Cluster, give_up: float = float("inf")) -> bool:
-    """Returns True once the address of every other worker has accepted a connection, False at `give_up`.
+def wait_for_peers(cluster: topology.Cluster, timeout: float = float("inf")) -> bool:
+    """Returns True once the address of every other worker has accepted a connection, False after `timeout`.
 
     A cluster of one has nobody to wait for; its port must be free all the same, for TensorFlow's server.
 
@@ -31,31 +33,38 @@ def wait_for_peers(cluster: topology.Cluster, give_up: float = float("inf")) -> 
     two a connection is refused, and tried again. So nobody needs to know who has been seen by whom.
 
     Args:
-      give_up: time.monotonic() at which to wait no longer; those that are missing are then named in the log.
+      timeout: seconds to wait at most; those that are missing are then named in the log.
     Raises:
       config.ConfigError: this process's own port cannot be listened on.
     """
     peers = [address for index, address in enumerate(cluster.workers) if index != cluster.index]
     missing, said, report_at = list(peers), False, time.monotonic() + _QUIET_SECONDS
+    clock = RunningClock(_CONNECT_SECONDS)
     with _listen(cluster) as listener:
         while missing:
             for address in list(missing):
                 if _answers(address):
                     missing.remove(address)
                 elif time.monotonic() >= report_at:
-                    _log.info("cluster: waiting for %d of %d peers: %s", len(missing), len(peers), ", ".join(missing))
+                    _log.info("cluster: waiting for %d of %d peers: %s", len(missing), len(peers), _names(missing))
                     said, report_at = True, time.monotonic() + _REPORT_SECONDS
                 with contextlib.suppress(OSError):  # until there is none to accept
                     while True:
                         listener.accept()[0].close()
-            if missing and time.monotonic() >= give_up:
-                _log.error("cluster: no answer in --cluster_timeout from %s", ", ".join(missing))
-                return False
+                if missing and clock.seconds() >= timeout:
+                    _log.error("cluster: no answer in --cluster_timeout from %s", _names(missing))
+                    return False
             if missing:  # who knocks is there: no need to sleep on
                 select.select([listener], [], [], _RETRY_SECONDS)
     if said:
         _log.info("cluster: all %d peers are there", len(peers))
     return True
+
+
+def _names(addresses):
+    """Returns the first of these addresses, and how many more there are."""
+    more = len(addresses) - _MAX_NAMED
+    return ", ".join(addresses[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _listen(cluster):

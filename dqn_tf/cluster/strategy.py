@@ -11,7 +11,6 @@ import logging
 import numpy as np
 import tensorflow as tf
 
-from dqn_tf import console
 from dqn_tf.cluster import topology
 from dqn_tf.config import ConfigError
 
@@ -183,8 +182,7 @@ def create(
     """
     tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
     tf.config.threading.set_inter_op_parallelism_threads(inter_op_threads)
-    with console.without_gpu_notes():
-        gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     if name == "mirrored":

@@ -16,6 +16,7 @@ from dqn_tf import console, settings
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
 from dqn_tf.training import places
+from dqn_tf.training.stopping import Stop
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,8 +57,9 @@ def _local(logdir):
     if not places.is_bucket(logdir):
         yield pathlib.Path(logdir)
         return
-    with console.without_gpu_notes():
-        from dqn_tf.training import mirror
+    console.import_tensorflow()
+    from dqn_tf.training import mirror
+
     with tempfile.TemporaryDirectory() as directory:
         try:
             mirror.Mirror(pathlib.Path(directory), logdir).pull(["config.json", "model/q_network.keras"])
@@ -99,17 +101,16 @@ def main(argv: Sequence[str]) -> int:
         arguments = _parse(argv)
         with _local(arguments.logdir) as logdir:
             config, path = _find(logdir, arguments.logdir, arguments.env)
-            with console.without_gpu_notes():
-                result = _evaluate(arguments, config, path)
+            result = _evaluate(arguments, config, path)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    print(json.dumps(result, indent=2))
-    return 0
+    return console.print_result(json.dumps(result, indent=2))
 
 
 def _evaluate(arguments, config, path):
-    import keras  # TensorFlow is imported here, after the mistakes that can be known without it
+    console.import_tensorflow()  # after the mistakes that can be known without it
+    import keras
 
     from dqn_tf.agent.policies import NetworkPolicy
     from dqn_tf.training import video
@@ -139,6 +140,8 @@ def _evaluate(arguments, config, path):
 
 
 if __name__ == "__main__":
+    console.keep_streams()
+    Stop().install()
     sys.path.append(os.getcwd())
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.exit(main(sys.argv[1:]))

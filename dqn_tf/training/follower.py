@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from dqn_tf import settings
 from dqn_tf.agent import architecture
+from dqn_tf.cluster.clock import RunningClock
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
@@ -102,7 +103,8 @@ class Follower:
 
     def _wait(self, look):
         """Returns what `look` finds, None where the run has been silent for too long."""
-        begin = heard = report_at = time.monotonic()
+        begin = report_at = time.monotonic()
+        clock, heard = RunningClock(self._poll_seconds), 0.0
         timeout = self._plan.config.cluster.round_timeout
         while True:
             try:
@@ -111,14 +113,15 @@ class Follower:
             except Unreachable as error:
                 found, sign = None, self._sign
                 _log.warning("evaluator: %s: %s", error.filename, error.strerror)
-            now = time.monotonic()
             if found is not None:
                 return found
+            silence = clock.seconds() - heard
             if sign != self._sign:
-                self._sign, heard = sign, now
-            if timeout and now - heard > timeout:
+                self._sign, heard, silence = sign, heard + silence, 0.0
+            if timeout and silence > timeout:
                 _log.error("nothing new for %d s (--round_timeout): leaving with exit code %d", timeout, EXIT_AGAIN)
                 return None
+            now = time.monotonic()
             if now - report_at > _REPORT_SECONDS:
                 _log.info("evaluator: waiting for %s since %d s", self._plan.directory.name, now - begin)
                 report_at = now

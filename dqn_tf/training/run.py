@@ -1,12 +1,13 @@
 """One run on one worker, from its plan to its results."""
 
+import contextlib
 import logging
 import time
 
 import tensorflow as tf
 
 from dqn_tf import config as config_lib
-from dqn_tf import console, settings
+from dqn_tf import settings
 from dqn_tf.cluster import deadline, launch, loopback, peers, rendezvous, strategy
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import ConfigError
@@ -40,7 +41,7 @@ _AMBIGUOUS = (tf.errors.FailedPreconditionError, tf.errors.InternalError, tf.err
 _WORDS_OF_PEERS = ("/job:", "collective", "heartbeat", "coordination", "peer", "socket", "connection")
 
 
-def train(plan: Plan) -> int:
+def train(plan: Plan, stop: Stop) -> int:
     """Trains, and returns the exit code: 0 done, 143 where a peer was lost and all must start again."""
     try:
         storage = Storage(plan.places, plan.directory, "chief" if plan.is_chief else "worker")
@@ -50,7 +51,7 @@ def train(plan: Plan) -> int:
             if plan.says_finished():
                 return 0
             storage.claim()
-        code = _start(plan, storage)
+        code = _start(plan, storage, stop)
         if code == 0:
             storage.leave()
         return code
@@ -64,9 +65,6 @@ def train(plan: Plan) -> int:
 def evaluate(plan: Plan) -> int:
     """Evaluates the checkpoints of a run that others train, until it ends; returns the exit code."""
     try:
-        Stop().install()
-        with console.without_gpu_notes():
-            tf.config.list_physical_devices("GPU")
         storage = Storage(plan.places, plan.directory, FOLLOWER)
         return Follower(plan, storage).run()
     except Unreachable as error:
@@ -79,12 +77,12 @@ def _again(error):
     return EXIT_AGAIN
 
 
-def _start(plan, storage):
+def _start(plan, storage, stop):
     config = plan.config
     threads = plan.threads
-    with deadline.Deadline(config.cluster.cluster_timeout if plan.cluster else 0) as limit:
-        if plan.cluster is not None and not _meet(plan.cluster, limit.at):
-            return EXIT_AGAIN
+    if plan.cluster is not None and not _meet(plan.cluster, config.cluster.cluster_timeout or float("inf")):
+        return EXIT_AGAIN
+    with deadline.Deadline(config.cluster.cluster_timeout) if plan.cluster else contextlib.nullcontext():
         placement = strategy.create(
             config.cluster.strategy, config.cluster.num_replicas, plan.cluster, threads.learner, threads.operations
         )
@@ -97,8 +95,6 @@ def _start(plan, storage):
     problems = config_lib.check_division(config, placement.num_workers, placement.replicas_per_worker)
     if problems:
         raise ConfigError(*problems)
-    stop = Stop()
-    stop.install()  # MultiWorkerMirroredStrategy takes SIGTERM for itself and lives on; a platform means it
     watchdog = Watchdog(config.cluster.round_timeout, plan.directory.lock_path).start()
     watch = peers.PeerWatch(plan.cluster).start() if placement.num_workers > 1 else None
     try:
@@ -123,10 +119,10 @@ def _start(plan, storage):
     return 0
 
 
-def _meet(cluster, give_up):
-    """Returns whether the other workers are there before `give_up`."""
+def _meet(cluster, timeout):
+    """Returns whether the other workers are there in time."""
     try:
-        return rendezvous.wait_for_peers(cluster, give_up)
+        return rendezvous.wait_for_peers(cluster, timeout)
     except ConfigError as error:
         if not launch.is_launched():
             raise

@@ -1,8 +1,10 @@
-"""SIGTERM and SIGINT: a run asked to stop ends its round, saves, and leaves with 143 or 130."""
+"""A run asked to stop by a signal ends its round, saves, and leaves with 128 + its number: 143, 130, 129."""
 
 import contextlib
 import os
 import signal
+
+from dqn_tf.cluster import signals
 
 
 class Stopped(Exception):
@@ -31,15 +33,16 @@ class Stop:
     def __init__(self):
         self.number = 0
         self._is_waited_for = False
+        self._impatience = signals.Impatience()
 
     def install(self) -> None:
-        """Takes both signals over, in the main thread. They end the process at once where nobody would wait for it."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._handle)
+        """Takes the signals over, in the main thread. They end the process at once where nobody would wait for it."""
+        signals.take(self._handle)
 
     @contextlib.contextmanager
     def waited_for(self):
         """Returns a context in which a signal is only noted, because somebody looks at `number` now and then."""
+        self.install()  # environments have been made since, some of which take SIGINT for themselves
         self._is_waited_for = True
         try:
             yield
@@ -54,10 +57,15 @@ class Stop:
             raise Interrupted
 
     def _handle(self, number, frame):
-        is_second = number == signal.SIGINT and self.number == signal.SIGINT
-        if is_second or not self._is_waited_for:
+        name = signal.Signals(number).name
+        if self._impatience.grows(number) or not self._is_waited_for:
+            _tell(f"{name}: leaving at once; the same command with the same --logdir goes on from its last checkpoint")
             os._exit(128 + number)
-        self.number = self.number or number
-        line = f"{signal.Signals(number).name}: saving at the end of this round\n"
-        with contextlib.suppress(OSError):  # not through the log, which may be in the middle of a line
-            os.write(2, line.encode())
+        if not self.number:
+            self.number = number
+            _tell(f"{name}: saving at the end of this round")
+
+
+def _tell(line):
+    with contextlib.suppress(OSError):  # not through the log, which may be in the middle of a line
+        os.write(2, f"{line}\n".encode())

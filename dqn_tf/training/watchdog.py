@@ -7,6 +7,7 @@ import pathlib
 import threading
 import time
 
+from dqn_tf.cluster.clock import RunningClock
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,8 @@ class Watchdog:
         self._timeout = timeout
         self._sign = sign
         self._changed = self._signed = 0.0
-        self._heard = time.monotonic()
+        self._period = min(timeout / 20, 1.0)
+        self._now = self._heard = 0.0  # as of the last look
         self._doing = "starting"
         self._stopped = threading.Event()
 
@@ -44,13 +46,14 @@ class Watchdog:
 
     def heard(self, doing: str) -> None:
         """Notes that the run goes on, and what it does next."""
-        self._doing, self._heard = doing, time.monotonic()
+        self._doing, self._heard = doing, self._now
 
     def heard_by_all(self, doing: str) -> None:
         """The same, on the chief, for all workers; may be called at any rate."""
         self.heard(doing)
-        if self._heard - self._signed > _SIGN_SECONDS:
-            self._signed = self._heard
+        now = time.monotonic()
+        if now - self._signed > _SIGN_SECONDS:
+            self._signed = now
             with contextlib.suppress(OSError):
                 os.utime(self._sign)
 
@@ -59,11 +62,12 @@ class Watchdog:
         self._stopped.set()
 
     def _watch(self):
-        warned_for = None
-        while not self._stopped.wait(min(self._timeout / 20, 1.0)):
+        warned_for, clock = None, RunningClock(self._period)
+        while not self._stopped.wait(self._period):
+            self._now = clock.seconds()
             self._look()
             heard, doing = self._heard, self._doing
-            silence = time.monotonic() - heard
+            silence = self._now - heard
             if silence > self._timeout:
                 _log.error(
                     "no round has ended for %.0f s (--round_timeout), while %s: leaving with exit code %d",

@@ -251,7 +251,7 @@ def test_run_when_the_command_is_missing_raises_and_restores_the_signals(monkeyp
 # Signals and orphans.
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_run_when_signalled_stops_all_workers(start, number, code):
     launcher, pids = start(AFTER_SIGTERM + SLEEP)
     launcher.send_signal(number)
@@ -262,8 +262,12 @@ def test_run_when_signalled_stops_all_workers(start, number, code):
 
 def test_run_when_interrupted_twice_kills_at_once(start):
     launcher, pids = start(IGNORE_SIGTERM + "tell(os.getpid())\nwhile True: time.sleep(60)", grace=600.0)
-    launcher.send_signal(signal.SIGINT)
+    for _ in range(2):  # as `timeout` and the like pass on what the terminal has sent already: nobody means now
+        launcher.send_signal(signal.SIGINT)
+        time.sleep(0.05)
     assert {launcher.stdout.readline() for _ in range(2)} == {"[worker 0] asked\n", "[worker 1] asked\n"}
+    time.sleep(0.5)
+    assert launcher.poll() is None
     launcher.send_signal(signal.SIGINT)
     assert launcher.wait(SECONDS) == 130
     wait_until_gone(pids)

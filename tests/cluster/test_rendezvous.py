@@ -228,7 +228,7 @@ def test_wait_for_peers_when_its_own_port_is_taken_says_so_at_once(num_workers):
 
 def test_wait_for_peers_in_a_cluster_of_one_waits_for_nobody():
     (port,) = free_ports(1)
-    assert rendezvous.wait_for_peers(cluster_of(f"127.0.0.1:{port}"), give_up=0.0)
+    assert rendezvous.wait_for_peers(cluster_of(f"127.0.0.1:{port}"), timeout=0)
 
 
 @pytest.mark.skipif(not can_listen(socket.AF_INET6, "::1"), reason="this machine has no IPv6")

@@ -1,6 +1,5 @@
 """Runs in the test's own process: a start of TensorFlow for each would take seconds."""
 
-import signal
 import sys
 import time
 
@@ -8,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from dqn_tf import flags
-from dqn_tf.cluster import strategy
-from dqn_tf.training import plan, run
+from dqn_tf.cluster import signals, strategy
+from dqn_tf.training import plan, run, stopping
 from tests import runs
 
 
@@ -27,16 +26,15 @@ def train(placement):
         made = plan.make(*flags.parse(["train.py", *runs.SMALL, f"--logdir={logdir}", *argv]), {}, time.time())
         with pytest.MonkeyPatch.context() as patch, made.locked():
             patch.setattr(strategy, "create", lambda *arguments: placement)
-            assert run.train(made) == code
+            assert run.train(made, stopping.Stop()) == code
         return logdir
 
     # A run sets these for its process.
     switch_interval = sys.getswitchinterval()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = signals.handlers()
     yield train
     sys.setswitchinterval(switch_interval)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    signals.give_back(handlers)
 
 
 @pytest.fixture(scope="session")

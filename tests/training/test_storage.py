@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from dqn_tf import config, flags
 from dqn_tf.cluster import strategy
-from dqn_tf.training import mirror, plan, run
+from dqn_tf.training import mirror, plan, run, stopping
 from tests import runs
 
 
@@ -22,7 +22,7 @@ def train_on(train, placement):  # train: it puts back the handlers of signals
         made = plan.make(*flags.parse(["train.py", *runs.SMALL, *argv]), environ, time.time())
         with pytest.MonkeyPatch.context() as patch, made.locked():
             patch.setattr(strategy, "create", lambda *arguments: placement)
-            assert run.train(made) == 0
+            assert run.train(made, stopping.Stop()) == 0
 
     return train_on
 
