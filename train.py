@@ -29,9 +29,10 @@ def main(argv: list[str]) -> int:
         return console.print_result(flags.help_text())
     try:
         plan = plan_lib.make(*flags.parse(argv), os.environ, STARTED)
-        if not plan.places.is_bucket and plan.says_finished():
+        is_finished = not plan.places.is_bucket and plan.says_finished()
+        if is_finished and not (plan.is_chief and plan.places.copies):
             return 0
-        if plan.needs_launcher:
+        if plan.needs_launcher and not is_finished:
             return launch.run(
                 [sys.executable, *argv, f"--logdir={plan.places.run}"],
                 plan.num_workers,

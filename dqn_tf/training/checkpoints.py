@@ -13,7 +13,7 @@ import tensorflow as tf
 from dqn_tf.agent.learner import Learner
 from dqn_tf.cluster.strategy import Placement
 from dqn_tf.config import ConfigError
-from dqn_tf.training import archive, manifest, state
+from dqn_tf.training import archive, manifest, reasons, state
 from dqn_tf.training.archive import Damaged
 from dqn_tf.training.manifest import Manifest, Worker
 from dqn_tf.training.progress import Progress
@@ -112,14 +112,13 @@ class Checkpoints:
         try:
             return function()
         except (OSError, tf.errors.OpError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error.message.splitlines()[0]
             where = getattr(error, "filename", None) or place
             last = self.latest()
             _log.warning(
                 "checkpoint %s cannot be written: %s: %s; %s",
                 place,
                 where,
-                reason,
+                reasons.reason(error),
                 f"the last one is {last}" if last else "there is none yet",
             )
             return None

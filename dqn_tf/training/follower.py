@@ -13,7 +13,7 @@ from dqn_tf.cluster.clock import RunningClock
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
-from dqn_tf.training import archive, manifest, metrics, seeding
+from dqn_tf.training import archive, manifest, metrics, reasons, seeding
 from dqn_tf.training.builder import Networks
 from dqn_tf.training.evaluator import Evaluator
 from dqn_tf.training.mirror import Unreachable
@@ -153,7 +153,7 @@ class Follower:
             return
         except (archive.Damaged, OSError, tf.errors.OpError) as error:
             if self._is_there(number):  # else it was an old one, and has been removed meanwhile
-                _log.warning("evaluator: %s cannot be evaluated: %s", place, error)
+                _log.warning("evaluator: %s cannot be evaluated: %s", place, reasons.reason(error))
                 self._last = number
             return
         policy.load(network.get_weights())

@@ -20,7 +20,7 @@ import numpy as np
 from dqn_tf.agent import learner as learner_lib
 from dqn_tf.agent.actor import linear_epsilon
 from dqn_tf.config import Config, ConfigError
-from dqn_tf.training import seeding
+from dqn_tf.training import selection
 from dqn_tf.training.builder import Components
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.reporter import Reporter
@@ -237,26 +237,10 @@ class Loop:
     def _evaluate(self):
         if not self._parts.placement.is_chief:
             return
-        parts, progress = self._parts, self._progress
-        weights = parts.learner.weights()
-        parts.policy.load(weights)
-        seed = seeding.integer(self._config.run.seed, seeding.Stream.EVALUATION, progress.env_steps)
         try:
-            returns = parts.evaluator.evaluate(parts.policy, seed, self._check)
+            selection.evaluate(self._config, self._parts, self._progress, self._reporter, self._check)
         except Interrupted:
-            progress.evaluation_due = True
-            return
-        progress.evaluation_due = False
-        mean = progress.last_return = float(returns.mean())
-        progress.evaluated_env_steps = progress.env_steps
-        threshold = parts.spec.reward_threshold
-        if progress.threshold_env_steps is None and threshold is not None and mean >= threshold:
-            progress.threshold_env_steps = progress.env_steps
-            progress.threshold_seconds = self._reporter.wall_seconds()
-        if progress.best_return is None or mean >= progress.best_return:
-            progress.best_return = mean
-            parts.kept.set_weights(weights)
-        self._reporter.evaluated(progress, returns)
+            self._progress.evaluation_due = True
 
     def _check(self):
         self._watchdog.heard_by_all("evaluating")

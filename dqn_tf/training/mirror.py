@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
+from dqn_tf.training import reasons
+
 _OWNER = ".owner"
 # What is the user's to mend: starting again would not help.
 _MISTAKES = (
@@ -38,7 +40,11 @@ class Taken(Exception):
 
 
 class Mirror:
-    """Copies files there and back; what both sides have is remembered, and not copied twice."""
+    """Copies files there and back; what both sides have is remembered, and not copied twice.
+
+    Attributes:
+      place: the other side.
+    """
 
     def __init__(self, local: pathlib.Path, place: str, is_wanted: Callable[[str], bool] = lambda name: True):
         """Prepares; nothing is read or written.
@@ -48,7 +54,7 @@ class Mirror:
           is_wanted: whether a file of the local directory, by its name there with slashes, is copied and removed.
         """
         self._local = local
-        self._place = place.rstrip("/")
+        self.place = place.rstrip("/")
         self._is_wanted = is_wanted
         self._known: dict[str, tuple[int, int]] = {}  # by name, what the local file was when both were the same
         self._dropped: set[str] = set()
@@ -56,22 +62,22 @@ class Mirror:
 
     def check(self) -> None:
         """Raises Unreachable where there is no such bucket, or it does not answer."""
-        if "://" not in self._place:
+        if "://" not in self.place:
             return
         try:
-            self._attempt(tf.io.gfile.stat, "/".join(self._place.split("/")[:3]) + "/")
+            self._attempt(tf.io.gfile.stat, "/".join(self.place.split("/")[:3]) + "/")
         except tf.errors.NotFoundError:
-            raise _unreachable(self._place, "there is no such bucket", is_mistake=True) from None
+            raise _unreachable(self.place, "there is no such bucket", is_mistake=True) from None
 
     def names(self, pattern: str) -> list[str]:
         """Returns the names of the files there that match a pattern, in which * stands for no slash."""
-        found = self._attempt(tf.io.gfile.glob, f"{self._place}/{pattern}")
-        return sorted(path.removeprefix(f"{self._place}/") for path in found if not path.endswith("/"))
+        found = self._attempt(tf.io.gfile.glob, f"{self.place}/{pattern}")
+        return sorted(path.removeprefix(f"{self.place}/") for path in found if not path.endswith("/"))
 
     def size(self, name: str) -> int:
         """Returns the bytes of a file there, -1 where there is none. Raises Unreachable."""
         with contextlib.suppress(tf.errors.NotFoundError):
-            return self._attempt(tf.io.gfile.stat, f"{self._place}/{name}").length
+            return self._attempt(tf.io.gfile.stat, f"{self.place}/{name}").length
         return -1
 
     def holds(self, name: str) -> bool:
@@ -85,7 +91,7 @@ class Mirror:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f"{path.name}.new")
             try:
-                self._attempt(_copy, f"{self._place}/{name}", str(partial))
+                self._attempt(_copy, f"{self.place}/{name}", str(partial))
                 partial.replace(path)
             except tf.errors.NotFoundError:
                 path.unlink(missing_ok=True)
@@ -94,12 +100,33 @@ class Mirror:
                 partial.unlink(missing_ok=True)
             self._known[name] = _signature(path)
 
+    def tree(self, directory: str) -> list[str]:
+        """Returns the names of all files there below a directory. Raises Unreachable."""
+        top = f"{self.place}/{directory}"
+        walked = self._attempt(lambda: list(tf.io.gfile.walk(top)))  # in a bucket directories end in a slash
+        found = (f"{path.rstrip('/')}/{name}" for path, _, names in walked for name in names)
+        return sorted(path.removeprefix(f"{self.place}/") for path in found)
+
+    def recognize(self) -> None:
+        """Takes files that are there as they are here for copied already. Raises Unreachable."""
+        for name, path in self._files():
+            if self._is_wanted(name) and self.size(name) == path.stat().st_size:
+                with contextlib.suppress(tf.errors.NotFoundError):
+                    if self._attempt(_read, f"{self.place}/{name}") == path.read_bytes():
+                        self._known[name] = _signature(path)
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a file there. Raises Unreachable."""
+        self._attempt(_write, f"{self.place}/{name}", text)
+
     def drop(self, names: Iterable[str]) -> None:
         """Notes files that the program has removed here, for the next `push`; others may have removed others."""
         self._dropped.update(names)
 
-    def push(self) -> None:
+    def push(self) -> bool:
         """Makes what is there as it is here: manifests after what they name, and before it where they go.
+
+        Returns whether anything was to be done.
 
         Raises:
           Unreachable: it cannot be written; `push` may be tried again.
@@ -115,37 +142,29 @@ class Mirror:
             self._known[name] = here[name]
         for name in sorted(gone, key=_rank, reverse=True):
             with contextlib.suppress(tf.errors.NotFoundError):
-                self._attempt(tf.io.gfile.remove, f"{self._place}/{name}")
+                self._attempt(tf.io.gfile.remove, f"{self.place}/{name}")
             del self._known[name]
         self._dropped.clear()
+        return bool(changed or gone)
 
     def claim(self) -> None:
         """Makes this process the one that writes there; another finds out at its next `push`. Raises Unreachable."""
         self._owner = self._owner or uuid.uuid4().hex
-        path = f"{self._place}/{_OWNER}"
-
-        def write():
-            _make_directory(path)
-            with tf.io.gfile.GFile(path, "w") as file:
-                file.write(self._owner)
+        path = f"{self.place}/{_OWNER}"
 
         try:
-            self._attempt(write)
+            self._attempt(_write, path, self._owner)
         except tf.errors.NotFoundError as error:
-            raise _unreachable(self._place, _reason(error), is_mistake=True) from None
+            raise _unreachable(self.place, reasons.reason(error), is_mistake=True) from None
 
     def _is_owner(self):
         """Returns False where nobody is, and claims the place again. Raises Taken where another process is."""
         if not self._owner:
             return True
 
-        def read():
-            with tf.io.gfile.GFile(f"{self._place}/{_OWNER}", "r") as file:
-                return file.read()
-
         try:
-            if self._attempt(read) != self._owner:
-                raise Taken(f"{self._place} is being written by another process, which began later; this one leaves")
+            if self._attempt(_read, f"{self.place}/{_OWNER}").decode(errors="replace") != self._owner:
+                raise Taken(f"{self.place} is being written by another process, which began later; this one leaves")
         except tf.errors.NotFoundError:
             self.claim()
             return False
@@ -157,14 +176,14 @@ class Mirror:
         return sorted((path.relative_to(self._local).as_posix(), path) for path in paths)
 
     def _upload(self, name):
-        source, path = self._local / name, f"{self._place}/{name}"
+        source, path = self._local / name, f"{self.place}/{name}"
         if "://" not in path and os.path.exists(path) and os.path.samefile(source, path):
             return  # it would be emptied
         _make_directory(path)
         try:
             _copy(str(source), path)
         except tf.errors.NotFoundError as error:
-            raise _unreachable(self._place, _reason(error), is_mistake=True) from None
+            raise _unreachable(self.place, reasons.reason(error), is_mistake=True) from None
 
     def _attempt(self, function, *args):
         try:
@@ -172,11 +191,22 @@ class Mirror:
         except tf.errors.NotFoundError:
             raise
         except tf.errors.OpError as error:
-            raise _unreachable(self._place, _reason(error), isinstance(error, _MISTAKES)) from None
+            raise _unreachable(self.place, reasons.reason(error), isinstance(error, _MISTAKES)) from None
 
 
 def _copy(source, target):
     tf.io.gfile.copy(source, target, overwrite=True)
+
+
+def _read(path):
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
+
+
+def _write(path, text):
+    _make_directory(path)
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(text)
 
 
 def _make_directory(path):
@@ -191,17 +221,12 @@ def _unreachable(place, reason, is_mistake=False):
 
 
 def _rank(name):
-    """Returns what is least for what must be there first."""
+    """Returns what is least for what must be there first: a manifest names others, a summary says that all is there."""
     if name.endswith("/manifest.json"):
         return 1, name
-    return (2 if name == ".newest" else 0), name
+    return {".newest": 2, "summary.json": 3}.get(name, 0), name
 
 
 def _signature(path):
     status = path.stat()
     return status.st_size, status.st_mtime_ns
-
-
-def _reason(error):
-    """Returns the first line of an error that says something; TensorFlow adds headers and the way it came."""
-    return error.message.strip().splitlines()[0].strip()[:200] if error.message.strip() else type(error).__name__

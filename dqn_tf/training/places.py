@@ -51,6 +51,11 @@ class Places:
     is_synced: bool = False
 
     @property
+    def copies(self) -> list[str]:
+        """Where model, TensorBoard's files and results go too."""
+        return [place for place in (self.model, self.tensorboard, self.results) if place]
+
+    @property
     def is_bucket(self) -> bool:
         """Whether the run is kept in an object store."""
         return is_bucket(self.run)
@@ -108,8 +113,8 @@ def find(run: Run, environ: Mapping[str, str]) -> Places:
 def prepare(places: Places) -> None:
     """Makes the directories to which copies go. Raises ConfigError: one cannot be made."""
     problems = []
-    for place in (places.model, places.tensorboard, places.results):
-        if place and not is_bucket(place):
+    for place in places.copies:
+        if not is_bucket(place):
             try:
                 os.makedirs(place, exist_ok=True)
             except OSError as error:

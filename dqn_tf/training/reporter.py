@@ -4,12 +4,13 @@ import collections
 import logging
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from dqn_tf import settings
 from dqn_tf.config import Config
-from dqn_tf.training import curve, tuning
+from dqn_tf.training import curve, reasons, tuning
 from dqn_tf.training.metrics import MetricsWriter, ProgressDisplay, read_rows
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.rundir import RunDirectory
@@ -133,7 +134,9 @@ class Reporter:
         threshold: float | None,
         waits: dict[str, float],
     ) -> dict:
-        """Writes summary.json and reward_curve.png from the kept model's fresh `returns` [E]; returns the summary.
+        """Writes the last rows and reward_curve.png; returns the summary of the best model's fresh `returns` [E].
+
+        A curve that cannot be drawn is a warning.
 
         Args:
           waits: shares of the rounds that the actor and the learner waited, {} where that is not known.
@@ -167,13 +170,30 @@ class Reporter:
             "threshold_seconds": progress.threshold_seconds,
             "versions": versions(),
         }
+        try:
+            self._draw(threshold)
+        except Exception as error:  # the result stands without a picture of the way there
+            _log.warning("reward_curve.png cannot be drawn: %s: %s", type(error).__name__, reasons.reason(error))
+        return summary
+
+    def _draw(self, threshold):
         rows = read_rows(self._directory.path / "metrics.jsonl")
         title = f"{self._config.run.env}, seed {self._config.run.seed}, {self._config.cluster.strategy}"
         curve.draw(rows, self._directory.path / "reward_curve.png", title, threshold)
-        self._directory.write_json("summary.json", summary)
-        self._storage.finish()
-        self._tuner.report(summary["eval_return_mean"], progress.env_steps)
-        return summary
+
+    def finished(self, summary: Mapping[str, Any]) -> None:
+        """Tells the result, which has been delivered."""
+        self._tuner.report(summary["eval_return_mean"], summary["env_steps"])
+        _log.info(
+            "result: return %.1f +- %.1f over %d episodes, %d env steps in %.1f s (%.0f env steps/s), in %s",
+            summary["eval_return_mean"],
+            summary["eval_return_std"],
+            summary["eval_episodes"],
+            summary["env_steps"],
+            summary["wall_seconds"],
+            summary["env_steps_per_second"],
+            self._directory.name,
+        )
 
 
 class _Rate:

@@ -11,15 +11,13 @@ from dqn_tf import settings
 from dqn_tf.cluster import deadline, launch, loopback, peers, rendezvous, strategy
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import ConfigError
-from dqn_tf.training import builder, export, hardware, seeding
-from dqn_tf.training.evaluator import Evaluator
+from dqn_tf.training import builder, finish, hardware, reasons
 from dqn_tf.training.follower import Follower
 from dqn_tf.training.loop import Loop, NotSaved
 from dqn_tf.training.mirror import Taken, Unreachable
 from dqn_tf.training.plan import Plan
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.reporter import Reporter
-from dqn_tf.training.seeding import Stream
 from dqn_tf.training.stopping import Stop, Stopped
 from dqn_tf.training.storage import FOLLOWER, Storage
 from dqn_tf.training.watchdog import WAITING, Watchdog
@@ -48,10 +46,11 @@ def train(plan: Plan, stop: Stop) -> int:
         storage.open()
         if plan.places.is_bucket:
             plan.directory.check(plan.config)
-            if plan.says_finished():
-                return 0
+        if plan.places.is_bucket and plan.says_finished() or plan.is_finished:
+            code = _deliver(plan, storage)
+        else:
             storage.claim()
-        code = _start(plan, storage, stop)
+            code = _start(plan, storage, stop)
         if code == 0:
             storage.leave()
         return code
@@ -60,6 +59,20 @@ def train(plan: Plan, stop: Stop) -> int:
     except Taken as error:
         _log.error("%s", error)
         return 1  # neither to be started again, nor a mistake for which a platform should end the other one too
+
+
+def _deliver(plan, storage):
+    """Copies the results of a finished run to places that lack them, and returns the exit code."""
+    try:
+        if plan.is_chief:
+            storage.pull_results()
+            storage.deliver()
+        return 0
+    except Unreachable as error:
+        if not error.is_mistake:
+            raise
+        _log.error("the results cannot be written: %s: %s", error.filename, error.strerror)
+        return 1
 
 
 def evaluate(plan: Plan) -> int:
@@ -145,7 +158,7 @@ def _is_of_peers(error):
 
 def _reason(error):
     """Returns the line of a TensorFlow error that says what happened: the first ones say where."""
-    lines = [line.strip() for line in error.message.splitlines()]
+    lines = reasons.lines(error)
     return next((line for line in lines if "UNAVAILABLE" in line or "heartbeat" in line), type(error).__name__)
 
 
@@ -175,7 +188,7 @@ def _train(plan, storage, placement, stop, watchdog):
     loop.run()
     watchdog.heard("evaluating the kept model and writing the results")
     if placement.is_chief:
-        _finish(plan, parts, progress, reporter, loop.waits, watchdog)
+        finish.finish(plan, parts, progress, reporter, storage, loop.waits.overall(), watchdog)
     watchdog.heard(WAITING)
     placement.barrier()  # for the results
 
@@ -191,52 +204,3 @@ def _check_shared(placement, directory):
             f"--logdir={directory.path}: not all workers see the chief's config.json there; "
             "give all workers one directory that all of them see."
         )
-
-
-def _finish(plan, parts, progress, reporter, waits, watchdog):
-    config = plan.config
-    evaluator = Evaluator(
-        plan.environments,
-        config.evaluation.final_eval_episodes,
-        config.evaluation.eval_max_episode_steps,
-        config.evaluation.eval_epsilon,
-    )
-    parts.policy.load(parts.kept.get_weights())
-
-    def _heard():
-        watchdog.heard_by_all("evaluating the kept model")
-
-    returns = evaluator.evaluate(parts.policy, seeding.integer(config.run.seed, Stream.FINAL_EVALUATION), _heard)
-    evaluator.close()
-    try:
-        summary = _write_results(plan, parts, progress, reporter, waits, returns)
-    except Unreachable:
-        raise
-    except (OSError, tf.errors.ResourceExhaustedError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise NotSaved(f"{getattr(error, 'filename', None) or plan.directory.path}: {reason}") from None
-    _log.info(
-        "result: return %.1f +- %.1f over %d episodes, %d env steps in %.1f s (%.0f env steps/s), in %s",
-        summary["eval_return_mean"],
-        summary["eval_return_std"],
-        summary["eval_episodes"],
-        summary["env_steps"],
-        summary["wall_seconds"],
-        summary["env_steps_per_second"],
-        plan.directory.name,
-    )
-
-
-def _write_results(plan, parts, progress, reporter, waits, returns):
-    """Writes the model, the curve and the summary, and returns the last."""
-    export.export(parts.kept, plan.spec.observation_space, plan.directory.path / "model")
-    placement = parts.placement
-    return reporter.finish(
-        progress,
-        returns,
-        parts.learner.num_updates,
-        num_workers=placement.num_workers,
-        num_replicas=placement.num_replicas,
-        threshold=plan.spec.reward_threshold,
-        waits=waits.overall(),
-    )

@@ -33,6 +33,11 @@ def scratch(place: str, task: str) -> str:
     return os.path.join(tempfile.gettempdir(), f"dqn_tf-{os.getuid()}-{digest}-{task}")
 
 
+def to_text(tree: Any) -> str:
+    """Returns a tree of plain values as the run's files have it."""
+    return json.dumps(tree, indent=2) + "\n"
+
+
 class RunDirectory:
     """Files of one run.
 
@@ -149,7 +154,7 @@ class RunDirectory:
 
     def write_json(self, name: str, tree: Any) -> None:
         """Writes `name` whole or not at all."""
-        archive.write_whole(self.path / name, json.dumps(tree, indent=2) + "\n")
+        archive.write_whole(self.path / name, to_text(tree))
 
     def _read_json(self, name):
         try:

@@ -1,11 +1,14 @@
 """Where a run's files go: the directory in which it is written, and the places to which they are copied from there."""
 
 import logging
+import os
 import pathlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from dqn_tf.config import ConfigError
+from dqn_tf.training import reasons, rundir
 from dqn_tf.training.mirror import Mirror, Unreachable
 from dqn_tf.training.places import Places
 from dqn_tf.training.rundir import RunDirectory
@@ -13,7 +16,8 @@ from dqn_tf.training.rundir import RunDirectory
 _log = logging.getLogger(__name__)
 
 _PUSH_PERIOD_SECONDS, _LONGEST_PUSH_PERIOD_SECONDS = 30.0, 960.0
-_RECORDS = ("config.json", "summary.json", ".newest")  # what tells whether and how the run may go on
+_SUMMARY = "summary.json"
+_RECORDS = ("config.json", _SUMMARY, ".newest")  # what tells whether and how the run may go on
 _MANIFESTS = "checkpoints/ckpt-*/manifest.json"
 _EVENTS = "events.out.tfevents."
 FOLLOWER = "evaluator"  # directory of the evaluator task's files
@@ -59,7 +63,7 @@ class Storage:
             self._careful(self._run.check)
             self._careful(self._run.pull, _RECORDS)
         if self._task == "chief":
-            for place in filter(None, (self._places.model, self._places.tensorboard, self._places.results)):
+            for place in self._places.copies:
                 self._careful(Mirror(self._directory.path, place).check)
 
     def claim(self) -> None:
@@ -158,23 +162,73 @@ class Storage:
         if time.monotonic() - self._pushed_at > self._period:
             self.push_or_warn()
 
-    def finish(self) -> None:
-        """Copies model and results to where the platform takes them, and all else that is new. Raises OSError."""
+    def unfinish(self) -> None:
+        """Takes back that the run is finished: its results are about to be replaced. Raises OSError, Taken."""
+        path = self._directory.path / _SUMMARY
+        if path.exists():
+            path.unlink()
+            self.drop([path])
+            self.push()
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Brings all that is new to where it belongs, and says last, by summary.json, that the run is finished.
+
+        Raises:
+          OSError: a place, or the disk, does not take it. The run is not finished then.
+          Taken: another process writes it.
+        """
         self.push()
+        self.deliver()
+        if self._places.results and not _is_same(self._places.results, self._directory.path):
+            self._results().write(_SUMMARY, rundir.to_text(summary))
+        self._directory.write_json(_SUMMARY, summary)
+        if self._run is not None:
+            self._run.push()
+
+    def pull_results(self) -> None:
+        """Brings what a finished run consists of, apart from its checkpoints. Raises Unreachable."""
+        if self._run is not None:
+            names = ("metrics.jsonl", "reward_curve.png", *self._run.names(f"{_EVENTS}*"), *self._run.tree("model"))
+            self._run.pull(names)
+
+    def deliver(self) -> None:
+        """Copies model, TensorBoard's files and results to where the platform takes them, as far as they lack there.
+
+        Raises Unreachable.
+        """
         path, places = self._directory.path, self._places
         if places.model:
             served = f"{places.model.rstrip('/')}/1" if places.is_served_by_version else places.model
-            Mirror(path / "model" / "saved_model", served).push()
-            Mirror(path / "model", places.model, lambda name: name == "q_network.keras").push()
-            _log.info("model: also in %s", places.model)
-        if places.results:
-            results = ("summary.json", "metrics.jsonl", "reward_curve.png", "config.json")
-            Mirror(path, places.results, lambda name: name in results).push()
+            is_new = _complete(Mirror(path / "model" / "saved_model", served))
+            is_new |= _complete(Mirror(path / "model", places.model, lambda name: name == "q_network.keras"))
+            if is_new:
+                _log.info("model: also in %s", places.model)
+        for mirror in (self._events, self._results() if places.results else None):
+            if mirror is not None and _complete(mirror):
+                _log.info("results: also in %s", mirror.place)
+
+    def _results(self):
+        results = (_SUMMARY, "metrics.jsonl", "reward_curve.png", "config.json")
+        return Mirror(self._directory.path, self._places.results, lambda name: name in results)
 
     def leave(self) -> None:
         """Removes the local copy of a run that is kept elsewhere, and is complete there."""
         if self._run is not None:
-            self._directory.clear()
+            try:
+                self._directory.clear()
+            except OSError as error:  # the run is complete all the same
+                _log.warning("the local copy in %s cannot be removed: %s", self._directory.path, reasons.reason(error))
+
+
+def _complete(mirror):
+    """Copies what a place lacks, and returns whether there was anything. Raises Unreachable."""
+    mirror.recognize()
+    return mirror.push()
+
+
+def _is_same(place, path):
+    """Returns whether a place is a directory of this disk, `path` itself."""
+    return os.path.exists(place) and os.path.samefile(place, path)
 
 
 def _is_finished(name):

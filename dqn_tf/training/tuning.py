@@ -20,7 +20,7 @@ class Tuner:
             import hypertune
 
             self._service = hypertune.HyperTune()
-        except (ImportError, OSError) as error:
+        except Exception as error:
             _log.warning("this trial's results are not reported: %s; pip install cloudml-hypertune", error)
 
     def report(self, value: float, env_steps: int) -> None:
@@ -29,6 +29,6 @@ class Tuner:
             return
         try:
             self._service.report_hyperparameter_tuning_metric(METRIC, value, env_steps)
-        except OSError as error:
-            _log.warning("this trial's results are no longer reported: %s", error)
+        except Exception as error:  # of a library that is not ours: the run goes on
+            _log.warning("this trial's results are no longer reported: %s: %s", type(error).__name__, error)
             self._service = None

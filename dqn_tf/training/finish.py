@@ -1,0 +1,73 @@
+"""The end of a run: the best model is evaluated anew, exported and delivered, and then the run says it is finished.
+
+Whatever ends it before that, the same command does it again, from the last checkpoint.
+"""
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from dqn_tf.training import export, reasons, seeding, selection
+from dqn_tf.training.builder import Components
+from dqn_tf.training.evaluator import Evaluator
+from dqn_tf.training.loop import NotSaved
+from dqn_tf.training.mirror import Unreachable
+from dqn_tf.training.plan import Plan
+from dqn_tf.training.progress import Progress
+from dqn_tf.training.reporter import Reporter
+from dqn_tf.training.seeding import Stream
+from dqn_tf.training.storage import Storage
+from dqn_tf.training.watchdog import Watchdog
+
+
+def finish(
+    plan: Plan,
+    parts: Components,
+    progress: Progress,
+    reporter: Reporter,
+    storage: Storage,
+    waits: Mapping[str, float],
+    watchdog: Watchdog,
+) -> None:
+    """Finishes a run that has been trained and saved; the chief's.
+
+    Args:
+      waits: shares of the rounds that the actor and the learner waited.
+    Raises:
+      NotSaved: a place does not take the results, and will not without the user.
+      Unreachable: it may take them later.
+    """
+
+    def check():
+        watchdog.heard_by_all("evaluating the best model")
+
+    if progress.evaluated_env_steps != progress.env_steps:  # a command that asks for fewer env steps than there are
+        selection.evaluate(plan.config, parts, progress, reporter, check)
+    parts.evaluator.close()  # an environment may be one that there can be one of
+    evaluation = plan.config.evaluation
+    evaluator = Evaluator(
+        plan.environments, evaluation.final_eval_episodes, evaluation.eval_max_episode_steps, evaluation.eval_epsilon
+    )
+    parts.policy.load(parts.kept.get_weights())
+    returns = evaluator.evaluate(parts.policy, seeding.integer(plan.config.run.seed, Stream.FINAL_EVALUATION), check)
+    evaluator.close()
+    watchdog.heard_by_all("writing the results")
+    try:
+        storage.unfinish()
+        export.export(parts.kept, plan.spec.observation_space, plan.directory.path / "model")
+        summary = reporter.finish(
+            progress,
+            returns,
+            parts.learner.num_updates,
+            num_workers=parts.placement.num_workers,
+            num_replicas=parts.placement.num_replicas,
+            threshold=plan.spec.reward_threshold,
+            waits=waits,
+        )
+        storage.finish(summary)
+    except (OSError, tf.errors.OpError) as error:
+        if isinstance(error, Unreachable) and not error.is_mistake:
+            raise
+        where = getattr(error, "filename", None) or plan.directory.path
+        raise NotSaved(f"{where}: {reasons.reason(error)}") from None
+    reporter.finished(summary)

@@ -1,0 +1,22 @@
+"""What an error says, for a line of the log. Without TensorFlow."""
+
+import re
+
+_LONGEST = 200
+# What TensorFlow puts around what happened: {{function_node __wrapped__...}} {{node ...}} [Op:...] name: ...
+_MARKS = re.compile(r"\{\{.*?\}\}|\[Op:\w*\]( name:.*)?$")
+
+
+def lines(error: Exception) -> list[str]:
+    """Returns the lines of an error that are not empty, without the names of TensorFlow's nodes."""
+    message = getattr(error, "message", None)
+    text = message if isinstance(message, str) else str(error)
+    return [line for part in text.splitlines() if (line := " ".join(_MARKS.sub("", part).split()))]
+
+
+def reason(error: Exception) -> str:
+    """Returns one line, without the name of a file where the error has one of its own."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    found = lines(error)
+    return found[0][:_LONGEST] if found else type(error).__name__
