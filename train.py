@@ -11,20 +11,23 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on abse
 sys.path.append(os.getcwd())  # --env=module:EnvId finds modules here, wherever train.py is
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # acting shares the cores with the learner
 
+from dqn_tf.training.stopping import Stop  # noqa: E402
+
+stop = Stop()
+if __name__ == "__main__":  # before what takes time to import
+    stop.install()
+
 from dqn_tf import console, flags  # noqa: E402
 from dqn_tf.cluster import launch  # noqa: E402
 from dqn_tf.config import ConfigError  # noqa: E402
 from dqn_tf.training import manifest  # noqa: E402
 from dqn_tf.training import plan as plan_lib  # noqa: E402
-from dqn_tf.training.stopping import Stop  # noqa: E402
 
 
 def main(argv: list[str]) -> int:
     """Returns the exit code: 0 done, 2 the user's mistake, 143 start me again, 1 a bug."""
     console.set_up()
     launch.follow_parent()
-    stop = Stop()
-    stop.install()
     if flags.wants_help(argv):
         return console.print_result(flags.help_text())
     try:

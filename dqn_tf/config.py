@@ -47,15 +47,21 @@ ACTIVATIONS = (
 )
 
 
+_MAX_PROBLEMS = 20
+
+
 class ConfigError(ValueError):
     """A mistake of the user's: what was given, what is allowed, what to do. Exit code 2.
 
     Attributes:
-      problems: one line for each mistake found; line ends and the like in what was given are escaped.
+      problems: one line for each mistake found; line ends and the like in what was given are escaped. Of very many,
+        such as a cluster of thousands may have, the first, and how many more there are.
     """
 
     def __init__(self, *problems: str):
-        self.problems = tuple(map(one_line, problems))
+        more = len(problems) - _MAX_PROBLEMS
+        shown = (*problems[:_MAX_PROBLEMS], f"... and {more} more mistakes.") if more > 1 else problems
+        self.problems = tuple(map(one_line, shown))
         super().__init__("\n".join(self.problems))
 
 

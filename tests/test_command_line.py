@@ -529,7 +529,7 @@ def running(tmp_path):
         process.stderr.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 def test_signal_to_a_multiworker_command_leaves_no_process(running, number):
     process, reader, workers = running
     process.send_signal(number)
@@ -577,14 +577,15 @@ def test_workers_that_do_not_see_the_chiefs_directory_are_told_so(default, folde
         )
 
 
-def test_interrupt_of_a_default_command_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+def test_signal_to_a_default_command_says_how_to_go_on(tmp_path, number):
     process = runs.start(*runs.SMALL, *LONG, f"--logdir={tmp_path}/run")
     try:
         reader = Reader(process)
         reader.wait_for("first update")
-        process.send_signal(signal.SIGINT)
-        assert reader.finish() == 130
-        assert "SIGINT: saving at the end of this round\n" in reader.lines
+        os.killpg(process.pid, number)  # as a terminal does
+        assert reader.finish() == 128 + number
+        assert f"{number.name}: saving at the end of this round\n" in reader.lines
         assert re.fullmatch(r"stopped at \d+ env steps, saved; the same command goes on from there\n", reader.lines[-1])
         assert "Traceback" not in "".join(reader.lines)
     finally:

@@ -162,6 +162,11 @@ def test_config_error_of_several_problems_is_one_line_each():
     assert (error.problems, str(error)) == (("first", "second"), "first\nsecond")
 
 
+def test_config_error_of_a_thousand_mistakes_tells_the_first():
+    problems = config.ConfigError(*(f"mistake {i}" for i in range(1000))).problems
+    assert problems == (*(f"mistake {i}" for i in range(20)), "... and 980 more mistakes.")
+
+
 def test_config_error_of_text_with_line_ends_stays_one_line():
     error = config.ConfigError("--preset=a\nb\r\x0b\x1b\u2028 is wrong")
     assert str(error) == "--preset=a\\nb\\r\\x0b\\x1b\\u2028 is wrong"

@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import pathlib
 import pty
@@ -363,6 +364,17 @@ def test_run_when_stderr_is_a_terminal_asks_for_a_bar_and_erases_the_one_before(
         os.close(terminal)
     assert done.stdout.startswith(b"[worker 0] bar 69\n")  # 80 where the terminal does not say, less the prefix
     assert b"\x1b[K[worker 0]  50%\r" in written
+
+
+def test_run_of_many_workers_logs_their_number_and_some_ports(monkeypatch, caplog):
+    monkeypatch.setattr(launch, "_free_ports", lambda count: list(range(9000, 9000 + count)))
+    monkeypatch.setattr(os, "isatty", lambda descriptor: False)
+    caplog.set_level(logging.INFO)
+    assert len(launch._environments(1000, [None] * 1000)) == 1000
+    assert caplog.messages == [
+        "cluster: 1000 workers on this machine, 127.0.0.1 ports 9000, 9001, 9002, 9003, 9004, 9005, 9006, 9007, ..., "
+        "because nothing names a cluster"
+    ]
 
 
 def test_free_ports_are_different_and_free():

@@ -226,6 +226,17 @@ def test_wait_for_peers_when_its_own_port_is_taken_says_so_at_once(num_workers):
     ]
 
 
+def test_wait_for_peers_of_thousands_names_the_first(caplog):
+    (mine,) = free_ports(1)
+    addresses = [f"127.0.0.1:{mine}", *(f"worker-{i}.invalid:1" for i in range(1, 5000))]
+    assert not rendezvous.wait_for_peers(cluster_of(*addresses), timeout=0)
+    assert caplog.messages == [
+        "cluster: no answer in --cluster_timeout from worker-1.invalid:1, worker-2.invalid:1, worker-3.invalid:1, "
+        "worker-4.invalid:1, worker-5.invalid:1, worker-6.invalid:1, worker-7.invalid:1, worker-8.invalid:1 "
+        "and 4991 more"
+    ]
+
+
 def test_wait_for_peers_in_a_cluster_of_one_waits_for_nobody():
     (port,) = free_ports(1)
     assert rendezvous.wait_for_peers(cluster_of(f"127.0.0.1:{port}"), timeout=0)
