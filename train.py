@@ -7,9 +7,12 @@ STARTED = time.time()
 import os  # noqa: E402 - the clock starts first
 import sys  # noqa: E402
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on absent GPUs
-sys.path.append(os.getcwd())  # --env=module:EnvId finds modules here, wherever train.py is
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # acting shares the cores with the learner
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)  # processes of environments load this file too, with a search path that is made already
+
+from dqn_tf import startup  # noqa: E402
+
+startup.prepare(HERE)
 
 from dqn_tf.training.stopping import Stop  # noqa: E402
 
@@ -26,6 +29,7 @@ from dqn_tf.training import plan as plan_lib  # noqa: E402
 
 def main(argv: list[str]) -> int:
     """Returns the exit code: 0 done, 2 the user's mistake, 143 start me again, 1 a bug."""
+    startup.use_utf8()
     console.set_up()
     launch.follow_parent()
     if flags.wants_help(argv):
@@ -46,6 +50,7 @@ def main(argv: list[str]) -> int:
         with plan.locked():
             os.environ.update(plan.variables(os.environ))
             console.import_tensorflow()
+            startup.load_keras()
             from dqn_tf.training import run
 
             return run.evaluate(plan) if plan.is_evaluator else run.train(plan, stop)

@@ -78,13 +78,18 @@ def _field(default, help, *, unit="", source="", choices=(), minimum=None, maxim
     return dataclasses.field(default=default, metadata=types.MappingProxyType(metadata))
 
 
+def _section(branch, help):
+    """Returns a field of Config. What --help says of it is no docstring: python -OO drops those."""
+    return dataclasses.field(default=branch(), metadata=types.MappingProxyType(dict(help=help)))
+
+
 _ROUNDS = "Daley & Amato 2021, arXiv:2111.01264"
 _MNIH = "Mnih et al. 2015, doi:10.1038/nature14236"
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What is trained and where it is kept."""
+    """See Config.run."""
 
     env: str = _field(
         "CartPole-v1",
@@ -141,7 +146,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """Where it runs. The strategy changes the speed, never the algorithm."""
+    """See Config.cluster."""
 
     strategy: str = _field(
         "default",
@@ -208,7 +213,7 @@ class Cluster:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How a run goes: rounds of acting and learning at the same time."""
+    """See Config.training."""
 
     train_env_steps: int = _field(
         50_000,
@@ -255,7 +260,7 @@ class Training:
 
 @dataclasses.dataclass(frozen=True)
 class Atari:
-    """How an Atari game (ALE/<Game>-v5) is played; refused for any other environment."""
+    """See Config.atari."""
 
     atari_protocol: str = _field(
         "auto",
@@ -274,7 +279,7 @@ class Atari:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """The Q-network."""
+    """See Config.network."""
 
     network: str = _field(
         "auto",
@@ -296,7 +301,7 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Agent:
-    """What is learned, and how fast."""
+    """See Config.agent."""
 
     optimizer: str = _field("adam", "Keras optimizer", choices=OPTIMIZERS, source="Kingma & Ba 2015, arXiv:1412.6980")
     learning_rate: float = _field(
@@ -387,7 +392,7 @@ class Agent:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """When a run is evaluated, logged and saved: at the first round end at or after each period."""
+    """See Config.evaluation."""
 
     eval_period: int = _field(
         5_000, "between greedy evaluations; 0: only at the end", unit="env steps", minimum=0, source="docs/results.md"
@@ -436,7 +441,7 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Hardware:
-    """How the machine is used."""
+    """See Config.hardware."""
 
     jit_compile: str = _field(
         "auto",
@@ -472,14 +477,16 @@ class Hardware:
 class Config:
     """Everything a run depends on. Together with the code it decides every bit of the result on CPU."""
 
-    run: Run = Run()
-    cluster: Cluster = Cluster()
-    training: Training = Training()
-    atari: Atari = Atari()
-    network: Network = Network()
-    agent: Agent = Agent()
-    evaluation: Evaluation = Evaluation()
-    hardware: Hardware = Hardware()
+    run: Run = _section(Run, "What is trained and where it is kept.")
+    cluster: Cluster = _section(Cluster, "Where it runs. The strategy changes the speed, never the algorithm.")
+    training: Training = _section(Training, "How a run goes: rounds of acting and learning at the same time.")
+    atari: Atari = _section(Atari, "How an Atari game (ALE/<Game>-v5) is played; refused for any other environment.")
+    network: Network = _section(Network, "The Q-network.")
+    agent: Agent = _section(Agent, "What is learned, and how fast.")
+    evaluation: Evaluation = _section(
+        Evaluation, "When a run is evaluated, logged and saved: at the first round end at or after each period."
+    )
+    hardware: Hardware = _section(Hardware, "How the machine is used.")
 
 
 def check(config: Config) -> list[str]:

@@ -119,7 +119,7 @@ def help_text() -> str:
     """Returns what --help prints: every flag in its group with default, unit and source."""
     lines = ["Trains a DQN: python train.py [flags]. Flags, a typed --preset among them, win over --config.", ""]
     for branch in dataclasses.fields(Config):
-        lines.append(f"{branch.name}: {branch.type.__doc__}")
+        lines.append(f"{branch.name}: {branch.metadata['help']}")
         for setting in settings.SETTINGS.values():
             if setting.section == branch.name:
                 lines += _describe(setting)
@@ -138,7 +138,7 @@ def markdown() -> str:
     """Returns docs/flags.md, which a test compares with this."""
     lines = ["# Flags", "", "Made by `python -m dqn_tf.flags`; the same as `python train.py --help`.", ""]
     for branch in dataclasses.fields(Config):
-        lines += [f"## {branch.name}", "", branch.type.__doc__, "", "| flag | meaning | default | unit | source |"]
+        lines += [f"## {branch.name}", "", branch.metadata["help"], "", "| flag | meaning | default | unit | source |"]
         lines.append("|---|---|---|---|---|")
         for setting in settings.SETTINGS.values():
             if setting.section == branch.name:

@@ -21,18 +21,20 @@ PROGRAM = sorted([*(ROOT / "dqn_tf").rglob("*.py"), ROOT / "train.py"])
 MAY_IMPORT = {
     "config": set(),
     "console": {"config"},
+    "startup": {"config"},
     "settings": {"config"},
     "presets": {"config"},
     "flags": {"config", "settings", "presets"},
-    "cluster": {"config", "console", "settings", "flags", "environment"},
+    "cluster": {"config", "console", "startup", "settings", "flags", "environment"},
     "environment": {"config"},
     "experience": {"config"},
     "agent": {"config", "cluster", "environment", "experience"},
-    "training": {"config", "console", "settings", "agent", "cluster", "environment", "experience"},
-    "train": {"config", "console", "flags", "cluster", "training"},
+    "training": {"config", "console", "startup", "settings", "agent", "cluster", "environment", "experience"},
+    "train": {"config", "console", "startup", "flags", "cluster", "training"},
 }
 # Where a whole package would be too much: the modules of others that may import from it.
 MAY_IMPORT_FROM = {
+    ("cluster", "startup"): {"dqn_tf.cluster.jobs.__main__"},
     ("cluster", "settings"): {"dqn_tf.cluster.jobs.assembly"},
     ("cluster", "flags"): {f"dqn_tf.cluster.jobs.{name}" for name in ("assembly", "command", "estimate")},
     ("cluster", "environment"): {"dqn_tf.cluster.jobs.assembly"},
@@ -42,7 +44,7 @@ MAY_IMPORT_FROM = {
 }
 # A mistake of the user's is answered before TensorFlow is imported, which takes seconds.
 WITHOUT_TENSORFLOW = """
-config settings presets flags console
+config settings presets flags console startup
 cluster.clock cluster.deadline cluster.signals cluster.topology cluster.gpus cluster.proxies cluster.launch
 cluster.rendezvous cluster.scaling_model cluster.jobs.command cluster.jobs.estimate
 cluster.jobs.vertex cluster.jobs.sagemaker cluster.jobs.azureml cluster.jobs.kubernetes cluster.jobs.tfjob

@@ -3,6 +3,8 @@
 import dataclasses
 import difflib
 import importlib
+import os
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -95,22 +97,49 @@ def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
     """Returns gymnasium's registry entry; taken from here rather than by gymnasium.make, it comes without warnings."""
     module, separator, name = env_id.rpartition(":")
     if separator:
-        try:
-            importlib.import_module(module)
-        except Exception as error:
-            raise config.ConfigError(
-                f"--env={env_id}: module {module} cannot be imported: {type(error).__name__}: {line(error)}"
-            ) from error
+        _import(env_id, module)
     if name in gymnasium.registry:
         return gymnasium.registry[name]
     names = [other for other, entry in gymnasium.registry.items() if not _is_old_game(entry)]
-    nearest = difflib.get_close_matches(name, names, n=2)
-    advice = (
-        f"did you mean {' or '.join(f'{separator and module + separator}{other}' for other in nearest)}?"
-        if nearest
-        else f"where a package registers it, name its module too, such as --env=my_package:{name or 'EnvId'}."
-    )
+    own = [other for other in names if module and _package(gymnasium.registry[other]) == module.partition(".")[0]]
+    nearest = difflib.get_close_matches(name, names, n=2) or own[:5]
+    if nearest:
+        advice = f"did you mean {' or '.join(f'{separator and module + separator}{other}' for other in nearest)}?"
+    elif separator:
+        advice = f"importing {module} registers no environment; it must call gymnasium.register."
+    elif os.path.exists(path := _module_of(name).replace(".", "/")) or os.path.exists(f"{path}.py"):
+        advice = f"it is a module: name what it registers too, such as --env={_module_of(name)}:EnvId."
+    else:
+        advice = f"where a package registers it, name its module too, such as --env=my_package:{name or 'EnvId'}."
     raise config.ConfigError(f"--env={env_id} is not a registered environment; {advice}")
+
+
+def _import(env_id, module):
+    try:
+        importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # a module is somebody's code, and may even end the program
+        reason, name = line(error), _module_of(module)
+        top = sys.modules.get(module.partition(".")[0])
+        if isinstance(error, SystemExit):
+            reason = f"{reason}; it ends the program where it is imported"
+        elif name and name != module:
+            reason += f"; name the module, not its file: --env={name}:{env_id.rpartition(':')[2]}"
+        elif isinstance(error, ModuleNotFoundError) and "." in module and module.startswith(f"{error.name}") and top:
+            reason += f"; {top.__name__} is {getattr(top, '__file__', None) or ', '.join(top.__path__)}"
+        raise config.ConfigError(
+            f"--env={env_id}: module {module} cannot be imported: {type(error).__name__}: {reason}"
+        ) from error
+
+
+def _module_of(path):
+    """Returns the module that a path such as pkg/games.py would be; a module's name as it is."""
+    return ".".join(part for part in path.removesuffix(".py").split("/") if part.strip("."))
+
+
+def _package(entry):
+    """Returns the top package of what makes a registry entry's environment."""
+    maker = entry.entry_point
+    return (maker if isinstance(maker, str) else getattr(maker, "__module__", "")).partition(":")[0].partition(".")[0]
 
 
 def _is_old_game(entry):

@@ -6,13 +6,12 @@ python -m dqn_tf.training.evaluation --logdir=runs/CartPole-v1/... [--episodes=1
 import argparse
 import contextlib
 import json
-import os
 import pathlib
 import sys
 import tempfile
 from collections.abc import Sequence
 
-from dqn_tf import console, settings
+from dqn_tf import console, settings, startup
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
 from dqn_tf.training import places
@@ -110,6 +109,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _evaluate(arguments, config, path):
     console.import_tensorflow()  # after the mistakes that can be known without it
+    startup.load_keras()
     import keras
 
     from dqn_tf.agent.policies import NetworkPolicy
@@ -140,8 +140,8 @@ def _evaluate(arguments, config, path):
 
 
 if __name__ == "__main__":
+    startup.prepare()
+    startup.use_utf8()
     console.keep_streams()
     Stop().install()
-    sys.path.append(os.getcwd())
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.exit(main(sys.argv[1:]))
