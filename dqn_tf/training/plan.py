@@ -242,7 +242,25 @@ def _cluster(config, environ):
             )
         if cluster is None:
             _warn_of_cluster(settings.strategy, environ)
+    _warn_of_unused(settings, cluster)
     return cluster
+
+
+def _warn_of_unused(settings, cluster):
+    """Says which numbers of the cluster's settings are dropped."""
+    defaults = config_lib.Cluster()
+    if cluster is not None and cluster.is_chief and cluster.num_workers != settings.num_workers:
+        _log.warning(
+            "cluster: workers: %d, because of %s; --num_workers=%d is dropped, which is for a cluster on this machine "
+            "where nothing names one (tf_config/README.md)",
+            cluster.num_workers,
+            cluster.source,
+            settings.num_workers,
+        )
+    if settings.strategy != "multiworker" and settings.num_workers != defaults.num_workers:
+        _log.warning("--num_workers=%d is dropped, because --strategy=%s", settings.num_workers, settings.strategy)
+    if settings.strategy != "mirrored" and settings.num_replicas != defaults.num_replicas:
+        _log.warning("--num_replicas=%d is dropped, because --strategy=%s", settings.num_replicas, settings.strategy)
 
 
 def _warn_of_cluster(strategy, environ):

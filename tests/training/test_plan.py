@@ -229,3 +229,38 @@ def test_plan_with_mistakes_of_every_kind_tells_division_and_directory_too(make,
         "--batch_size=33 must be divisible by the 2 replicas in sync (1 workers x 2 replicas); try 32 or 34.",
         f"--logdir={tmp_path / 'file' / 'run'} cannot be written: Not a directory.",
     ]
+
+
+def dropped(caplog):
+    return [record.getMessage() for record in caplog.records if "is dropped" in record.getMessage()]
+
+
+def test_plan_in_a_shell_of_srun_says_that_it_drops_the_number_of_workers(make, caplog):
+    shell = {"SLURM_PROCID": "0", "SLURM_STEP_NODELIST": "n9", "SLURM_STEP_NUM_TASKS": "1", **NO_GPU}
+    assert make(shell, strategy="multiworker", num_workers=2).num_workers == 1
+    assert dropped(caplog) == [
+        "cluster: workers: 1, because of srun of Slurm; --num_workers=2 is dropped, which is for a cluster on this "
+        "machine where nothing names one (tf_config/README.md)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "values, lines",
+    [
+        (dict(num_workers=4), ["--num_workers=4 is dropped, because --strategy=default"]),
+        (dict(num_replicas=4), ["--num_replicas=4 is dropped, because --strategy=default"]),
+        (dict(num_replicas=4, strategy="multiworker"), ["--num_replicas=4 is dropped, because --strategy=multiworker"]),
+        (dict(num_replicas=4, strategy="mirrored"), []),
+        (dict(num_workers=4, strategy="multiworker"), []),
+        (dict(), []),
+    ],
+)
+def test_plan_says_which_numbers_a_strategy_drops(make, caplog, values, lines):
+    make(**values)
+    assert dropped(caplog) == lines
+
+
+@pytest.mark.parametrize("index, num_workers, count", [(0, 2, 0), (0, 7, 1), (1, 7, 0)])
+def test_plan_of_a_cluster_says_once_that_another_number_is_dropped(make, caplog, index, num_workers, count):
+    make(tf_config(index), strategy="multiworker", num_workers=num_workers)
+    assert len(dropped(caplog)) == count
