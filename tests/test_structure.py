@@ -52,7 +52,8 @@ cluster.jobs.slurm
 environment.spec environment.vector environment.atari environment.factory
 experience.accumulator experience.replay experience.frames
 agent.architecture
-training.plan training.rundir training.seeding training.hardware training.threads training.waits training.places
+training.plan training.rundir training.seeding training.hardware training.threads training.waits
+training.places training.video training.memory
 """
 
 

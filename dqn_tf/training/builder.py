@@ -13,12 +13,12 @@ from dqn_tf.agent.actor import Actor
 from dqn_tf.agent.averaging import AveragingLearner
 from dqn_tf.agent.learner import Learner
 from dqn_tf.cluster.strategy import Placement
-from dqn_tf.config import Config, ConfigError
+from dqn_tf.config import Config
 from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.experience import frames
 from dqn_tf.experience.accumulator import Accumulator
 from dqn_tf.experience.replay import Replay
-from dqn_tf.training import seeding
+from dqn_tf.training import memory, seeding
 from dqn_tf.training.checkpoints import Checkpoints, Restored
 from dqn_tf.training.evaluator import Evaluator
 from dqn_tf.training.plan import Plan
@@ -98,7 +98,8 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
     learner = _learner(config, kind, placement, make.build, max(total_updates, 1))
     kept = make.build()
     seed, worker = config.run.seed, placement.worker_index
-    replay = _replay(config, spec, placement, seeding.generator(seed, Stream.REPLAY, worker, 0))
+    generator = seeding.generator(seed, Stream.REPLAY, worker, 0)
+    replay = memory.make_replay(config, spec, placement.num_workers, generator)
     shard = Shard(plan.directory.checkpoints, replay, worker, placement.num_workers)
     num_kept, about = config.evaluation.checkpoints_to_keep, (settings.to_json(config), versions())
     checkpoints = Checkpoints(
@@ -171,15 +172,6 @@ def _learner(config, kind, placement, build_network, total_updates):
     if learner.num_sent:
         _log.info("all-reduce: %d numbers; %s", learner.num_sent, how)
     return learner
-
-
-def _replay(config, spec, placement, generator):
-    capacity = config.training.replay_capacity
-    share = capacity // placement.num_workers
-    try:
-        return frames.create(share, spec.observation_shape, spec.observation_dtype, generator)
-    except (MemoryError, ValueError) as error:  # NumPy says the latter of sizes that no machine has
-        raise ConfigError(f"--replay_capacity={capacity} does not fit into memory: {error}; use less.") from None
 
 
 def _evaluator(plan):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dqn_tf import console, settings, startup
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
-from dqn_tf.training import places
+from dqn_tf.training import hardware, places, video
 from dqn_tf.training.stopping import Stop
 
 
@@ -100,11 +100,17 @@ def main(argv: Sequence[str]) -> int:
         arguments = _parse(argv)
         with _local(arguments.logdir) as logdir:
             config, path = _find(logdir, arguments.logdir, arguments.env)
+            if arguments.video:
+                video.check(_environments(config), pathlib.Path(arguments.video))
             result = _evaluate(arguments, config, path)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
     return console.print_result(json.dumps(result, indent=2))
+
+
+def _environments(config):
+    return Factory(config.run.env, atari=config.atari, num_threads=hardware.num_cores())
 
 
 def _evaluate(arguments, config, path):
@@ -113,14 +119,13 @@ def _evaluate(arguments, config, path):
     import keras
 
     from dqn_tf.agent.policies import NetworkPolicy
-    from dqn_tf.training import video
     from dqn_tf.training.evaluator import Evaluator
 
     try:
         policy = NetworkPolicy(keras.models.load_model(path, compile=False, safe_mode=True))
     except Exception as error:  # whatever a damaged file makes of its parsers
         raise ConfigError(f"--logdir={arguments.logdir}: {path} cannot be loaded: {error}") from error
-    environments = Factory(config.run.env, atari=config.atari)
+    environments = _environments(config)
     epsilon, longest = arguments.epsilon, arguments.max_episode_steps
     epsilon = config.evaluation.eval_epsilon if epsilon is None else epsilon
     longest = config.evaluation.eval_max_episode_steps if longest is None else longest

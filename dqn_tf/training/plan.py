@@ -12,8 +12,7 @@ from dqn_tf.config import Config, ConfigError
 from dqn_tf.environment import atari
 from dqn_tf.environment.factory import Factory
 from dqn_tf.environment.spec import EnvironmentSpec
-from dqn_tf.experience import frames
-from dqn_tf.training import hardware, places, rundir, threads
+from dqn_tf.training import hardware, memory, places, rundir, threads
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +23,6 @@ _BUCKET_VARIABLES = {
     "GCS_RETRY_CONFIG_MAX_DELAY_TIME_US": "1000000",
     "GCS_REQUEST_CONNECTION_TIMEOUT_SECS": "10",
 }
-_PROGRAM_NBYTES = 1_000_000_000  # of a process that trains the Nature network, without its replay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +156,7 @@ def make(config: Config, problems: list[str], environ: Mapping[str, str], starte
         problems += [line for line in indivisible if line.split("=")[0] not in mistaken]
     problems += _check_precision(config, environ)
     if spec is not None and not is_evaluator and (cluster is not None or not problems_of_cluster):
-        problems += _check_memory(plan)
+        problems += memory.check(config, spec, kind, plan.num_workers, plan.num_local_workers)
     if plan.is_chief and not where.is_bucket and (config.run.logdir or not problems):
         attempt(_check_directory, plan, not problems)
     if problems:
@@ -180,30 +178,6 @@ def _check_precision(config, environ):
     return [
         "--precision=bfloat16: this machine's processor has no bfloat16 arithmetic (avx512_bf16, amx_bf16 or bf16), "
         "which would make training slower; use --precision=float32."
-    ]
-
-
-def _check_memory(plan):
-    """Returns the problem of a replay that this machine's memory cannot hold, if there is one."""
-    training, spec = plan.config.training, plan.spec
-    kind = frames.kind(spec.observation_shape, spec.observation_dtype)
-    rounds = -(-training.train_env_steps // training.round_env_steps)
-    held = min(training.replay_capacity, rounds * training.round_env_steps)
-    here = held * plan.num_local_workers // plan.num_workers
-    needed = kind.expected_nbytes(here, spec.observation_shape, spec.observation_dtype)
-    available = hardware.available_memory()
-    if available is None:
-        return []
-    available = max(available - _PROGRAM_NBYTES * plan.num_local_workers, available // 4)
-    if needed <= available:
-        return []
-    fits = int(0.98 * held * available / needed)
-    fits -= fits % max(10 ** (len(str(fits)) - 2), 1)  # two digits are enough
-    fits -= fits % plan.num_workers
-    fitting = f"--replay_capacity={fits} fits" if fits >= training.round_env_steps else "no capacity fits"
-    return [
-        f"--replay_capacity={training.replay_capacity} needs {needed / 1e9:,.1f} GB of memory for {held} transitions "
-        f"of {plan.config.run.env}, and {available / 1e9:,.1f} GB are free for it; {fitting}."
     ]
 
 

@@ -1,62 +1,76 @@
 """A film of the greedy policy, written by gymnasium and moviepy: the extra [video]."""
 
 import pathlib
+import typing
 
 import gymnasium
 import numpy as np
 
-from dqn_tf.agent import policies
-from dqn_tf.agent.policies import Policy
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
+
+if typing.TYPE_CHECKING:
+    from dqn_tf.agent.policies import Policy
+
+
+def check(environments: Factory, directory: pathlib.Path) -> None:
+    """Draws one picture, and makes `directory` where it is not there. Before TensorFlow is imported.
+
+    Raises:
+      ConfigError: no film can be made: the environment draws no pictures, a package to draw or to write them is not
+        installed, or there is no directory for it.
+    """
+    try:
+        from gymnasium.utils import save_video  # noqa: F401 - it imports moviepy
+
+        environment = environments.make(1, render=True)
+        try:
+            environment.reset([0])
+            picture = environment.render()[0]
+        finally:
+            environment.close()
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise ConfigError(
+            f"--video needs a package that is not installed: {error}; pip install -e '.[video]' has all."
+        ) from None
+    except TypeError as error:  # an environment that knows no render_mode
+        raise ConfigError(f"--video: {environments.env_id} draws no pictures: {error}") from error
+    if picture is None:
+        raise ConfigError(f"--video: {environments.env_id} draws no pictures.")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--video={directory} cannot be written: {error.strerror}.") from None
 
 
 def record(
     environments: Factory,
-    policy: Policy,
+    policy: "Policy",
     seed: int,
     max_episode_steps: int,
     directory: pathlib.Path,
     epsilon: float = 0.0,
 ) -> float:
-    """Writes one greedy episode, an .mp4 in `directory`, and returns its undiscounted return.
+    """Writes one greedy episode, an .mp4 in `directory`, and returns its undiscounted return; `check` it before.
 
     Args:
       epsilon: probability of a random action.
-    Raises:
-      ConfigError: the environment draws no pictures, or a package to draw or to write them is not installed.
     """
-    try:
-        from gymnasium.utils import save_video
+    from gymnasium.utils import save_video
 
-        environment, generator = _make(environments), np.random.default_rng(seed)
-        observation, frames, total = environment.reset([seed]), [environment.render()[0]], 0.0
-        if frames[0] is None:
-            raise ConfigError(f"--video: {environments.env_id} draws no pictures.")
-        for _ in range(max_episode_steps):
-            step = environment.step(policies.nearly_greedy(policy, observation, epsilon, generator))
-            total += float(step.reward[0])
-            if step.ended[0]:
-                break
-            observation = step.observation
-            frames.append(environment.render()[0])
-        environment.close()
-    except gymnasium.error.DependencyNotInstalled as error:
-        raise ConfigError(
-            f"--video needs a package that is not installed: {error}; pip install -e '.[video]' has all."
-        ) from None
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--video={directory} cannot be written: {error.strerror}.") from None
+    from dqn_tf.agent import policies  # TensorFlow
+
+    environment, generator = environments.make(1, render=True), np.random.default_rng(seed)
+    observation, frames, total = environment.reset([seed]), [environment.render()[0]], 0.0
+    for _ in range(max_episode_steps):
+        step = environment.step(policies.nearly_greedy(policy, observation, epsilon, generator))
+        total += float(step.reward[0])
+        if step.ended[0]:
+            break
+        observation = step.observation
+        frames.append(environment.render()[0])
+    environment.close()
     save_video.save_video(
         frames, str(directory), episode_trigger=lambda _: True, fps=environment.frames_per_second, name_prefix="greedy"
     )
     return total
-
-
-def _make(environments):
-    try:
-        return environments.make(1, render=True)
-    except TypeError as error:  # an environment that knows no render_mode
-        raise ConfigError(f"--video: {environments.env_id} draws no pictures: {error}") from error

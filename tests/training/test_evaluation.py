@@ -167,6 +167,7 @@ def is_installed(package):
 )
 def test_video_without_a_package_says_what_to_install(finished, tmp_path, package):
     argv = [f"--logdir={finished}", "--episodes=1", f"--video={tmp_path}/film"]
+    runs.without_tensorflow(tmp_path / "modules")
     process = command(*argv, PYTHONPATH=missing(package, tmp_path))
     assert (process.returncode, process.stdout) == (2, "")
     (line,) = process.stderr.splitlines()

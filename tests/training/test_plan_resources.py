@@ -7,6 +7,7 @@ import pytest
 
 from dqn_tf import config, settings
 from dqn_tf.environment import factory
+from dqn_tf.experience import frames
 from dqn_tf.training import hardware, plan
 
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
@@ -42,9 +43,10 @@ def refused(make, *arguments, **values):
 
 @pytest.fixture
 def memory(monkeypatch):
-    """Returns a function that says how many bytes the machine has available."""
+    """Returns a function that says how many bytes the machine has available; any replay can be made."""
 
     def say(nbytes):
+        monkeypatch.setattr(frames, "create", lambda *_: None)
         monkeypatch.setattr(hardware, "available_memory", lambda: nbytes)
 
     return say
@@ -192,6 +194,28 @@ def test_capacity_that_is_said_to_fit_is_accepted(make, memory, env, num_workers
     assert fits > 0.8 * share * size * 1_234  # and not less than need be
     made = make(**{**values, "replay_capacity": fits})
     assert made.config.training.replay_capacity == fits
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", PIXEL])
+@pytest.mark.parametrize("capacity", [10**15, 9 * 10**15])
+@pytest.mark.parametrize("strategy", ["default", "multiworker"])
+def test_replay_that_no_machine_holds_is_refused_however_short_the_run(make, env, capacity, strategy):
+    (line,) = refused(make, env=env, replay_capacity=capacity, strategy=strategy, train_env_steps=1200)
+    assert line.startswith(f"--replay_capacity={capacity} does not fit into memory: ")
+    assert line.endswith("; use less, this run adds 1200 transitions.")
+
+
+def test_network_and_batches_that_memory_cannot_hold_are_refused(make, memory):
+    memory(4 * 10**9)
+    values = dict(hidden_units=(100_000, 100_000), batch_size=16_000_000)
+    assert refused(make, **values) == [
+        # 4 inputs, 2 actions: (4 + 1) * 1e5 + (1e5 + 1) * 1e5 + (1e5 + 1) * 2 weights, of 24 bytes.
+        "--hidden_units=100000,100000 makes 10000800002 weights, which need at least 240.0 GB of memory, and 4.0 GB "
+        "are free; use less.",
+        "--batch_size=16000000 makes 320000000 transitions to learn from in a round, which need at least 14.1 GB of "
+        "memory, and 4.0 GB are free; use less.",
+    ]
+    make(hidden_units=(2000, 2000), batch_size=160_000)
 
 
 # Precision.

@@ -1,0 +1,97 @@
+"""What a run needs of this machine's memory, and whether that is there. Before TensorFlow is imported."""
+
+import math
+
+import numpy as np
+
+from dqn_tf.config import Config, ConfigError
+from dqn_tf.environment.spec import EnvironmentSpec
+from dqn_tf.experience import frames, replay
+from dqn_tf.training import hardware
+
+_PROGRAM_NBYTES = 1_000_000_000  # of a process that trains the Nature network, without its replay
+_WEIGHT_NBYTES = 4 * 6  # online, target and best network, two moments and a gradient
+
+
+def check(
+    config: Config, spec: EnvironmentSpec, network_kind: str, num_workers: int, num_local_workers: int
+) -> list[str]:
+    """Returns one line for each setting that asks for more memory than this machine has.
+
+    Args:
+      network_kind: mlp or nature_cnn.
+      num_workers: of the run.
+      num_local_workers: of these, on this machine.
+    """
+    try:
+        make_replay(config, spec, num_workers, np.random.default_rng(0))
+    except ConfigError as error:
+        return list(error.problems)
+    available = hardware.available_memory()
+    if available is None:
+        return []
+    problems = _check_replay(config, spec, num_workers, num_local_workers, available)
+    for name, value, nbytes, what in (
+        ("hidden_units", ",".join(map(str, config.network.hidden_units)), *_network(config, spec, network_kind)),
+        ("batch_size", config.training.batch_size, *_batches(config, spec, num_workers)),
+    ):
+        if (needed := nbytes * num_local_workers) > max(available, _PROGRAM_NBYTES):
+            problems.append(
+                f"--{name}={value} makes {what}, which need at least {needed / 1e9:,.1f} GB of memory, and "
+                f"{available / 1e9:,.1f} GB are free; use less."
+            )
+    return problems
+
+
+def make_replay(
+    config: Config, spec: EnvironmentSpec, num_workers: int, generator: np.random.Generator
+) -> "replay.Replay | frames.FrameReplay":
+    """Returns an empty replay of one worker; its pages are taken as it fills. Raises ConfigError."""
+    capacity = config.training.replay_capacity
+    try:
+        return frames.create(capacity // num_workers, spec.observation_shape, spec.observation_dtype, generator)
+    except (MemoryError, ValueError) as error:  # NumPy says the latter of sizes that no machine has
+        raise ConfigError(
+            f"--replay_capacity={capacity} does not fit into memory: {error}; use less, this run adds "
+            f"{_num_added(config.training)} transitions."
+        ) from None
+
+
+def _num_added(training):
+    """Returns how many transitions all workers together add to their replays, at most."""
+    return -(-training.train_env_steps // training.round_env_steps) * training.round_env_steps
+
+
+def _check_replay(config, spec, num_workers, num_local_workers, available):
+    training = config.training
+    kind = frames.kind(spec.observation_shape, spec.observation_dtype)
+    held = min(training.replay_capacity, _num_added(training))
+    here = held * num_local_workers // num_workers
+    needed = kind.expected_nbytes(here, spec.observation_shape, spec.observation_dtype)
+    available = max(available - _PROGRAM_NBYTES * num_local_workers, available // 4)
+    if needed <= available:
+        return []
+    fits = int(0.98 * held * available / needed)
+    fits -= fits % max(10 ** (len(str(fits)) - 2), 1)  # two digits are enough
+    fits -= fits % num_workers
+    fitting = f"--replay_capacity={fits} fits" if fits >= training.round_env_steps else "no capacity fits"
+    return [
+        f"--replay_capacity={training.replay_capacity} needs {needed / 1e9:,.1f} GB of memory for {held} transitions "
+        f"of {config.run.env}, and {available / 1e9:,.1f} GB are free for it; {fitting}."
+    ]
+
+
+def _network(config, spec, network_kind):
+    """Returns the bytes of a worker's dense networks, and what they are in words; 0 of others, which are small."""
+    units = config.network.hidden_units if network_kind == "mlp" else ()
+    sizes = [math.prod(spec.observation_shape), *units, spec.num_actions]
+    num_weights = sum((inputs + 1) * outputs for inputs, outputs in zip(sizes, sizes[1:], strict=False))
+    return (_WEIGHT_NBYTES * num_weights if units else 0), f"{num_weights} weights"
+
+
+def _batches(config, spec, num_workers):
+    """Returns the bytes of a worker's transitions of a round's updates, which are drawn at once, and their number."""
+    training = config.training
+    count = round(training.replay_ratio * training.round_env_steps) * training.batch_size
+    nbytes = replay.Replay.expected_nbytes(count // num_workers, spec.observation_shape, spec.observation_dtype)
+    return nbytes, f"{count} transitions to learn from in a round"
