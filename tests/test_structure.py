@@ -21,15 +21,19 @@ PROGRAM = sorted([*(ROOT / "dqn_tf").rglob("*.py"), ROOT / "train.py"])
 MAY_IMPORT = {
     "config": set(),
     "console": {"config"},
+    "signals": set(),
     "startup": {"config"},
     "settings": {"config"},
     "presets": {"config"},
     "flags": {"config", "settings", "presets"},
-    "cluster": {"config", "console", "startup", "settings", "flags", "environment"},
-    "environment": {"config"},
+    "cluster": {"config", "console", "signals", "startup", "settings", "flags", "environment"},
+    "environment": {"config", "console", "signals"},
     "experience": {"config"},
     "agent": {"config", "cluster", "environment", "experience"},
-    "training": {"config", "console", "startup", "settings", "agent", "cluster", "environment", "experience"},
+    "training": {
+        *("config", "console", "signals", "startup", "settings"),
+        *("agent", "cluster", "environment", "experience"),
+    },
     "train": {"config", "console", "startup", "flags", "cluster", "training"},
 }
 # Where a whole package would be too much: the modules of others that may import from it.
@@ -44,8 +48,8 @@ MAY_IMPORT_FROM = {
 }
 # A mistake of the user's is answered before TensorFlow is imported, which takes seconds.
 WITHOUT_TENSORFLOW = """
-config settings presets flags console startup
-cluster.clock cluster.deadline cluster.signals cluster.topology cluster.gpus cluster.proxies cluster.launch
+config signals settings presets flags console startup
+cluster.clock cluster.deadline cluster.topology cluster.gpus cluster.proxies cluster.launch
 cluster.rendezvous cluster.scaling_model cluster.jobs.command cluster.jobs.estimate
 cluster.jobs.vertex cluster.jobs.sagemaker cluster.jobs.azureml cluster.jobs.kubernetes cluster.jobs.tfjob
 cluster.jobs.slurm

@@ -17,8 +17,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from dqn_tf import config
-from dqn_tf.cluster import gpus, processes, signals
+from dqn_tf import config, signals
+from dqn_tf.cluster import gpus, processes
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 
 _log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 
-from dqn_tf.cluster import signals
+from dqn_tf import signals
 
 
 class Stopped(Exception):

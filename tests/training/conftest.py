@@ -6,8 +6,8 @@ import time
 import pytest
 import tensorflow as tf
 
-from dqn_tf import flags
-from dqn_tf.cluster import signals, strategy
+from dqn_tf import flags, signals
+from dqn_tf.cluster import strategy
 from dqn_tf.training import plan, run, stopping
 from tests import runs
 
