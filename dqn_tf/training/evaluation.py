@@ -15,7 +15,6 @@ from dqn_tf import console, settings, startup
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
 from dqn_tf.training import hardware, places, video
-from dqn_tf.training.stopping import Stop
 
 
 class _Parser(argparse.ArgumentParser):
@@ -95,7 +94,7 @@ def _find(logdir, name, trusted):
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns the exit code: 0 done, 2 the user's mistake."""
+    """Returns the exit code: 0 done, 2 the user's mistake, 130 interrupted, 1 the result cannot be written."""
     try:
         arguments = _parse(argv)
         with _local(arguments.logdir) as logdir:
@@ -106,6 +105,8 @@ def main(argv: Sequence[str]) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return console.print_result(json.dumps(result, indent=2))
 
 
@@ -148,5 +149,4 @@ if __name__ == "__main__":
     startup.prepare()
     startup.use_utf8()
     console.keep_streams()
-    Stop().install()
     sys.exit(main(sys.argv[1:]))

@@ -103,6 +103,21 @@ def test_evaluator_of_a_run_that_says_nothing_leaves_to_be_started_again(tmp_pat
     assert evaluate(tmp_path / "run", "--round_timeout=1") == 143
 
 
+def test_evaluator_that_was_stopped_for_longer_than_that_and_continued_goes_on(finished, tmp_path, monkeypatch):
+    def sleep(seconds):
+        """The first time the process is stopped for a day, then the run comes."""
+        if not days:
+            days.append(24 * 3600)
+        else:
+            shutil.copytree(finished, tmp_path / "run", dirs_exist_ok=True)
+
+    days, monotonic = [], time.monotonic
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + sum(days))
+    assert evaluate(tmp_path / "run", "--round_timeout=60") == 0
+
+
 def test_evaluator_names_a_damaged_checkpoint_and_goes_on(logdir, caplog, monkeypatch):
     monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
     (logdir / "checkpoints" / "ckpt-1200" / "model.index").write_bytes(b"cut")
