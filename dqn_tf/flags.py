@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from absl import flags as absl_flags
 
 from dqn_tf import config as config_lib
-from dqn_tf import presets, settings
+from dqn_tf import files, presets, settings
 from dqn_tf.config import Config, ConfigError
 
 
@@ -102,11 +101,9 @@ def _given(argv, others):
 
 def _read(path):
     try:
-        with open(path, encoding="utf-8") as file:
-            tree = json.load(file)
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or "it is not JSON"
-        return {}, [f"--config={path} cannot be read: {reason}."]
+        tree = files.read_object(path)
+    except OSError as error:
+        return {}, [f"--config={path} cannot be read: {error.strerror}."]
     return settings.from_json(tree, f"--config={path}")
 
 

@@ -21,17 +21,18 @@ PROGRAM = sorted([*(ROOT / "dqn_tf").rglob("*.py"), ROOT / "train.py"])
 MAY_IMPORT = {
     "config": set(),
     "console": {"config"},
+    "files": set(),
     "signals": set(),
     "startup": {"config"},
     "settings": {"config"},
     "presets": {"config"},
-    "flags": {"config", "settings", "presets"},
-    "cluster": {"config", "console", "signals", "startup", "settings", "flags", "environment"},
+    "flags": {"config", "files", "settings", "presets"},
+    "cluster": {"config", "console", "files", "signals", "startup", "settings", "flags", "environment"},
     "environment": {"config", "console", "signals"},
     "experience": {"config"},
     "agent": {"config", "cluster", "environment", "experience"},
     "training": {
-        *("config", "console", "signals", "startup", "settings"),
+        *("config", "console", "files", "signals", "startup", "settings"),
         *("agent", "cluster", "environment", "experience"),
     },
     "train": {"config", "console", "startup", "flags", "cluster", "training"},
@@ -48,7 +49,7 @@ MAY_IMPORT_FROM = {
 }
 # A mistake of the user's is answered before TensorFlow is imported, which takes seconds.
 WITHOUT_TENSORFLOW = """
-config signals settings presets flags console startup
+config signals settings presets flags console startup files
 cluster.clock cluster.deadline cluster.topology cluster.gpus cluster.proxies cluster.launch
 cluster.rendezvous cluster.scaling_model cluster.jobs.command cluster.jobs.estimate
 cluster.jobs.vertex cluster.jobs.sagemaker cluster.jobs.azureml cluster.jobs.kubernetes cluster.jobs.tfjob

@@ -8,7 +8,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 
-from dqn_tf import config
+from dqn_tf import config, files
 from dqn_tf.cluster import platforms
 from dqn_tf.cluster import spec as spec_lib
 
@@ -158,13 +158,9 @@ def _build(spec, where, task, problems, source):
 
 def _read(path, where):
     try:
-        with open(path, "rb") as file:
-            return file.read().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise config.ConfigError(f"{where} is not UTF-8 text; it must be JSON like {spec_lib.SHAPE}.") from None
-    except (OSError, ValueError) as error:  # ValueError: a path no file can have
-        reason = config.one_line(getattr(error, "strerror", None) or str(error))
-        raise config.ConfigError(f"{where} cannot be read ({reason}); give the path of a cluster file.") from None
+        return files.read_text(path)
+    except OSError as error:
+        raise config.ConfigError(f"{where} cannot be read ({error.strerror}); give the path of a cluster file.") from None
 
 
 def _given(settings):

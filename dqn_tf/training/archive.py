@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dqn_tf import files
+
 # Replays of frames shrink tenfold at the fastest level, and hardly more at the default one, which takes twice as long.
 _COMPRESSION_LEVEL = 1
 # What a file that is no archive, or an archive of anything, makes of its readers.
@@ -53,7 +55,7 @@ def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Returns the arrays of a file. Objects are refused, so reading cannot run code. Raises Damaged."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with files.open_regular(path) as file, np.load(file, allow_pickle=False) as archive:
             return dict(archive)
     except _UNREADABLE as error:
         raise Damaged(f"{path} cannot be read: {error}") from None
@@ -61,7 +63,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def describe(root: pathlib.Path, path: pathlib.Path) -> File:
     """Returns the File of `path`, which is below `root`. Raises OSError."""
-    with path.open("rb") as file:
+    with files.open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return File(path.relative_to(root).as_posix(), os.fstat(file.fileno()).st_size, digest)
 

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from dqn_tf import files
 from dqn_tf.agent.learner import Learner
 from dqn_tf.cluster.strategy import Placement
 from dqn_tf.config import ConfigError
@@ -168,7 +169,8 @@ class Checkpoints:
     def _follow(self, text):
         """Does what the chief has done in its directory in this worker's own one."""
         path = manifest.location(self._root, self._progress.env_steps)
-        if not path.exists() or path.read_text(encoding="utf-8") != text:  # else it is the chief's after all
+        is_the_chiefs = path.exists() and files.read(path, manifest.MOST_BYTES) == text.encode()
+        if not is_the_chiefs:
             manifest.copy(self._root, self._progress.env_steps, text)
             self._prune()
         self._storage.push_or_warn()

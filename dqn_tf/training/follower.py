@@ -1,13 +1,12 @@
 """The evaluator task: evaluates each newest checkpoint of a run that others train, and ends when the run does."""
 
 import dataclasses
-import json
 import logging
 import time
 
 import tensorflow as tf
 
-from dqn_tf import settings
+from dqn_tf import files, settings
 from dqn_tf.agent import architecture
 from dqn_tf.cluster.clock import RunningClock
 from dqn_tf.cluster.deadline import EXIT_AGAIN
@@ -79,8 +78,8 @@ class Follower:
     def _stored(self):
         """Returns config.json of the run, None before it is there."""
         try:
-            return json.loads((self._plan.directory.path / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return files.read_object(self._plan.directory.path / "config.json")
+        except OSError:
             return None
 
     def _config(self, stored):

@@ -468,7 +468,7 @@ def test_resolve_when_the_file_cannot_be_read_says_why(tmp_path, monkeypatch, pa
 
 def test_resolve_when_the_file_is_not_utf8_says_so(cluster_file):
     assert problems_of(topology.resolve, {}, path=cluster_file(b"\xff\xfe{")) == [
-        f"--tf_config=c.json is not UTF-8 text; it must be JSON like {SHAPE}."
+        "--tf_config=c.json cannot be read (it is not UTF-8 text); give the path of a cluster file."
     ]
 
 

@@ -171,8 +171,8 @@ def test_check_where_the_stored_config_knows_fewer_settings_finds_nothing(traine
 @pytest.mark.parametrize(
     "contents, reason",
     [
-        ("{", "cannot be read: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)."),
-        ("[]", "must hold a JSON object."),
+        ("{", "cannot be read: it is not JSON."),
+        ("[]", "cannot be read: it is JSON, but not an object."),
     ],
 )
 def test_check_where_the_stored_config_is_damaged_says_so(trained, contents, reason):

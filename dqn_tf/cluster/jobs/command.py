@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from dqn_tf import flags
+from dqn_tf import files, flags
 from dqn_tf.cluster.jobs import assembly, options, targets
 from dqn_tf.config import ConfigError
 
@@ -73,15 +73,13 @@ def _write(contents, directory):
     try:
         for name, text in contents.items():
             path = directory / name
-            if path.exists() and path.read_text(encoding="utf-8") != text:
+            if path.exists() and files.read(path) != text.encode():
                 raise ConfigError(
                     f"{path} exists and is another job's or was changed; give another --name or --output, or delete it."
                 )
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in contents.items():
             (directory / name).write_text(text, encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError(f"--output={directory} holds files that are no job's; give another.") from None
     except OSError as error:
         raise ConfigError(f"--output={directory} cannot be written: {error.strerror}.") from None
 

@@ -3,11 +3,11 @@
 import dataclasses
 import datetime
 import difflib
-import json
 import pathlib
 import reprlib
 from collections.abc import Sequence
 
+from dqn_tf import files
 from dqn_tf.config import ConfigError
 
 PLATFORMS = ("vertex", "sagemaker", "azureml", "kubernetes")
@@ -72,13 +72,9 @@ def read_json(path: str, said: str, own: str) -> dict:
     """
     file = pathlib.Path(path) if path else pathlib.Path(__file__).parent / own
     try:
-        tree = json.loads(file.read_text(encoding="utf-8-sig"))  # some editors put a mark before it
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or "it is not JSON"
-        raise ConfigError(f"{said} cannot be read: {reason}.") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{said} cannot be read: it is JSON, but not an object.")
-    return tree
+        return files.read_object(file)
+    except OSError as error:
+        raise ConfigError(f"{said} cannot be read: {error.strerror}.") from None
 
 
 def is_number(value: object, minimum: float = 0.0) -> bool:
