@@ -63,20 +63,22 @@ class FrameReplay:
         self._plane_shape = self._stack_shape[: self._stack_axis] + self._stack_shape[self._stack_axis + 1 :]
         num_planes, num_words = self._stack_shape[self._stack_axis], _num_words(self._plane_shape, self._dtype)
         self._rows = replay.Replay(capacity, (num_planes,), np.int32, generator)  # slots in place of observations
-
-        # The slots: the plane in each, how many times the rows name it, and a stack of the slots they do not name.
-        self._frames = np.empty((0, num_words), np.uint64)
-        self._use_count = np.empty(0, np.int32)
-        self._free = np.empty(0, np.int32)
-        self._num_free = 0
-
-        # Slots by fingerprint, which may be outdated. Two generations, so that the older can be dropped at once.
-        self._recent: dict[int, int] = {}
-        self._older: dict[int, int] = {}
         self._multipliers = np.random.default_rng(0).integers(1 << 64, size=num_words, dtype=np.uint64)
+        self.clear()
 
         num_rows = min(max(_CHUNK_NBYTES // (2 * num_planes * num_words * 8), 1), capacity)
         self._chunk = np.zeros((num_rows, 2, num_planes, num_words), np.uint64)  # s_tm1 and s_t of rows to be added
+
+    def clear(self) -> None:
+        """Forgets all transitions."""
+        self._rows.clear()
+        # The slots: the plane in each, how many times the rows name it, and a stack of the slots they do not name.
+        self._frames = np.empty((0, len(self._multipliers)), np.uint64)
+        self._use_count = np.empty(0, np.int32)
+        self._free = np.empty(0, np.int32)
+        self._num_free = 0
+        # Slots by fingerprint, which may be outdated. Two generations, so that the older can be dropped at once.
+        self._recent, self._older = {}, {}
 
     def __len__(self) -> int:
         """Number of transitions held."""
@@ -158,10 +160,15 @@ class FrameReplay:
         """Adds `rows` of what `packed` gave.
 
         Raises:
-          KeyError, IndexError, ValueError, TypeError: it is not that, or of another environment.
+          KeyError, ValueError: it is not that, or of another environment.
         """
-        columns = accumulator.Transitions(*(arrays[name][rows] for name in accumulator.Transitions._fields))
-        planes = arrays["planes"]
+        columns, planes = self._rows.unpacked(arrays), arrays["planes"]
+        if (planes.dtype, planes.shape[1:]) != (self._dtype, self._plane_shape):
+            raise ValueError(f"planes is {planes.dtype}{list(planes.shape)}")
+        for numbers in (columns.s_tm1, columns.s_t):
+            if ((numbers < 0) | (numbers >= len(planes))).any():
+                raise ValueError("a stack names a plane that is not there")
+        columns = accumulator.Transitions(*(column[rows] for column in columns))
         for start in range(0, len(columns.r_t), len(self._chunk)):
             part = accumulator.Transitions(*(column[start : start + len(self._chunk)] for column in columns))
             self._add(part._replace(s_tm1=self._stacks(planes[part.s_tm1]), s_t=self._stacks(planes[part.s_t])))

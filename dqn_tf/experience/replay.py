@@ -113,10 +113,26 @@ class Replay:
             raise ValueError("The replay buffer holds transitions.")
         self._origin = self._num_added = number
 
-    def add_packed(self, arrays: Mapping[str, np.ndarray], rows: slice) -> None:
-        """Adds `rows` of what `packed` gave.
+    def unpacked(self, arrays: Mapping[str, np.ndarray]) -> accumulator.Transitions:
+        """Returns the columns of what `packed` gave.
 
         Raises:
-          KeyError, ValueError, TypeError: it is not that, or of another environment.
+          KeyError, ValueError: it is not that, or of another environment.
         """
-        self.add(accumulator.Transitions(*(arrays[name][rows] for name in accumulator.Transitions._fields)))
+        columns = accumulator.Transitions(*(arrays[name] for name in accumulator.Transitions._fields))
+        for name, column, stored in zip(columns._fields, columns, self._storage, strict=True):
+            if (column.dtype, column.shape) != (stored.dtype, (len(columns.r_t), *stored.shape[1:])):
+                raise ValueError(f"{name} is {column.dtype}{list(column.shape)}")
+            if not np.isfinite(column).all():
+                raise ValueError(f"{name} is not finite")
+        if ((columns.discount_t < 0) | (columns.discount_t > 1)).any():
+            raise ValueError("discount_t is not from 0 to 1")
+        return columns
+
+    def add_packed(self, arrays: Mapping[str, np.ndarray], rows: slice) -> None:
+        """Adds `rows` of what `packed` gave. Raises as `unpacked` does."""
+        self.add(accumulator.Transitions(*(column[rows] for column in self.unpacked(arrays))))
+
+    def clear(self) -> None:
+        """Forgets all transitions."""
+        self._origin = self._num_added = 0

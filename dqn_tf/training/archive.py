@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dqn_tf import files
+from dqn_tf.config import one_line
 
 # Replays of frames shrink tenfold at the fastest level, and hardly more at the default one, which takes twice as long.
 _COMPRESSION_LEVEL = 1
@@ -24,6 +25,10 @@ _UNREADABLE = (
 
 class Damaged(Exception):
     """A file of a checkpoint is not as it was written; the message names it and says how."""
+
+
+class Invalid(Damaged):
+    """A file of a checkpoint is as it was written, but no run can have written that."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +58,16 @@ def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Returns the arrays of a file. Objects are refused, so reading cannot run code. Raises Damaged."""
+    """Returns the arrays of a file. Objects are refused, so reading cannot run code. Raises Damaged, Invalid."""
     try:
-        with files.open_regular(path) as file, np.load(file, allow_pickle=False) as archive:
-            return dict(archive)
-    except _UNREADABLE as error:
-        raise Damaged(f"{path} cannot be read: {error}") from None
+        with files.open_regular(path) as file:
+            try:
+                with np.load(file, allow_pickle=False) as archive:
+                    return dict(archive)
+            except _UNREADABLE as error:
+                raise Invalid(f"{path} cannot be read: {one_line(str(error))}") from None
+    except OSError as error:
+        raise Damaged(f"{path} cannot be read: {error.strerror}") from None
 
 
 def describe(root: pathlib.Path, path: pathlib.Path) -> File:

@@ -18,11 +18,12 @@ from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.experience import frames
 from dqn_tf.experience.accumulator import Accumulator
 from dqn_tf.experience.replay import Replay
-from dqn_tf.training import memory, seeding
-from dqn_tf.training.checkpoints import Checkpoints, Restored
+from dqn_tf.training import hardware, identity, memory, seeding
+from dqn_tf.training.checkpoints import Checkpoints
 from dqn_tf.training.evaluator import Evaluator
 from dqn_tf.training.plan import Plan
 from dqn_tf.training.progress import Progress
+from dqn_tf.training.recovery import Restored
 from dqn_tf.training.seeding import Stream
 from dqn_tf.training.shards import Shard
 from dqn_tf.training.storage import Storage
@@ -101,7 +102,7 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
     generator = seeding.generator(seed, Stream.REPLAY, worker, 0)
     replay = memory.make_replay(config, spec, placement.num_workers, generator)
     shard = Shard(plan.directory.checkpoints, replay, worker, placement.num_workers)
-    num_kept, about = config.evaluation.checkpoints_to_keep, (settings.to_json(config), versions())
+    num_kept, about = config.evaluation.checkpoints_to_keep, (settings.to_json(config), _machine(plan))
     checkpoints = Checkpoints(
         plan.directory.checkpoints, placement, learner, kept, progress, shard, storage, num_kept, *about
     )
@@ -114,7 +115,7 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
 
     exploration = [seeding.generator(seed, Stream.EXPLORATION, number, 0) for number in numbers]
     if restored:
-        _log_resume(plan, restored, placement, progress, learner)
+        _log_resume(plan, restored, placement, progress, learner, about)
         for generator, state in zip(exploration, restored.worker.exploration, strict=True):
             generator.bit_generator.state = state
         if restored.worker.sampling:
@@ -144,7 +145,12 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
     )
 
 
-def _log_resume(plan, restored, placement, progress, learner):
+def _machine(plan):
+    """Returns what the bits of a result depend on beside the settings."""
+    return {**versions(), "processor": hardware.processor(), "threads": str(plan.threads.learner)}
+
+
+def _log_resume(plan, restored, placement, progress, learner, about):
     if not placement.is_chief:
         return
     where = f"{plan.directory.name.rstrip('/')}/checkpoints/{restored.path.name}"
@@ -156,6 +162,9 @@ def _log_resume(plan, restored, placement, progress, learner):
             restored.num_workers,
             placement.num_workers,
         )
+    changes = identity.changes(restored.config, about[0]) + identity.changed(restored.versions, about[1])
+    if changes:
+        _log.info("resume: the result may be another than that of an uninterrupted run: %s", "; ".join(changes))
 
 
 def _learner(config, kind, placement, build_network, total_updates):

@@ -13,11 +13,10 @@ import tensorflow as tf
 from dqn_tf import files
 from dqn_tf.agent.learner import Learner
 from dqn_tf.cluster.strategy import Placement
-from dqn_tf.config import ConfigError
-from dqn_tf.training import archive, manifest, reasons, state
-from dqn_tf.training.archive import Damaged
+from dqn_tf.training import archive, manifest, reasons
 from dqn_tf.training.manifest import Manifest, Worker
 from dqn_tf.training.progress import Progress
+from dqn_tf.training.recovery import Recovery, Restored
 from dqn_tf.training.shards import Shard
 from dqn_tf.training.state import WorkerState
 from dqn_tf.training.storage import Storage
@@ -25,23 +24,6 @@ from dqn_tf.training.storage import Storage
 _log = logging.getLogger(__name__)
 
 _MODEL = "model"
-
-
-@dataclasses.dataclass(frozen=True)
-class Restored:
-    """What a checkpoint held, apart from what is restored in place.
-
-    Attributes:
-      path: of the checkpoint.
-      worker: this worker's state.
-      journal: see Manifest.
-      num_workers: that wrote it.
-    """
-
-    path: pathlib.Path
-    worker: WorkerState
-    journal: Mapping[str, int]
-    num_workers: int
 
 
 class Checkpoints:
@@ -78,6 +60,8 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(
             network=learner.network, target=learner.target, optimizer=learner.optimizer, kept=kept
         )
+        num_actions = learner.network.output_shape[-1]
+        self._recovery = Recovery(root, placement, self._checkpoint, progress, shard, storage, config, num_actions)
 
     def latest(self) -> pathlib.Path | None:
         """Returns the directory of the newest checkpoint, None where there is none."""
@@ -182,84 +166,9 @@ class Checkpoints:
             _log.warning("old checkpoints cannot be removed: %s: %s", error.filename, error.strerror)
 
     def restore(self, capacity: int) -> Restored | None:
-        """Restores the newest checkpoint in place, the replay included; returns the rest, None where there is none.
-
-        Damaged ones are named, and the newest good one is taken.
-
-        Args:
-          capacity: of the replay, of all workers together.
-        Raises:
-          ConfigError: there are checkpoints, and none is good.
-        """
-        found = None
-        if self._placement.is_chief:
-            self._storage.pull_all()
-            found = self._newest_good()
+        """Restores the newest good checkpoint in place, see Recovery; returns the rest, None where there is none."""
+        restored = self._recovery.restore(capacity)
+        if restored and self._placement.is_chief and not self._recovery.complaints:
+            self._prune()  # what a process that was killed had not yet removed
             self._storage.push()
-        # Of workers that see other directories some will not find it.
-        number = int(self._placement.max(-1.0 if found is None else float(found.env_steps)))
-        if number < 0:
-            return None
-        path = manifest.directory(self._root, number)
-        try:
-            made = found or self._pulled(number)
-            states = [WorkerState.from_arrays(archive.read(self._root / part.state.path)) for part in made.workers]
-            self._shard.restore(made.workers, capacity)
-        except Damaged as error:
-            advice = "use a new --logdir."
-            if not found:
-                advice = "give all workers one directory that all of them see."
-                if self._storage.is_private:
-                    advice = "the platform must bring the files of all workers to each of them."
-            raise ConfigError(f"--logdir: checkpoint {path} cannot be gone on from: {error}; {advice}") from None
-        index, num_workers = self._placement.worker_index, self._placement.num_workers
-        if len(states) != num_workers:
-            states = state.deal(states, num_workers)
-        self._checkpoint.read(str(path / _MODEL)).assert_consumed()
-        for field in dataclasses.fields(Progress):
-            if field.name in made.progress:
-                setattr(self._progress, field.name, made.progress[field.name])
-        return Restored(path, states[index], made.journal, len(made.workers))
-
-    def _pulled(self, number):
-        """Returns the manifest of a checkpoint that the chief has found good, and brings what this worker needs."""
-        self._storage.pull_manifests()  # all of them: what they keep is not this worker's to remove
-        if self._storage.is_private:
-            manifest.set_aside(self._root, number)
-        made = manifest.read(self._root, number)
-        needed = [*made.model, *(part.state for part in made.workers)]
-        are_dealt = len(made.workers) != self._placement.num_workers
-        for index, part in enumerate(made.workers):
-            if are_dealt or index == self._placement.worker_index:
-                needed += [segment.file for segment in part.replay]
-        self._storage.pull(self._root / file.path for file in needed)
-        return made
-
-    def _newest_good(self):
-        """Returns the manifest of the newest checkpoint that is as it was written, None where there never was any."""
-        complaints = []
-        for number in reversed(manifest.numbers(self._root)):
-            try:
-                made = manifest.check(self._root, number)
-            except Damaged as error:
-                complaints.append(str(error))
-                _log.warning("checkpoint %s is damaged: %s", manifest.directory(self._root, number), error)
-                continue
-            newest = manifest.newest(self._root)
-            if not complaints and newest > number:
-                complaints.append("")
-                place = manifest.directory(self._root, newest)
-                _log.warning("checkpoint %s is damaged: %s/manifest.json is missing", place, place)
-            if complaints:
-                self._storage.drop(manifest.set_aside(self._root, number))
-            else:
-                self._prune()  # what a process that was killed had not yet removed
-            return made
-        newest = manifest.newest(self._root)
-        if newest is None:
-            return None
-        missing = f"{manifest.directory(self._root, newest)} is missing"
-        raise ConfigError(
-            f"--logdir={self._root.parent}: no checkpoint is good: {'; '.join(dict.fromkeys(complaints)) or missing}; "
-            "bring one back from a copy, or use a new --logdir."
-        )
+        return restored

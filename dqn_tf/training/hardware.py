@@ -7,6 +7,7 @@ import platform
 import re
 from collections.abc import Iterator
 
+_ARITHMETIC = {"avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16"}
 _MEMORY = (  # limit and use of memory, and the part of it that is given back when asked for: version 2, then 1
     ("memory.max", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -105,9 +106,19 @@ def has_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
     """Returns whether the processor has bfloat16 arithmetic; True where that is not known."""
     if platform.machine() not in ("x86_64", "AMD64", "aarch64"):
         return True
+    flags = _flags(cpuinfo)
+    return not flags or bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def processor(cpuinfo: str = "/proc/cpuinfo") -> str:
+    """Returns the kind of processor and those of its features by which libraries choose how to add up."""
+    return " ".join([platform.machine(), *sorted(_flags(cpuinfo) & _ARITHMETIC)])
+
+
+def _flags(cpuinfo):
+    """Returns the features of the processor, none where they are not known."""
     try:
         text = pathlib.Path(cpuinfo).read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return True
-    flags = {flag for line in re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE) for flag in line.split()}
-    return not flags or bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+        return set()
+    return {flag for line in re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE) for flag in line.split()}

@@ -81,6 +81,11 @@ class Manifest:
         return self.progress.get("last_return")
 
     @property
+    def model_prefix(self) -> str:
+        """What tf.train.Checkpoint calls the model, relative to the directory of all checkpoints."""
+        return next(file.path for file in self.model if file.path.endswith(".index")).removesuffix(".index")
+
+    @property
     def files(self) -> list[File]:
         """All files that belong to the checkpoint."""
         replay = (segment.file for worker in self.workers for segment in worker.replay)
@@ -165,6 +170,11 @@ def read(root: pathlib.Path, env_steps: int) -> Manifest:
     if manifest.env_steps != env_steps:
         raise Damaged(f"{path} is that of {manifest.env_steps} env steps")
     return manifest
+
+
+def newest_readable(root: pathlib.Path) -> Manifest | None:
+    """Returns the newest checkpoint's manifest that can be read; its files are not looked at."""
+    return next(filter(None, (_or_none(root, number) for number in reversed(numbers(root)))), None)
 
 
 def _text(tree):

@@ -5,6 +5,7 @@ import datetime
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -12,14 +13,13 @@ import stat
 import tempfile
 from typing import Any
 
-from dqn_tf import settings
-from dqn_tf.config import Config, ConfigError
-from dqn_tf.training import archive, manifest
+from dqn_tf import files, settings
+from dqn_tf.config import Config, ConfigError, one_line
+from dqn_tf.training import archive, identity, manifest
 
-# What a resumed run may do differently: how long, how often, on what. Everything else is part of its meaning.
-_MAY_CHANGE_SECTIONS = ("cluster", "evaluation", "hardware")
-_MAY_CHANGE = ("preset", "train_env_steps", "overlap", "vectorization")
+_log = logging.getLogger(__name__)
 
+_CONFIG = "config.json"
 
 def default_logdir(env_id: str) -> str:
     """Returns runs/<env>/<time>."""
@@ -71,10 +71,22 @@ class RunDirectory:
             raise ConfigError(f"--resume=never but --logdir={self.name} holds a run; use a new --logdir.")
         if resume == "must" and not self.has_checkpoint:
             raise ConfigError(f"--resume=must but --logdir={self.name} holds no checkpoint; use the --logdir of a run.")
-        if self.has_checkpoint:
-            differences = _differences(self._read_json("config.json"), settings.to_json(config))
-            if differences:
-                raise ConfigError(*(f"checkpoint {self.name} was trained with {line}" for line in differences))
+        made = manifest.newest_readable(self.checkpoints)
+        if made is not None:
+            self._check_same(made.config, settings.to_json(config))
+
+    def _check_same(self, old, new):
+        """Raises ConfigError where a run is another one. Its checkpoint knows what it is; config.json may be anything."""
+        differences = identity.differences(old, new)
+        if differences:
+            raise ConfigError(*(f"checkpoint {self.name} was trained with {line}" for line in differences))
+        try:
+            others = [line.partition(",")[0] for line in identity.differences(files.read_object(self.path / _CONFIG), old)]
+            reason = f"it is not the run's: {', '.join(others)}" if others else ""
+        except OSError as error:
+            reason = error.strerror
+        if reason:
+            _log.warning("%s is written anew from the checkpoint's: %s", self.path / _CONFIG, one_line(reason))
 
     @property
     def is_used(self) -> bool:
@@ -158,24 +170,6 @@ class RunDirectory:
 
     def _read_json(self, name):
         try:
-            tree = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise ConfigError(f"{self.path / name} cannot be read: {error}.") from None
-        if not isinstance(tree, dict):
-            raise ConfigError(f"{self.path / name} must hold a JSON object.")
-        return tree
-
-
-def _differences(old, new):
-    lines = []
-    for section, leaves in new.items():
-        if section in _MAY_CHANGE_SECTIONS:
-            continue
-        stored = old.get(section)
-        for name, value in leaves.items():
-            if name in _MAY_CHANGE or not isinstance(stored, dict) or name not in stored or stored[name] == value:
-                continue
-            lines.append(
-                f"{section}.{name}={stored[name]}, this run asks for {value}; use a new --logdir or the old value."
-            )
-    return lines
+            return files.read_object(self.path / name)
+        except OSError as error:
+            raise ConfigError(f"{self.path / name} cannot be read: {error.strerror}.") from None

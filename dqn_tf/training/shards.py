@@ -63,23 +63,28 @@ class Shard:
         """Takes over the segments of a checkpoint that has been committed."""
         self._segments = tuple(segments)
 
-    def restore(self, workers: Sequence[Worker], capacity: int) -> None:
-        """Fills the empty replay. Where the number of workers is another, each takes its share of all transitions.
+    def restore(self, workers: Sequence[Worker], capacity: int, num_actions: int) -> None:
+        """Fills the replay anew. Where the number of workers is another, each takes its share of all transitions.
 
         Args:
           workers: all that wrote the checkpoint.
           capacity: of all workers together.
         Raises:
           archive.Damaged: a file cannot be read.
+          archive.Invalid: it holds what is none of this run's transitions.
         """
+        self._replay.clear()
         report_at = time.monotonic() + _REPORT_SECONDS
         parts = self._parts(workers, capacity)
         for number, (segment, rows) in enumerate(parts):
             arrays = archive.read(self._root / segment.file.path)
             try:
                 self._replay.add_packed(arrays, rows)
-            except (KeyError, IndexError, ValueError, TypeError) as error:
-                raise archive.Damaged(f"{self._root / segment.file.path} is of another run: {error}") from None
+                count, actions = segment.end - segment.first, arrays["a_tm1"]
+                if len(actions) != count or ((actions < 0) | (actions >= num_actions)).any():
+                    raise ValueError(f"it must hold {count} transitions of actions below {num_actions}")
+            except (KeyError, ValueError) as error:
+                raise archive.Invalid(f"{self._root / segment.file.path} is none of this run: {error}") from None
             if time.monotonic() > report_at:
                 _log.info("resume: replay, %d of %d files", number + 1, len(parts))
                 report_at = time.monotonic() + _REPORT_SECONDS

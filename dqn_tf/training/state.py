@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from dqn_tf.training.archive import Damaged
+from dqn_tf import files
+from dqn_tf.config import one_line
+from dqn_tf.training.archive import Invalid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,18 +46,29 @@ class WorkerState:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "WorkerState":
-        """Returns what `to_arrays` gave. Raises Damaged."""
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], num_envs: int, num_actions: int) -> "WorkerState":
+        """Returns what `to_arrays` gave. Raises Invalid where it is none of so many environments and actions."""
         try:
-            made = cls(**json.loads(str(arrays["state"])), **{name: arrays[name] for name in arrays if name != "state"})
-            made._check()
+            text = files.parse(str(arrays["state"]))
+            made = cls(**text, **{name: arrays[name] for name in arrays if name != "state"})
+            made._check(num_envs, num_actions)
             return made
-        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-            raise Damaged(f"a worker's state cannot be read: {type(error).__name__}: {error}") from None
+        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
+            reason = one_line(f"{type(error).__name__}: {error}")[:200]
+            raise Invalid(f"a worker's state cannot be read: {reason}") from None
 
-    def _check(self):
+    def _check(self, num_envs, num_actions):
         """Raises ValueError, TypeError or the like where a part is not what it should be."""
-        num_envs = len(self.exploration)
+        if len(self.exploration) != num_envs:
+            raise ValueError(f"it is of {len(self.exploration)} environments, not of {num_envs}")
+        for name, rows, dtype in (
+            ("episode_rows", self.episode_rows, np.float64),
+            ("round_metrics", self.round_metrics, np.float32),
+        ):
+            if rows.dtype != dtype or not np.isfinite(rows).all():
+                raise ValueError(f"{name} are not finite")
+        if (self.actions >= num_actions).any():
+            raise ValueError(f"an action is not below {num_actions}")
         shapes = self.actions.shape[1:], self.observation_digests.shape, self.episode_rows.shape[1:]
         is_boundary = type(self.boundary) is int and self.boundary >= 0
         if shapes != ((num_envs,), (num_envs, 32), (3,)) or self.round_metrics.ndim != 2 or not is_boundary:

@@ -62,6 +62,7 @@ class Storage:
             self._directory.clear()
             self._careful(self._run.check)
             self._careful(self._run.pull, _RECORDS)
+            self.pull_manifests()
         if self._task == "chief":
             for place in self._places.copies:
                 self._careful(Mirror(self._directory.path, place).check)
