@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from dqn_tf import config
+from dqn_tf import config, settings
 from dqn_tf.agent import learner as learner_lib
 from dqn_tf.agent import networks
 from dqn_tf.experience import accumulator, replay
@@ -35,9 +35,9 @@ PROGRESS = progress.Progress(
 class Run:
     """The parts of a run that a checkpoint holds; the initial weights are those of `seed`."""
 
-    def __init__(self, placement, directory, seed, agent=AGENT, num_kept=3):
+    def __init__(self, placement, directory, seed, agent=AGENT, num_kept=3, units=8):
         def build():
-            return networks.build("mlp", (3,), np.dtype(np.float32), 2, hidden_units=(8,), seed=seed)
+            return networks.build("mlp", (3,), np.dtype(np.float32), 2, hidden_units=(units,), seed=seed)
 
         self.root = pathlib.Path(directory)  # the checkpoints' own; what else a run keeps lies around it
         self.learner = learner_lib.Learner(placement, build, agent, 4, 100, False)
@@ -46,7 +46,8 @@ class Run:
         self.replay = replay.Replay(CAPACITY, (3,), np.float32, np.random.default_rng(seed))
         shard = shards.Shard(self.root, self.replay, 0, 1)
         run = rundir.RunDirectory(str(self.root.parent))
-        about = {"run": {"seed": seed}}
+        training = config.Training(num_envs=2, round_env_steps=2, replay_capacity=CAPACITY)
+        about = settings.to_json(config.Config(training=training))
         kept = storage.Storage(places.Places(str(run.path)), run, "chief")
         self.checkpoints = checkpoints.Checkpoints(
             self.root, placement, self.learner, self.kept, self.progress, shard, kept, num_kept, about, {}
@@ -55,7 +56,9 @@ class Run:
     def save(self, env_steps=None, last_return=None, evaluated=None):
         if env_steps is not None:
             self.progress.env_steps, self.progress.last_return = env_steps, last_return
-            self.progress.evaluated_env_steps = evaluated
+            self.progress.best_return = last_return and max(last_return, self.progress.best_return or last_return)
+            self.progress.evaluated_env_steps = last_return and evaluated
+            self.progress.threshold_env_steps = self.progress.threshold_seconds = None
         return self.checkpoints.save(worker_state(self), lambda: {"metrics.jsonl": 17})
 
     def restore(self):
@@ -81,7 +84,7 @@ class Run:
 def worker_state(run):
     return state.WorkerState(
         boundary=max(run.progress.env_steps - 20, 0),
-        actions=np.arange(6, dtype=np.int32).reshape(3, 2),
+        actions=np.array([[0, 1], [1, 1], [0, 0]], np.int32),
         observation_digests=np.arange(64, dtype=np.uint8).reshape(2, 32),
         exploration=[np.random.default_rng(seed).bit_generator.state for seed in (1, 2)],
         sampling=run.replay.generator.bit_generator.state,
@@ -172,9 +175,9 @@ def test_restored_learner_and_replay_go_on_as_the_originals_do_bit_for_bit(train
 @pytest.mark.parametrize("counts", [(10, 0, 5), (30, 30, 30), (60, 3, 49), (50, 50, 1), (200, 1, 120)])
 def test_replay_of_many_checkpoints_is_that_of_the_last(placement, tmp_path, counts):
     run = Run(placement, tmp_path, seed=0)
-    for env_steps, count in enumerate(counts, start=1):
+    for number, count in enumerate(counts, start=1):
         run.add(count)
-        assert run.save(env_steps)
+        assert run.save(200 * number)
         other = Run(placement, tmp_path, seed=5)
         other.restore()
         assert other.state() == run.state()
@@ -185,7 +188,7 @@ def test_replay_of_many_checkpoints_is_that_of_the_last(placement, tmp_path, cou
 def test_replay_is_written_by_what_is_new(placement, tmp_path):
     run = Run(placement, tmp_path, seed=0)
     written = []
-    for env_steps, count in enumerate((40, 3, 0, 8), start=1):
+    for env_steps, count in zip((100, 200, 300, 400), (40, 3, 0, 8)):
         run.add(count)
         run.save(env_steps)
         files = (tmp_path / f"ckpt-{env_steps}").glob("replay-*.npz")
@@ -212,7 +215,7 @@ def test_restore_where_there_is_nothing_returns_none_and_changes_nothing(placeme
 def test_restore_of_another_optimizer_refuses(trained, placement, tmp_path):
     trained.save()
     other = Run(placement, tmp_path, seed=0, agent=dataclasses.replace(AGENT, optimizer="sgd"))
-    with pytest.raises(AssertionError):
+    with pytest.raises(config.ConfigError, match="no checkpoint is good: .*/ckpt-1200/model is none of this run: "):
         other.restore()
 
 
@@ -245,13 +248,14 @@ def test_save_keeps_the_first_checkpoint_after_the_best_evaluation(placement, tm
 
 def test_files_of_the_replay_stay_as_long_as_a_checkpoint_needs_them(placement, tmp_path):
     run = Run(placement, tmp_path, seed=0, num_kept=1)
-    for env_steps in range(1, 8):
+    for number in range(1, 8):
+        env_steps = 20 * number
         run.add(20)
         run.save(env_steps)
         made = manifest.check(tmp_path, env_steps)
         needed = {file.path for file in made.files} | {f"ckpt-{env_steps}/manifest.json"}
         assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} == needed
-        assert len(made.workers[0].replay) == min(env_steps, 3)  # of 20 transitions each, for 50
+        assert len(made.workers[0].replay) == min(number, 3)  # of 20 transitions each, for 50
 
 
 def test_save_after_restore_keeps_the_newest_of_both_runs(placement, tmp_path):
@@ -378,8 +382,88 @@ def test_manifest_whose_paths_leave_the_directory_is_refused(placement, tmp_path
     made = manifest.read(tmp_path, 100)
     moved = dataclasses.replace(made, model=(dataclasses.replace(made.model[0], path=path), *made.model[1:]))
     manifest.commit(tmp_path, moved)
-    with pytest.raises(archive.Damaged, match="not below"):
+    with pytest.raises(archive.Damaged, match="its model is of other files"):
         manifest.check(tmp_path, 100)
+
+
+def forge(root, name, **arrays):
+    """Changes arrays of a file of the checkpoint of 200 env steps, and its checksums accordingly."""
+    path = root / "ckpt-200" / name
+    (old,) = [file for file in manifest.read(root, 200).files if file.path == f"ckpt-200/{name}"]
+    if arrays:
+        archive.write(path, {**archive.read(path), **arrays})
+    new = archive.describe(root, path)
+    tree = json.loads(manifest.location(root, 200).read_text())
+    text = json.dumps(tree).replace(json.dumps(dataclasses.asdict(old)), json.dumps(dataclasses.asdict(new)))
+    tree = json.loads(text)
+    del tree["sha256"]
+    manifest.location(root, 200).write_text(manifest._text(tree))
+
+
+WORKER, REPLAY = "worker-0-of-1.npz", "replay-0-of-1-20.npz"  # of 2 environments with 2 actions; of 20 transitions
+FORGERIES = [
+    (WORKER, {"state": np.array("[" * 10_000)}),
+    (WORKER, {"episode_rows": np.array([[40.0, np.nan, 12.0]])}),
+    (WORKER, {"episode_rows": np.zeros((1, 3), np.int64)}),
+    (WORKER, {"round_metrics": np.full((2, 4), np.inf, np.float32)}),
+    (WORKER, {"round_metrics": np.zeros((2, 5), np.float32)}),
+    (WORKER, {"actions": np.full((3, 2), 2, np.int32)}),
+    (WORKER, {"actions": np.zeros((3, 1), np.int32)}),
+    (REPLAY, {"a_tm1": np.full(20, 2, np.int32)}),
+    (REPLAY, {"a_tm1": np.full(20, -1, np.int32)}),
+    (REPLAY, {"a_tm1": np.zeros(20, np.int64)}),
+    (REPLAY, {"r_t": np.full(20, np.nan, np.float32)}),
+    (REPLAY, {"discount_t": np.full(20, 1.5, np.float32)}),
+    (REPLAY, {"s_t": np.full((20, 3), np.inf, np.float32)}),
+    (REPLAY, {"s_t": np.zeros((20, 4), np.float32)}),
+    (REPLAY, {"s_t": np.zeros((19, 3), np.float32)}),
+    (REPLAY, {name: np.zeros((19, 3)[: 1 + name.startswith("s_")], np.float32) for name in ("s_t", "s_tm1", "r_t")}),
+]
+
+
+@pytest.mark.parametrize("name, arrays", FORGERIES, ids=str)
+def test_forged_arrays_with_right_checksums_are_named_and_the_one_before_is_used(
+    placement, tmp_path, warnings, name, arrays
+):
+    run = Run(placement, tmp_path, seed=0)
+    run.add(20)
+    run.save(100)
+    before = run.state()
+    run.add(20)
+    run.save(200)
+    forge(tmp_path, name, **arrays)
+    other = Run(placement, tmp_path, seed=5)
+    assert other.restore().path == tmp_path / "ckpt-100"
+    assert other.state() == before
+    (line,) = warnings()
+    assert line.startswith(f"checkpoint {tmp_path / 'ckpt-200'} is damaged: {tmp_path / 'ckpt-200' / name}")
+    assert line.isprintable() and manifest.numbers(tmp_path) == [100]
+
+
+def test_forged_model_with_right_checksums_is_named_and_the_one_before_is_used(placement, tmp_path, warnings):
+    run, larger = Run(placement, tmp_path, seed=0), Run(placement, tmp_path.parent / "other", seed=0, units=9)
+    run.save(100)
+    before = run.state()
+    for each in (run, larger):
+        each.learner.update(batches(1))
+        each.root.mkdir(exist_ok=True)
+        each.save(200)
+    infinite = [np.full_like(weights, np.inf) for weights in run.learner.weights()]
+    for damage in ("foreign", "infinite"):
+        if damage == "infinite":
+            run.learner.network.set_weights(infinite)
+            run.save(200)
+        for name in ("model.index", "model.data-00000-of-00001"):
+            if damage == "foreign":
+                (tmp_path / "ckpt-200" / name).write_bytes((larger.root / "ckpt-200" / name).read_bytes())
+                forge(tmp_path, name)
+        other = Run(placement, tmp_path, seed=5)
+        assert other.restore().path == tmp_path / "ckpt-100"
+        assert other.state() == before
+    assert [f"checkpoint {tmp_path}/ckpt-200 is damaged: {tmp_path}/ckpt-200/model" in line for line in warnings()] == [
+        True,
+        True,
+    ]
 
 
 def test_state_with_objects_is_refused_and_runs_nothing(tmp_path):
@@ -456,7 +540,7 @@ def deal(tmp_path, counts, num_workers, capacity=40):
         for start in range(0, count, 3):
             number = np.arange(start, min(start + 3, count)) * len(counts) + index
             column = number.astype(np.float32)
-            given = (column[:, None], number.astype(np.int32), column, column, column[:, None])
+            given = (column[:, None], number.astype(np.int32), column, np.zeros_like(column), column[:, None])
             buffer.add(accumulator.Transitions(*given))
         place = tmp_path / f"ckpt-{index}"
         place.mkdir()
@@ -466,7 +550,7 @@ def deal(tmp_path, counts, num_workers, capacity=40):
     dealt = []
     for index in range(num_workers):
         buffer = replay.Replay(capacity // num_workers, (1,), np.float32, np.random.default_rng(0))
-        shards.Shard(tmp_path, buffer, index, num_workers).restore(workers, capacity)
+        shards.Shard(tmp_path, buffer, index, num_workers).restore(workers, capacity, 10**6)
         dealt.append(buffer.packed(0, len(buffer))["a_tm1"].tolist())
     return dealt
 
@@ -512,5 +596,5 @@ def test_state_dealt_out_keeps_environments_in_order():
 def test_manifest_holds_settings_and_versions(trained, tmp_path):
     trained.save()
     tree = json.loads((tmp_path / "ckpt-1200" / "manifest.json").read_text())
-    assert tree["config"] == {"run": {"seed": 0}}
+    assert tree["config"]["training"]["replay_capacity"] == CAPACITY
     assert {"format", "versions", "sha256", "progress", "workers", "model", "journal"} < tree.keys()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 import re
 import subprocess
@@ -10,8 +11,9 @@ import sys
 import pytest
 
 from dqn_tf import config, settings
-from dqn_tf.training import rundir
+from dqn_tf.training import manifest, rundir
 from tests import runs
+from tests.training import made
 
 
 def config_with(**values):
@@ -30,11 +32,10 @@ def trained(directory):
 
 
 def leave_run(directory, of_config, checkpoint=True):
+    if checkpoint:
+        return made.leave(directory, of_config)
     directory.path.mkdir(parents=True)
     directory.write_json("config.json", settings.to_json(of_config))
-    if checkpoint:
-        (directory.checkpoints / "ckpt-80").mkdir(parents=True)
-        (directory.checkpoints / "ckpt-80" / "manifest.json").write_bytes(b"")
     return directory
 
 
@@ -144,6 +145,7 @@ def test_check_of_another_architecture_and_seed_tells_every_difference(trained):
 # How long, how often and on what a run goes on; all else is part of its meaning. Places are not stored.
 MAY_CHANGE = {"preset", "train_env_steps", "overlap", "vectorization"}
 MAY_CHANGE |= {name for name, s in settings.SETTINGS.items() if s.section in ("cluster", "evaluation", "hardware")}
+MAY_CHANGE -= {"eval_epsilon", "eval_max_episode_steps", "precision"}  # by these results are compared, and computed
 MAY_CHANGE |= {"config", "logdir", "model_dir", "tensorboard_dir"}
 OTHER_VALUES = {bool: False, int: 12345, int | None: 12345, float: 0.12345, str: "other", tuple[int, ...]: (12345,)}
 
@@ -161,29 +163,61 @@ def test_check_of_another_value_that_is_part_of_the_meaning_refuses(trained, nam
     assert line.startswith(f"checkpoint {trained.path} was trained with {setting.section}.{name}=")
 
 
-def test_check_where_the_stored_config_knows_fewer_settings_finds_nothing(trained):
+@pytest.fixture
+def warnings(monkeypatch, caplog):
+    """Returns a function that returns the program's warnings so far."""
+    monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)  # console.set_up turns it off
+    return lambda: [record.getMessage() for record in caplog.records if record.name.startswith("dqn_tf.training")]
+
+
+def damage_config(directory, contents):
+    path = directory.path / "config.json"
+    path.unlink()
+    if contents is not None:
+        path.write_text(contents)
+
+
+def without(*path):
+    """Returns the text of a config.json of the defaults without one branch."""
     tree = settings.to_json(config_with())
-    del tree["agent"], tree["training"]["num_envs"]
-    trained.write_json("config.json", tree)
+    branch = tree
+    for name in path[:-1]:
+        branch = branch[name]
+    del branch[path[-1]]
+    return json.dumps(tree)
+
+
+CONFIGS = {  # and what is said of them; what is not there has its default, as the run has
+    without("agent", "n_step"): None,
+    without("agent"): None,
+    json.dumps(settings.to_json(config_with(n_step=5))): "it is not the run's: agent.n_step=5",
+    "{": "it is not JSON",
+    "[]": "it is JSON, but not an object",
+    None: "No such file or directory",
+}
+
+
+@pytest.mark.parametrize("contents, reason", CONFIGS.items(), ids=map(str, range(len(CONFIGS))))
+def test_check_asks_the_checkpoint_what_the_run_is_whatever_is_in_config_json(trained, warnings, contents, reason):
+    damage_config(trained, contents)
     trained.check(config_with())
+    path = trained.path / "config.json"
+    assert warnings() == ([f"{path} is written anew from the checkpoint's: {reason}"] if reason else [])
+    assert problems(trained.check, config_with(n_step=5)) == [
+        f"checkpoint {trained.path} was trained with agent.n_step=3, this run asks for 5; "
+        "use a new --logdir or the old value."
+    ]
 
 
-@pytest.mark.parametrize(
-    "contents, reason",
-    [
-        ("{", "cannot be read: it is not JSON."),
-        ("[]", "cannot be read: it is JSON, but not an object."),
-    ],
-)
-def test_check_where_the_stored_config_is_damaged_says_so(trained, contents, reason):
-    (trained.path / "config.json").write_text(contents)
-    assert problems(trained.check, config_with()) == [f"{trained.path}/config.json {reason}"]
-
-
-def test_check_where_the_stored_config_is_gone_says_so(trained):
-    (trained.path / "config.json").unlink()
-    (line,) = problems(trained.check, config_with())
-    assert line.startswith(f"{trained.path}/config.json cannot be read: ")
+def test_check_takes_a_setting_that_an_older_checkpoint_lacks_for_its_default(directory):
+    old = settings.to_json(config_with())
+    del old["agent"]["n_step"], old["hardware"]
+    directory.checkpoints.mkdir(parents=True)
+    directory.checkpoints.joinpath("ckpt-160").mkdir()
+    manifest.commit(directory.checkpoints, made.of(config=old))
+    directory.check(config_with())
+    (line,) = problems(directory.check, config_with(n_step=5))
+    assert "agent.n_step=3, this run asks for 5" in line
 
 
 def test_finished_env_steps_of_no_run_is_0(directory):
@@ -207,7 +241,7 @@ def test_write_json_replaces_the_file_whole(trained):
     trained.write_json("summary.json", {"a": list(range(1000))})
     trained.write_json("summary.json", {"a": 1})
     assert json.loads((trained.path / "summary.json").read_text()) == {"a": 1}
-    assert {path.name for path in trained.path.iterdir()} == {"config.json", "checkpoints", "summary.json"}
+    assert {path.name for path in trained.path.iterdir()} == {"config.json", "checkpoints", ".newest", "summary.json"}
 
 
 def test_write_json_of_what_json_cannot_hold_leaves_the_old_file(trained):
