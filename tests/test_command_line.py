@@ -41,6 +41,7 @@ SUMMARY = [
     "threshold_env_steps",
     "threshold_seconds",
     "versions",
+    "files",
 ]
 TAGS = {
     "train/episode_return",

@@ -160,7 +160,8 @@ def _read(path, where):
     try:
         return files.read_text(path)
     except OSError as error:
-        raise config.ConfigError(f"{where} cannot be read ({error.strerror}); give the path of a cluster file.") from None
+        reason = config.one_line(error.strerror)
+        raise config.ConfigError(f"{where} cannot be read ({reason}); give the path of a cluster file.") from None
 
 
 def _given(settings):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from dqn_tf.training import export, reasons, seeding, selection
+from dqn_tf.training import export, reasons, results, seeding, selection
 from dqn_tf.training.builder import Components
 from dqn_tf.training.evaluator import Evaluator
 from dqn_tf.training.loop import NotSaved
@@ -64,7 +64,7 @@ def finish(
             threshold=plan.spec.reward_threshold,
             waits=waits,
         )
-        storage.finish(summary)
+        storage.finish({**summary, "files": results.describe(plan.directory.path)})
     except (OSError, tf.errors.OpError) as error:
         if isinstance(error, Unreachable) and not error.is_mistake:
             raise

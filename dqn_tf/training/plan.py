@@ -71,6 +71,10 @@ class Plan:
     @property
     def is_finished(self) -> bool:
         """Whether an earlier command has finished what this one is to train; in a bucket, once that has been opened."""
+        return self._is_said_to_be_finished and not self.directory.damage_of_results()
+
+    @property
+    def _is_said_to_be_finished(self):
         return not self.is_evaluator and self.directory.finished_env_steps() >= self.config.training.train_env_steps
 
     @property
@@ -111,9 +115,14 @@ class Plan:
 
     def says_finished(self) -> bool:
         """Returns `is_finished`, and logs it."""
-        if self.is_finished:
-            _log.info("finished: %s holds all %d env steps", self.directory.name, self.directory.finished_env_steps())
-        return self.is_finished
+        if not self._is_said_to_be_finished:
+            return False
+        damage = self.directory.damage_of_results()
+        if damage:
+            _log.warning("%s: %s; its results are made again from the last checkpoint", self.directory.name, damage)
+            return False
+        _log.info("finished: %s holds all %d env steps", self.directory.name, self.directory.finished_env_steps())
+        return True
 
 
 def make(config: Config, problems: list[str], environ: Mapping[str, str], started: float) -> Plan:

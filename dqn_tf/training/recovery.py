@@ -1,4 +1,4 @@
-"""Brings a run back from the newest checkpoint that is good: as it was written, and one that the run can have written."""
+"""Brings a run back from the newest checkpoint that is as it was written, and that the run can have written."""
 
 import dataclasses
 import logging
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from dqn_tf.cluster.strategy import Placement
 from dqn_tf.config import ConfigError, one_line
-from dqn_tf.training import archive, identity, manifest, state
+from dqn_tf.training import archive, identity, manifest, reasons, state
 from dqn_tf.training.archive import Damaged, Invalid
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.shards import Shard
@@ -163,8 +163,7 @@ class Recovery:
             status = self._checkpoint.read(str(path)).expect_partial()  # which says nothing by itself
             status.assert_consumed()
         except (AssertionError, ValueError, TypeError, LookupError, tf.errors.OpError) as error:
-            reason = one_line(str(error).partition("\n")[0])[:200]
-            raise Invalid(f"{path} is none of this run: {reason}") from None
+            raise Invalid(f"{path} is none of this run: {one_line(reasons.reason(error))}") from None
         for name, part in vars(self._checkpoint).items():
             for variable in getattr(part, "variables", ()):
                 if not np.isfinite(variable.numpy()).all():

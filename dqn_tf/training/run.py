@@ -65,7 +65,6 @@ def _deliver(plan, storage):
     """Copies the results of a finished run to places that lack them, and returns the exit code."""
     try:
         if plan.is_chief:
-            storage.pull_results()
             storage.deliver()
         return 0
     except Unreachable as error:

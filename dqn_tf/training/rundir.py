@@ -15,11 +15,12 @@ from typing import Any
 
 from dqn_tf import files, settings
 from dqn_tf.config import Config, ConfigError, one_line
-from dqn_tf.training import archive, identity, manifest
+from dqn_tf.training import archive, identity, manifest, results
 
 _log = logging.getLogger(__name__)
 
-_CONFIG = "config.json"
+_CONFIG, _SUMMARY = "config.json", "summary.json"
+
 
 def default_logdir(env_id: str) -> str:
     """Returns runs/<env>/<time>."""
@@ -74,15 +75,21 @@ class RunDirectory:
         made = manifest.newest_readable(self.checkpoints)
         if made is not None:
             self._check_same(made.config, settings.to_json(config))
+        for name in (_SUMMARY, results.MODEL):
+            if not self.has_checkpoint and os.path.lexists(self.path / name):
+                raise ConfigError(
+                    f"--logdir={self.name} holds {name} of a finished run, but none of its checkpoints; "
+                    "bring them back, or use a new --logdir."
+                )
 
     def _check_same(self, old, new):
-        """Raises ConfigError where a run is another one. Its checkpoint knows what it is; config.json may be anything."""
+        """Raises ConfigError where a run is another one: its checkpoint knows that, config.json may be anything."""
         differences = identity.differences(old, new)
         if differences:
             raise ConfigError(*(f"checkpoint {self.name} was trained with {line}" for line in differences))
         try:
-            others = [line.partition(",")[0] for line in identity.differences(files.read_object(self.path / _CONFIG), old)]
-            reason = f"it is not the run's: {', '.join(others)}" if others else ""
+            lines = identity.differences(files.read_object(self.path / _CONFIG), old)
+            reason = f"it is not the run's: {', '.join(line.partition(',')[0] for line in lines)}" if lines else ""
         except OSError as error:
             reason = error.strerror
         if reason:
@@ -93,13 +100,22 @@ class RunDirectory:
         return (self.path / "config.json").exists()
 
     def finished_env_steps(self) -> int:
-        """Returns the env steps of the finished run here, 0 where there is none."""
-        if not (self.path / "summary.json").exists() or not self.has_checkpoint:
+        """Returns the env steps of the run here that says it is finished, 0 where none does."""
+        newest = manifest.newest(self.checkpoints)
+        if newest is None or not os.path.lexists(self.path / _SUMMARY):
             return 0
-        env_steps = self._read_json("summary.json").get("env_steps")
-        if not isinstance(env_steps, int):
-            raise ConfigError(f"{self.path / 'summary.json'} holds no env_steps; use a new --logdir or delete it.")
-        return env_steps
+        env_steps = self._read_json(_SUMMARY).get("env_steps")
+        if type(env_steps) is not int:
+            raise ConfigError(f"{self.path / _SUMMARY} holds no env_steps; use a new --logdir or delete it.")
+        return min(env_steps, newest)
+
+    def damage_of_results(self) -> str:
+        """Returns what is wrong with the model of a run that says it is finished, "" where it is as it was made."""
+        try:
+            results.check(self.path, self._read_json(_SUMMARY))
+        except archive.Damaged as error:
+            return str(error)
+        return ""
 
     def acquire(self) -> None:
         """Makes the directory and takes its lock, for as long as this process lives.

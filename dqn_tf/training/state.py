@@ -72,7 +72,8 @@ class WorkerState:
             raise ValueError(f"an action is not below {num_actions}")
         shapes = self.actions.shape[1:], self.observation_digests.shape, self.episode_rows.shape[1:]
         is_boundary = type(self.boundary) is int and self.boundary >= 0
-        if shapes != ((num_envs,), (num_envs, 32), (3,)) or self.round_metrics.shape[1:] != (len(METRICS),) or not is_boundary:
+        is_whole = shapes == ((num_envs,), (num_envs, 32), (3,))
+        if not is_whole or self.round_metrics.shape[1:] != (len(METRICS),) or not is_boundary:
             raise ValueError("its parts do not fit together")
         if self.actions.dtype != np.int32 or (self.actions < 0).any():
             raise ValueError("its actions are none")

@@ -63,6 +63,8 @@ class Storage:
             self._careful(self._run.check)
             self._careful(self._run.pull, _RECORDS)
             self.pull_manifests()
+            if self.size(_SUMMARY) >= 0:
+                self.pull_results()
         if self._task == "chief":
             for place in self._places.copies:
                 self._careful(Mirror(self._directory.path, place).check)

@@ -45,7 +45,8 @@ def _check_progress(progress, env_steps, round_env_steps):
         _require(_is_of(progress[name], kind), f"progress.{name}={_shown(progress[name])}")
     _require(progress["env_steps"] == env_steps, "progress is of other env steps")
     for name in ("num_episodes", "evaluated_env_steps", "threshold_env_steps"):
-        _require((progress[name] or 0) <= env_steps, f"progress.{name}={_shown(progress[name])} in {env_steps} env steps")
+        is_possible = (progress[name] or 0) <= env_steps
+        _require(is_possible, f"progress.{name}={_shown(progress[name])} in {env_steps} env steps")
     for name in ("wall_seconds", "threshold_seconds"):
         _require((progress[name] or 0) >= 0, f"progress.{name}={_shown(progress[name])}")
     for first, second in (("last_return", "evaluated_env_steps"), ("threshold_env_steps", "threshold_seconds")):

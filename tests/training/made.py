@@ -3,7 +3,7 @@
 import dataclasses
 
 from dqn_tf import config, settings
-from dqn_tf.training import manifest, progress
+from dqn_tf.training import manifest, progress, results
 from dqn_tf.training.archive import File
 from dqn_tf.training.manifest import Manifest, Segment, Worker
 
@@ -15,7 +15,7 @@ def file(path):
 
 
 def of(env_steps=160, of_config=None, **changes):
-    """Returns a Manifest of a run of the defaults, unless told otherwise, with one worker whose replay has a segment."""
+    """Returns a Manifest of a run of the defaults, unless told otherwise, with a worker whose replay has a segment."""
     place = f"ckpt-{env_steps}"
     segment = Segment(0, env_steps - 32, file(f"{place}/replay-0-of-1-0.npz"))
     made = Manifest(
@@ -37,3 +37,12 @@ def leave(directory, of_config=None, env_steps=160):
     directory.write_json("config.json", made.config)
     manifest.commit(directory.checkpoints, made)
     return directory
+
+
+def leave_results(directory, env_steps):
+    """Leaves a model and summary.json there, as a finished run does; returns a file of the model."""
+    path = directory.path / "model" / "q_network.keras"
+    path.parent.mkdir()
+    path.write_bytes(b"weights")
+    directory.write_json("summary.json", {"env_steps": env_steps, "files": results.describe(directory.path)})
+    return path

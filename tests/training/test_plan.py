@@ -2,11 +2,14 @@
 
 import json
 import logging
+import os
+import shutil
 
 import pytest
 
 from dqn_tf import config, settings
 from dqn_tf.training import plan, rundir
+from tests.training import made
 
 TWO_WORKERS = {"cluster": {"worker": ["127.0.0.1:2222", "127.0.0.1:2223"]}}
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
@@ -97,16 +100,50 @@ def test_plan_of_the_chief_holds_the_lock_and_of_a_worker_does_not(make, tmp_pat
 def test_plan_where_the_run_is_finished_says_so(make, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)  # console.set_up turns it off
     directory = rundir.RunDirectory(str(tmp_path / "run"))
-    config_tree = settings.to_json(make(train_env_steps=2000).config)
-    directory.write_json("config.json", config_tree)
-    directory.write_json("summary.json", {"env_steps": 2000})
-    assert not make(train_env_steps=2000).is_finished  # its checkpoints are gone: it must be trained again
-    (directory.checkpoints / "ckpt-2000").mkdir(parents=True)
-    (directory.checkpoints / "ckpt-2000" / "manifest.json").touch()
+    made.leave(directory, make(train_env_steps=2000).config, env_steps=2000)
+    made.leave_results(directory, env_steps=2000)
     with caplog.at_level(logging.INFO, "dqn_tf"):
         assert make(train_env_steps=2000).says_finished()
     assert caplog.messages == [f"finished: {directory.path} holds all 2000 env steps"]
     assert not make(train_env_steps=2001).is_finished
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing", "fifo", "not described", "described by another"])
+def test_plan_where_the_model_of_a_finished_run_is_damaged_says_so_and_resumes(
+    make, tmp_path, monkeypatch, caplog, damage
+):
+    monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)
+    directory = rundir.RunDirectory(str(tmp_path / "run"))
+    made.leave(directory, make(train_env_steps=2000).config, env_steps=2000)
+    model = made.leave_results(directory, env_steps=2000)
+    if "described" in damage:
+        files = [{"path": "../secret", "size": 0, "sha256": ""}] if "another" in damage else None
+        directory.write_json("summary.json", {"env_steps": 2000, "files": files})
+    else:
+        model.unlink()
+        {"cut": model.touch, "missing": list, "fifo": lambda: os.mkfifo(model)}[damage]()
+    assert not make(train_env_steps=2000).is_finished and not make(train_env_steps=2000).says_finished()
+    (line,) = caplog.messages
+    assert line.startswith(f"{directory.path}: ")
+    assert line.endswith("its results are made again from the last checkpoint")
+
+
+@pytest.mark.parametrize("lost", [["checkpoints", ".newest"], ["checkpoints", ".newest", "summary.json"]])
+def test_plan_where_a_finished_run_has_lost_its_checkpoints_is_refused_and_removes_nothing(make, tmp_path, lost):
+    directory = rundir.RunDirectory(str(tmp_path / "run"))
+    made.leave(directory, make(train_env_steps=2000).config, env_steps=2000)
+    model = made.leave_results(directory, env_steps=2000)
+    shutil.rmtree(directory.path / lost[0])
+    for name in lost[1:]:
+        (directory.path / name).unlink()
+    left = "model" if "summary.json" in lost else "summary.json"
+    with pytest.raises(config.ConfigError) as error:
+        make(train_env_steps=2000)
+    assert error.value.problems == (
+        f"--logdir={directory.path} holds {left} of a finished run, but none of its checkpoints; "
+        "bring them back, or use a new --logdir.",
+    )
+    assert model.exists()
 
 
 def test_plan_where_tf_config_is_set_but_not_asked_for_warns(make, monkeypatch, caplog):

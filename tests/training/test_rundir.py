@@ -225,11 +225,12 @@ def test_finished_env_steps_of_no_run_is_0(directory):
 
 
 def test_finished_env_steps_of_a_finished_run_is_its_length(trained):
-    trained.write_json("summary.json", {"env_steps": 2000})
-    assert trained.finished_env_steps() == 2000
+    for env_steps, expected in ((80, 80), (160, 160), (2000, 160)):  # of which there is a checkpoint
+        trained.write_json("summary.json", {"env_steps": env_steps})
+        assert trained.finished_env_steps() == expected
 
 
-@pytest.mark.parametrize("tree", [{}, {"env_steps": None}, {"env_steps": "many"}])
+@pytest.mark.parametrize("tree", [{}, {"env_steps": None}, {"env_steps": "many"}, {"env_steps": True}])
 def test_finished_env_steps_of_a_damaged_summary_says_so(trained, tree):
     trained.write_json("summary.json", tree)
     assert problems(trained.finished_env_steps) == [
