@@ -85,7 +85,8 @@ def command_job(job: Job) -> dict[str, Any]:
 
 def _command(job):
     """Returns the command for the shell, ${{...}} outside of the quotes: Azure ML puts the directory there."""
-    words = ["python", "/app/train.py", *map(shlex.quote, job.arguments), "--logdir=${{outputs.run}}"]
+    flags = [shlex.quote(flag).replace("${{", "$''{{") for flag in job.arguments]  # the same to a shell, no expression
+    words = ["python", "/app/train.py", *flags, "--logdir=${{outputs.run}}"]
     if job.tensorboard:
         words.append(f"--tensorboard_dir={_TENSORBOARD_DIR}")
     return " ".join(words)

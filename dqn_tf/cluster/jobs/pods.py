@@ -69,7 +69,8 @@ def template(job: Job, role: str, container: str, **container_fields: Any) -> di
                 "name": container,
                 "image": job.image,
                 **({"command": ["tensorboard"]} if role == "tensorboard" else {}),  # else the image's own: train.py
-                "args": [word.replace("$(", "$$(") for word in _words(job, role)],  # $(NAME) would be a variable
+                # $(NAME) would be a variable, and $$ is how Kubernetes writes a $.
+                "args": [word.replace("$", "$$") for word in _words(job, role)],
                 **container_fields,
                 "securityContext": _CONTAINER_SECURITY,
             }

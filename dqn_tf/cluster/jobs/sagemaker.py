@@ -17,6 +17,7 @@ Sources, where a field is not what its name says:
 
 import json
 import re
+import shlex
 from typing import Any
 
 from dqn_tf.cluster.jobs.job import Files, Job
@@ -57,7 +58,7 @@ def files(job: Job) -> Files:
         watch=(
             f"{logs}={job.name}/ {region}",
             f"aws sagemaker describe-training-job --training-job-name={job.name} {region}",
-            f"aws s3 sync {job.place}/tensorboard logs && tensorboard --logdir=logs",
+            f"aws s3 sync {shlex.quote(job.place)}/tensorboard logs && tensorboard --logdir=logs",
         ),
     )
 

@@ -6,7 +6,7 @@ import re
 _SEGMENTS = r"(/[^\s/?#*\[\]]+)*"
 _GS = rf"gs://[a-z0-9][a-z0-9._-]{{1,61}}[a-z0-9]{_SEGMENTS}"
 _S3 = rf"s3://[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9]{_SEGMENTS}"
-_AZUREML = r"azureml://(subscriptions(/[^/\s]+)+/)?datastores/[^/\s]+/paths(/[^/\s]+)*"
+_AZUREML = r"azureml://(?!.*\$\{\{)(subscriptions(/[^/\s]+)+/)?datastores/[^/\s]+/paths(/[^/\s]+)*"
 _CLAIM = r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"
 _DIRECTORY = r"/[^\x00-\x1f\x7f]*"
 _EVERYWHERE = "name workers gpus storage max_hours identity output submit".split()

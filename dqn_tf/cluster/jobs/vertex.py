@@ -22,6 +22,7 @@ Sources, where a field is not what its name says:
 
 import dataclasses
 import re
+import shlex
 from typing import Any
 
 import yaml
@@ -62,7 +63,7 @@ def files(job: Job) -> Files:
         submit=submit,
         watch=(
             f"gcloud ai custom-jobs stream-logs {region} $({newest} --format='value(name)')",
-            f"tensorboard --logdir={job.place}/logs",
+            f"tensorboard --logdir={shlex.quote(job.place)}/logs",
         ),
     )
 

@@ -1,5 +1,6 @@
 """Azure ML's file, loaded by Microsoft's own SDK, and its command run by a shell."""
 
+import re
 import subprocess
 
 import pytest
@@ -40,7 +41,7 @@ def problems(**changes):
 
 def words(command, run="/mnt/run"):
     """Returns what the shell makes of a command after Azure ML has put the directory of the run into it."""
-    command = command.replace("${{outputs.run}}", run)
+    command = re.sub(r"\$\{\{(.*?)\}\}", lambda match: {"outputs.run": run}[match[1].strip()], command)
     process = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True, check=True)
     return process.stdout.split("\0")[:-1]
 
@@ -88,7 +89,8 @@ def test_tensorboard_is_a_service_of_the_head_node(tmp_path):
 
 
 def test_command_survives_the_shell(tmp_path):
-    given = ("--env=my_module:It's a $HOME `id` \"test\"; \\ *-v0", "--overlap=false", "--hidden_units=64,64")
+    env = "my_module:It's a $HOME ${{inputs.secret}}$${{ outputs.run }} `id` \"test\"; \\ *-v0"
+    given = (f"--env={env}", "--overlap=false", "--hidden_units=64,64")
     loaded = load(make_job(flags=given), tmp_path)
     argv = words(loaded.command, "/mnt/azureml/cap/data-capability/wd/run")
     logdir = "--logdir=/mnt/azureml/cap/data-capability/wd/run"

@@ -1,5 +1,6 @@
 """The Indexed Job that is written: valid by Kubernetes' own schema, and one cluster for all of its pods."""
 
+import re
 import shutil
 import subprocess
 
@@ -131,8 +132,15 @@ def test_shared_memory_where_environments_are_processes_is_larger():
     assert {"name": "shm", "mountPath": "/dev/shm"} in container(job)["volumeMounts"]
 
 
-def test_arguments_with_a_variable_of_kubernetes_arrive_as_they_are():
-    assert "--env=$$(HOME)" in container(make_job(flags=("--env=$(HOME)",)))["args"]
+@pytest.mark.parametrize("env", ["$(HOME)", "$$(HOME)", "a$", "$$", "$HOME ${HOME} $$$(HOME)$$$"])
+def test_arguments_with_a_variable_of_kubernetes_arrive_as_they_are(env):
+    (written,) = [word for word in container(make_job(flags=(f"--env={env}",)))["args"] if word.startswith("--env")]
+    assert expanded(written) == f"--env={env}"
+
+
+def expanded(text):
+    """Returns what Kubernetes makes of an argument (third_party/forked/golang/expansion): $$ is $, $(NAME) a variable."""
+    return re.sub(r"\$\$|\$\((\w+)\)", lambda match: "$" if match[1] is None else "expanded", text)
 
 
 def test_containers_start_the_images_entry_point():
