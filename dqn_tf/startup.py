@@ -7,6 +7,7 @@ The user's shell and home are made for all his projects: another backend of Kera
 import contextlib
 import logging
 import os
+import resource
 import sys
 
 from dqn_tf.config import ConfigError
@@ -18,11 +19,12 @@ _VARIABLES = {
     "TF_CPP_MIN_LOG_LEVEL": "2",  # without TensorFlow's notes on absent GPUs
     "OPENBLAS_NUM_THREADS": "1",  # acting shares the cores with the learner
 }
+_OPEN_FILES = 65_536  # pipes to hundreds of environments and workers, where the shell may have as many
 _KERAS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
 
 
 def prepare(program: str = _ROOT) -> None:
-    """Sets the search path of modules, environment variables and the output; what a command does first.
+    """Sets the search path of modules, environment variables, limits and the output; what a command does first.
 
     Args:
       program: directory of the file that is run.
@@ -31,6 +33,11 @@ def prepare(program: str = _ROOT) -> None:
     for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)
     os.environ["KERAS_BACKEND"] = "tensorflow"  # it wins over keras.json; processes of environments inherit it
+    with contextlib.suppress(OSError, ValueError):
+        allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = min(most, _OPEN_FILES) if most != resource.RLIM_INFINITY else _OPEN_FILES
+        if allowed != resource.RLIM_INFINITY and allowed < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
     with contextlib.suppress(AttributeError):  # there may be no stdout
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it: PYTHONIOENCODING may know no umlaut
 

@@ -59,6 +59,13 @@ def test_prepare_takes_keras_with_tensorflow_and_keeps_what_else_is_set(here, mo
     assert (os.environ["KERAS_BACKEND"], os.environ["OPENBLAS_NUM_THREADS"]) == ("tensorflow", "7")
 
 
+def test_prepare_allows_as_many_open_files_as_there_may_be():
+    code = "import resource as r; from dqn_tf import startup; startup.prepare(); print(r.getrlimit(r.RLIMIT_NOFILE))"
+    limited = ["bash", "-c", 'ulimit -Sn 32 && ulimit -Hn 99 && exec "$@"', "bash", sys.executable, "-c", code]
+    done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "(99, 99)\n", done.stderr
+
+
 def test_load_keras_sets_what_keras_json_has_set_otherwise_and_says_so(caplog):
     import keras
 

@@ -5,6 +5,8 @@ import os
 import pathlib
 import platform
 import re
+import resource
+import sys
 from collections.abc import Iterator
 
 _ARITHMETIC = {"avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16"}
@@ -33,6 +35,12 @@ def _num_schedulable():
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def max_open_files() -> int:
+    """Returns how many files and pipes this process may have open at once."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if most == resource.RLIM_INFINITY else most
 
 
 def _quota(group):

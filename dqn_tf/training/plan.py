@@ -164,6 +164,8 @@ def make(config: Config, problems: list[str], environ: Mapping[str, str], starte
         mistaken = {line.split("=")[0] for line in problems}  # their values are not those given
         problems += [line for line in indivisible if line.split("=")[0] not in mistaken]
     problems += _check_precision(config, environ)
+    if spec is not None:
+        problems += _check_open_files(plan)
     if spec is not None and not is_evaluator and (cluster is not None or not problems_of_cluster):
         problems += memory.check(config, spec, kind, plan.num_workers, plan.num_local_workers)
     if plan.is_chief and not where.is_bucket and (config.run.logdir or not problems):
@@ -188,6 +190,23 @@ def _check_precision(config, environ):
         "--precision=bfloat16: this machine's processor has no bfloat16 arithmetic (avx512_bf16, amx_bf16 or bf16), "
         "which would make training slower; use --precision=float32."
     ]
+
+
+def _check_open_files(plan):
+    """Returns the problem of more pipes to processes than may be open; about a dozen files are this one's own."""
+    training, evaluation = plan.config.training, plan.config.evaluation
+    needed, what = 16, "training"
+    if plan.needs_launcher:
+        needed, what = 16 + 3 * plan.num_workers, f"--num_workers={plan.num_workers}"
+    elif training.vectorization == "async":
+        num_envs = 0 if plan.is_evaluator else training.num_envs // plan.num_workers
+        if plan.is_chief or plan.is_evaluator:
+            num_envs += sum(min(count, 25) for count in (evaluation.eval_episodes, evaluation.final_eval_episodes))
+        needed = 16 + 2 * num_envs
+        what = f"--vectorization=async with {num_envs} environments, evaluation's among them,"
+    if needed <= (allowed := hardware.max_open_files()):
+        return []
+    return [f"{what} needs about {needed} open files, and {allowed} are allowed (ulimit -n); raise that or use less."]
 
 
 def _check_directory(plan, is_config_known):

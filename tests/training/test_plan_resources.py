@@ -218,6 +218,30 @@ def test_network_and_batches_that_memory_cannot_hold_are_refused(make, memory):
     make(hidden_units=(2000, 2000), batch_size=160_000)
 
 
+# Open files.
+
+
+@pytest.mark.parametrize(
+    "values, needed, what",
+    [
+        (dict(), 16, "training"),
+        (dict(strategy="multiworker", num_workers=4), 16 + 3 * 4, "--num_workers=4"),
+        (
+            dict(vectorization="async", eval_episodes=3),  # 8 of the actor's, 3 of evaluations, 25 of the last one
+            16 + 2 * (8 + 3 + 25),
+            "--vectorization=async with 36 environments, evaluation's among them,",
+        ),
+    ],
+)
+def test_processes_for_which_too_few_files_may_be_open_are_refused(make, monkeypatch, values, needed, what):
+    monkeypatch.setattr(hardware, "max_open_files", lambda: needed)
+    make(**values)
+    monkeypatch.setattr(hardware, "max_open_files", lambda: needed - 1)
+    assert refused(make, **values) == [
+        f"{what} needs about {needed} open files, and {needed - 1} are allowed (ulimit -n); raise that or use less."
+    ]
+
+
 # Precision.
 
 

@@ -139,7 +139,7 @@ def test_arguments_with_a_variable_of_kubernetes_arrive_as_they_are(env):
 
 
 def expanded(text):
-    """Returns what Kubernetes makes of an argument (third_party/forked/golang/expansion): $$ is $, $(NAME) a variable."""
+    """Returns what Kubernetes makes of an argument (golang/expansion): $$ is $, $(NAME) a variable."""
     return re.sub(r"\$\$|\$\((\w+)\)", lambda match: "$" if match[1] is None else "expanded", text)
 
 
