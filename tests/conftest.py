@@ -6,6 +6,7 @@ import sys
 # Before numpy and TensorFlow are imported, which read them once.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import pytest
 
