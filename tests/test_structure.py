@@ -246,7 +246,7 @@ OTHERS_OPTIONS = set(
     --soak --kills --upgrade --no-deps --signal --mem --durations --bind_all --host --port --distribution
     --build-arg --tag --display-name --filter --sort-by --limit --format --cli-input-json --training-job-name
     --log-stream-name-prefix --file --defaults --output-name --filename --follow --tail --selector --for --timeout
-    --retry --flags-file
+    --retry --flags-file --pty
     """.split()
 )
 
