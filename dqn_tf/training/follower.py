@@ -12,7 +12,7 @@ from dqn_tf.cluster.clock import RunningClock
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
-from dqn_tf.training import archive, manifest, metrics, reasons, seeding
+from dqn_tf.training import archive, manifest, metrics, reasons, rows, seeding
 from dqn_tf.training.builder import Networks
 from dqn_tf.training.evaluator import Evaluator
 from dqn_tf.training.mirror import Unreachable
@@ -95,9 +95,8 @@ class Follower:
     def _open_files(self):
         self._lock = RunDirectory(str(self._path))
         self._lock.acquire()  # two evaluators would write the same rows
-        rows = metrics.read_rows(self._path / "metrics.jsonl")
-        self._last = rows[-1]["env_steps"] if rows else -1
-        sizes = {path.name: path.stat().st_size for path in self._path.iterdir()}
+        self._last = max((row["env_steps"] for row in rows.read(self._path / rows.ROWS)), default=-1)
+        sizes = {path.name: path.stat().st_size for path in self._path.iterdir() if files.is_regular(path)}
         self._writer = metrics.MetricsWriter(self._path, sizes)
 
     def _wait(self, look):

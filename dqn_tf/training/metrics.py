@@ -18,9 +18,11 @@ from tensorboard.plugins.scalar import summary_v2 as scalar_summary
 from tensorboard.plugins.text import summary_v2 as text_summary
 from tensorboard.summary.writer import record_writer
 
+from dqn_tf import files
+from dqn_tf.training import rows
+
 _log = logging.getLogger(__name__)
 
-_ROWS = "metrics.jsonl"
 _LINE_PERIOD_SECONDS = 10.0
 
 
@@ -38,6 +40,8 @@ class MetricsWriter:
         self._logdir = logdir
         self._is_full = False
         self.dropped = []
+        path_of_rows = logdir / rows.ROWS
+        rows.set_aside(path_of_rows)
         for path in self._grown():
             if path.name not in journal:
                 path.unlink()
@@ -47,15 +51,16 @@ class MetricsWriter:
         for name, size in journal.items():
             if not (logdir / name).exists() or (logdir / name).stat().st_size < size:
                 _log.warning("resume: rows of metrics are missing, because %s was cut", logdir / name)
-        rows = logdir / _ROWS
-        begins_line = not rows.exists() or not rows.stat().st_size or rows.read_bytes().endswith(b"\n")
+        rows.read(path_of_rows)  # which names what is none, now and not only at the end
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.v2"
-        self._rows, self._events = _Appender(rows), _Appender(logdir / name, _record(file_version="brain.Event:2"))
-        if not begins_line:
+        self._rows = _Appender(path_of_rows)
+        self._events = _Appender(logdir / name, _record(file_version="brain.Event:2"))
+        if not rows.ends_line(path_of_rows):
             self._rows.add(b"\n")
 
     def _grown(self):
-        return [path for pattern in (_ROWS, "events.out.tfevents.*") for path in self._logdir.glob(pattern)]
+        patterns = (rows.ROWS, "events.out.tfevents.*")
+        return [path for pattern in patterns for path in self._logdir.glob(pattern) if files.is_regular(path)]
 
     def scalars(self, env_steps: int, values: Mapping[str, float]) -> None:
         """Adds one row."""
@@ -127,19 +132,6 @@ def _record(**fields):
     event = event_pb2.Event(wall_time=time.time(), **fields)
     record_writer.RecordWriter(buffer).write(event.SerializeToString())
     return buffer.getvalue()
-
-
-def read_rows(path: pathlib.Path) -> list[dict]:
-    """Returns the rows of a metrics.jsonl, [] where there is none; a last line that was cut is left out."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
 
 
 def log_row(env_steps: int, values: Mapping[str, float]) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 
 from dqn_tf import settings
 from dqn_tf.config import Config
-from dqn_tf.training import curve, reasons, tuning
-from dqn_tf.training.metrics import MetricsWriter, ProgressDisplay, read_rows
+from dqn_tf.training import curve, reasons, rows, tuning
+from dqn_tf.training.metrics import MetricsWriter, ProgressDisplay
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.rundir import RunDirectory
 from dqn_tf.training.storage import Storage
@@ -177,9 +177,9 @@ class Reporter:
         return summary
 
     def _draw(self, threshold):
-        rows = read_rows(self._directory.path / "metrics.jsonl")
+        read = rows.read(self._directory.path / rows.ROWS)
         title = f"{self._config.run.env}, seed {self._config.run.seed}, {self._config.cluster.strategy}"
-        curve.draw(rows, self._directory.path / "reward_curve.png", title, threshold)
+        curve.draw(read, self._directory.path / "reward_curve.png", title, threshold)
 
     def finished(self, summary: Mapping[str, Any]) -> None:
         """Tells the result, which has been delivered."""
