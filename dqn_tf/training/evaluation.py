@@ -11,10 +11,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from dqn_tf import console, settings, startup
+from dqn_tf import console, files, settings, startup
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
-from dqn_tf.training import hardware, places, video
+from dqn_tf.training import hardware, places, reasons, video
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,11 +67,9 @@ def _local(logdir):
 
 
 def _find(logdir, name, trusted):
-    """Returns the Config of a finished run, which the user calls `name`, and its model file."""
+    """Returns the Config of a finished run, which the user calls `name`, its model file and its EnvironmentSpec."""
     try:
-        tree = json.loads((logdir / "config.json").read_text(encoding="utf-8"))
-        if not isinstance(tree, dict):
-            raise TypeError
+        tree = files.read_object(logdir / "config.json")
         parts = {name: tree.get(name, {}) for name in ("run", "atari", "evaluation")}
         values, problems = settings.from_json(parts, "config.json")
         config = settings.build(values)
@@ -80,8 +78,12 @@ def _find(logdir, name, trusted):
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigError(f"--logdir={name} holds no run: config.json is missing or cannot be read.") from None
     path = logdir / "model" / "q_network.keras"
-    if not path.exists():
-        raise ConfigError(f"--logdir={name} holds no finished run: there is no {name}/model/{path.name}.")
+    try:
+        files.open_regular(path).close()
+    except FileNotFoundError:
+        raise ConfigError(f"--logdir={name} holds no finished run: there is no {name}/model/{path.name}.") from None
+    except OSError as error:
+        raise ConfigError(f"--logdir={name}: {path} cannot be loaded: {error.strerror}.") from None
     env = config.run.env
     if trusted is not None and trusted != env:
         raise ConfigError(f"--env={trusted} but --logdir={name} is a run of {env}.")
@@ -89,8 +91,7 @@ def _find(logdir, name, trusted):
         raise ConfigError(
             f"--logdir={name} is a run of {env}, whose module would be imported; add --env={env} to trust it."
         )
-    Factory(env, atari=config.atari).describe()
-    return config, path
+    return config, path, Factory(env, atari=config.atari).describe()
 
 
 def main(argv: Sequence[str]) -> int:
@@ -98,10 +99,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         arguments = _parse(argv)
         with _local(arguments.logdir) as logdir:
-            config, path = _find(logdir, arguments.logdir, arguments.env)
+            config, path, spec = _find(logdir, arguments.logdir, arguments.env)
             if arguments.video:
                 video.check(_environments(config), pathlib.Path(arguments.video))
-            result = _evaluate(arguments, config, path)
+            result = _evaluate(arguments, config, path, spec)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -114,7 +115,7 @@ def _environments(config):
     return Factory(config.run.env, atari=config.atari, num_threads=hardware.num_cores())
 
 
-def _evaluate(arguments, config, path):
+def _evaluate(arguments, config, path, spec):
     console.import_tensorflow()  # after the mistakes that can be known without it
     startup.load_keras()
     import keras
@@ -123,9 +124,14 @@ def _evaluate(arguments, config, path):
     from dqn_tf.training.evaluator import Evaluator
 
     try:
-        policy = NetworkPolicy(keras.models.load_model(path, compile=False, safe_mode=True))
+        network = keras.models.load_model(path, compile=False, safe_mode=True)
+        takes, gives = (None, *spec.observation_shape), (None, spec.num_actions)
+        if (network.input_shape, network.output_shape) != (takes, gives):
+            raise ValueError(f"it makes {network.output_shape} of {network.input_shape}, not {gives} of {takes}")
     except Exception as error:  # whatever a damaged file makes of its parsers
-        raise ConfigError(f"--logdir={arguments.logdir}: {path} cannot be loaded: {error}") from error
+        line = f"--logdir={arguments.logdir}: {path} cannot be loaded: {reasons.reason(error)}"
+        raise ConfigError(line) from error
+    policy = NetworkPolicy(network)
     environments = _environments(config)
     epsilon, longest = arguments.epsilon, arguments.max_episode_steps
     epsilon = config.evaluation.eval_epsilon if epsilon is None else epsilon

@@ -76,11 +76,14 @@ class Follower:
             self._evaluate(number, network, policy, config.run.seed)
 
     def _stored(self):
-        """Returns config.json of the run, None before it is there."""
+        """Returns config.json of the run, None before it is there. Raises ConfigError: it is no such file."""
+        path = self._plan.directory.path / "config.json"
         try:
-            return files.read_object(self._plan.directory.path / "config.json")
-        except OSError:
+            return files.read_object(path)
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
 
     def _config(self, stored):
         """Returns the run's own settings, with this command's of evaluation."""
@@ -144,12 +147,12 @@ class Follower:
             self._storage.pull(self._root / file.path for file in made.model)
             for file in made.model:
                 archive.check(self._root, file)
-            tf.train.Checkpoint(network=network).read(str(place / "model")).expect_partial()
+            tf.train.Checkpoint(network=network).read(str(self._root / made.model_prefix)).expect_partial()
         except Unreachable as error:
             _log.warning("evaluator: %s: %s; trying again", error.filename, error.strerror)
             time.sleep(self._poll_seconds)
             return
-        except (archive.Damaged, OSError, tf.errors.OpError) as error:
+        except (archive.Damaged, OSError, ValueError, tf.errors.OpError) as error:
             if self._is_there(number):  # else it was an old one, and has been removed meanwhile
                 _log.warning("evaluator: %s cannot be evaluated: %s", place, reasons.reason(error))
                 self._last = number

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 
 import pytest
@@ -104,7 +105,9 @@ def test_evaluation_of_a_wrong_command_says_what_is_wrong(capsys, argv, line):
     assert mistake(capsys, *argv) == line
 
 
-@pytest.mark.parametrize("contents", ["{", "[]", "{}", '{"run": {}}', '{"run": []}', '{"run": {"env": 7}}'])
+@pytest.mark.parametrize(
+    "contents", ["{", "[]", "{}", '{"run": {}}', '{"run": []}', '{"run": {"env": 7}}', '{"a":' * 9999], ids=range(7)
+)
 def test_evaluation_of_a_damaged_config_says_so(capsys, tmp_path, contents):
     (tmp_path / "config.json").write_text(contents)
     line = f"--logdir={tmp_path} holds no run: config.json is missing or cannot be read."
@@ -132,6 +135,27 @@ def test_evaluation_of_a_damaged_model_says_so(capsys, finished, tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     line = mistake(capsys, f"--logdir={tmp_path}")
     assert line.startswith(f"--logdir={tmp_path}: {path} cannot be loaded: ") and "\n" not in line
+
+
+@pytest.mark.parametrize("name", ["config.json", "model/q_network.keras"])
+def test_evaluation_of_what_is_no_file_says_so_at_once(capsys, finished, tmp_path, name):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    assert mistake(capsys, f"--logdir={tmp_path}") == (
+        f"--logdir={tmp_path} holds no run: config.json is missing or cannot be read."
+        if name == "config.json"
+        else f"--logdir={tmp_path}: {tmp_path}/{name} cannot be loaded: it is not a regular file."
+    )
+
+
+def test_evaluation_of_the_model_of_another_environment_says_so(capsys, finished, tmp_path):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    tree = runs.read_json(tmp_path / "config.json")
+    tree["run"]["env"] = "Acrobot-v1"
+    (tmp_path / "config.json").write_text(json.dumps(tree))
+    line = mistake(capsys, f"--logdir={tmp_path}")
+    assert line.endswith("cannot be loaded: it makes (None, 2) of (None, 4), not (None, 3) of (None, 6)")
 
 
 def test_evaluation_of_a_wrong_command_does_not_import_tensorflow(without_tensorflow):
