@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import signal
 import time
 
@@ -138,10 +139,28 @@ class Ailing(Endless):
 
 
 class Moody(Endless):
-    """Does not repeat itself: its observations are those of no seed."""
+    """Does not repeat itself: one of its observations is that of no seed, and the next ones are those of any."""
+
+    _steps = 0
 
     def step(self, action):
-        return np.random.default_rng().random(2, np.float32), 1.0, False, False, {}
+        self._steps += 1
+        observation, *rest = super().step(action)
+        return observation + (np.random.default_rng().random() if self._steps == 2 else 0), *rest
+
+
+class Frail(Tape):
+    """Tape, but one of its steps raises, once: no file of the environment variable FRAIL is there then."""
+
+    steps = 0
+
+    def step(self, action):
+        type(self).steps += 1
+        path = pathlib.Path(os.environ["FRAIL"])
+        if self.steps == int(os.environ["FRAIL_STEP"]) and not path.exists():
+            path.touch()
+            raise RuntimeError("the simulator has crashed")
+        return super().step(action)
 
 
 class Pixel(gymnasium.Env):
@@ -169,7 +188,7 @@ class Pixel(gymnasium.Env):
 
 
 class Broken(gymnasium.Env):
-    """Pays `reward`, which is not a finite number, in the last of an episode's 8 steps and 0 before."""
+    """Pays `reward` in the last of an episode's 8 steps and 0 before."""
 
     metadata = {"render_modes": []}
 
@@ -218,6 +237,7 @@ class Mixed(gymnasium.Env):
 
 gymnasium.register("Chain-v0", entry_point=Chain, max_episode_steps=30, reward_threshold=1.0)
 gymnasium.register("Tape-v0", entry_point=Tape)
+gymnasium.register("Frail-v0", entry_point=Frail)
 gymnasium.register("Blind-v0", entry_point=Blind)
 gymnasium.register("Mute-v0", entry_point=Mute)
 gymnasium.register("Endless-v0", entry_point=Endless)
@@ -227,5 +247,6 @@ for ill in ("stuck", "slow", "killed", "left", "raises"):
     gymnasium.register(f"{ill.title()}Chief-v0", entry_point=Ailing, kwargs={"ill": ill, "index": 0})
 gymnasium.register("Pixel-v0", entry_point=Pixel, max_episode_steps=12)
 gymnasium.register("Mixed-v0", entry_point=Mixed, max_episode_steps=10)
+gymnasium.register("Fixed-v0", entry_point=Endless, max_episode_steps=150)
 gymnasium.register("NaN-v0", entry_point=Broken, kwargs={"reward": float("nan")})
 gymnasium.register("Infinite-v0", entry_point=Broken, kwargs={"reward": float("inf")})

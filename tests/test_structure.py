@@ -20,6 +20,7 @@ PROGRAM = sorted([*(ROOT / "dqn_tf").rglob("*.py"), ROOT / "train.py"])
 # Who may import whom. A package's own modules may always import each other; config imports nobody.
 MAY_IMPORT = {
     "config": set(),
+    "lifeline": set(),
     "console": {"config"},
     "files": set(),
     "signals": set(),
@@ -27,8 +28,8 @@ MAY_IMPORT = {
     "settings": {"config"},
     "presets": {"config"},
     "flags": {"config", "files", "settings", "presets"},
-    "cluster": {"config", "console", "files", "signals", "startup", "settings", "flags", "environment"},
-    "environment": {"config", "console", "signals"},
+    "cluster": {"config", "console", "files", "lifeline", "signals", "startup", "settings", "flags", "environment"},
+    "environment": {"config", "console", "lifeline", "signals"},
     "experience": {"config"},
     "agent": {"config", "cluster", "environment", "experience"},
     "training": {
@@ -49,12 +50,12 @@ MAY_IMPORT_FROM = {
 }
 # A mistake of the user's is answered before TensorFlow is imported, which takes seconds.
 WITHOUT_TENSORFLOW = """
-config signals settings presets flags console startup files
+config settings presets flags console files lifeline signals startup
 cluster.clock cluster.deadline cluster.topology cluster.gpus cluster.proxies cluster.launch
 cluster.rendezvous cluster.scaling_model cluster.jobs.command cluster.jobs.estimate
 cluster.jobs.vertex cluster.jobs.sagemaker cluster.jobs.azureml cluster.jobs.kubernetes cluster.jobs.tfjob
 cluster.jobs.slurm
-environment.spec environment.vector environment.atari environment.factory
+environment.spec environment.instance environment.pool environment.vector environment.atari environment.factory
 experience.accumulator experience.replay experience.frames
 agent.architecture
 training.plan training.rundir training.seeding training.hardware training.threads training.waits

@@ -2,16 +2,19 @@
 
 Every environment has its own generator, so what it explores depends on the seed and its number in the run, not
 on which worker runs it or how many share the run.
+
+Environments cannot be saved. But an episode is a function of its seed and of the actions in it: with these it can be
+played again.
 """
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dqn_tf.agent.policies import Policy
-from dqn_tf.environment.spec import Environment
+from dqn_tf.environment.spec import Environment, EpisodeSeeds
 from dqn_tf.experience.accumulator import Steps
 
 _REPLAYED_STEPS = 100
@@ -38,41 +41,57 @@ def linear_epsilon(env_steps: int, initial: float, final: float, decay_env_steps
     return initial + (final - initial) * env_steps / decay_env_steps
 
 
-class Actor:
-    """Collects rounds of experience, and counts episodes.
+class Unfinished(NamedTuple):
+    """The episodes under way in N environments: all that it takes to play them again and to go on.
 
     Attributes:
-      generators: one for each environment's exploration.
-      actions: list of <int32>[T, N], those of every step since `restart`: environments cannot be saved, but they can
-        be played again.
+      episode: <int64>[N] their numbers, from 0 in each environment.
+      length: <int64>[N] env steps so far.
+      action: <int32>[sum of length] what was done since each began, environment by environment.
+      checksum: <uint32>[N] CRC-32 of all that each has shown and paid since.
+      exploration: states of the N generators.
     """
+
+    episode: np.ndarray
+    length: np.ndarray
+    action: np.ndarray
+    checksum: np.ndarray
+    exploration: Sequence[Mapping[str, Any]]
+
+
+class Actor:
+    """Collects rounds of experience, and counts episodes."""
 
     def __init__(
         self,
         environment: Environment,
         policy: Policy,
         num_actions: int,
-        seeds: Sequence[int],
+        seeds: Sequence[EpisodeSeeds],
         generators: Sequence[np.random.Generator],
     ):
-        """Resets the environments.
+        """Prepares; `restart` or `replay` begins.
 
         Args:
-          seeds: one for each environment's own randomness.
+          seeds: of the episodes of each environment.
           generators: one for each environment's exploration.
         """
         self._environment = environment
         self._policy = policy
         self._num_actions = num_actions
-        self.generators = generators
-        self.restart(seeds)
+        self._seeds = seeds
+        self._generators = generators
+        self._num_envs = len(seeds)
 
-    def restart(self, seeds: Sequence[int]) -> None:
-        """Leaves all episodes as they are and begins new ones, from new seeds."""
-        self._observation = self._environment.reset(seeds)
-        self._return = np.zeros(len(seeds))
-        self._length = np.zeros(len(seeds), np.int64)
-        self.actions: list[np.ndarray] = []
+    def restart(self, episodes: Sequence[int]) -> None:
+        """Leaves all episodes as they are and begins those of these numbers."""
+        self._episode = np.array(episodes, np.int64)
+        self._observation = self._environment.reset(self._seeds, episodes)
+        self._return = np.zeros(self._num_envs)
+        self._length = np.zeros(self._num_envs, np.int64)
+        self._checksum = [zlib.crc32(one) for one in self._observation]
+        self._actions: list[np.ndarray] = []  # each <int32>[T, N]; together at least all of the episodes under way
+        self._keep()
 
     def collect(self, weights: Sequence[np.ndarray], epsilons: Sequence[float]) -> tuple[Steps, Episodes]:
         """Returns one round, [T, N, ...], and the episodes that ended in it.
@@ -83,9 +102,9 @@ class Actor:
         """
         self._policy.load(weights)
         num_steps = len(epsilons)
-        explores = np.stack([g.random(num_steps) for g in self.generators], axis=1) < np.reshape(epsilons, [-1, 1])
+        explores = np.stack([g.random(num_steps) for g in self._generators], axis=1) < np.reshape(epsilons, [-1, 1])
         random_action = np.stack(
-            [g.integers(self._num_actions, size=num_steps, dtype=np.int32) for g in self.generators], axis=1
+            [g.integers(self._num_actions, size=num_steps, dtype=np.int32) for g in self._generators], axis=1
         )  # [T, N]
         actions, rows, episodes = [], [], []
         for t in range(num_steps):
@@ -94,39 +113,82 @@ class Actor:
                 greedy = self._policy.values(self._observation).argmax(axis=-1)
                 action = np.where(explores[t], action, greedy).astype(np.int32)
             actions.append(action)
-            rows.append(self._step(t, action, episodes))
-        self.actions.append(np.stack(actions))
+            observation, step = self._observation, self._environment.step(action)
+            self._count(t, step, episodes)
+            rows.append(_row(observation, step))
+        self._actions.append(np.stack(actions))
+        self._keep()
         ends = np.array(episodes).reshape(-1, 3)
         return _stacked(rows), Episodes(ends[:, 0].astype(np.int64), ends[:, 1], ends[:, 2].astype(np.int64))
 
-    def replay(self, actions: np.ndarray) -> Iterator[Steps]:
-        """Plays `actions` <int32>[T, N] again after a `restart`, as steps [t, N, ...] for a while at a time."""
-        for start in range(0, len(actions), _REPLAYED_STEPS):
-            part = np.array(actions[start : start + _REPLAYED_STEPS])
-            self.actions.append(part)
-            yield _stacked([self._step(0, action, []) for action in part])
+    def unfinished(self) -> Unfinished:
+        """Returns the episodes under way at the end of the last round, also where `collect` has raised since."""
+        episode, length, checksum, exploration = self._kept
+        rows = np.concatenate(self._actions) if self._actions else np.empty((0, self._num_envs), np.int32)
+        action = np.concatenate([rows[len(rows) - count :, i] for i, count in enumerate(length)])
+        return Unfinished(episode, length, action, checksum, exploration)
 
-    def observation_digests(self) -> np.ndarray:
-        """Returns <uint8>[N, 32], the SHA-256 of what each environment shows now."""
-        digests = [hashlib.sha256(one.tobytes()).digest() for one in self._observation]
-        return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+    def replay(self, episodes: Unfinished) -> Iterator[Steps]:
+        """Plays episodes again, those of all environments so that they arrive at the same time.
 
-    def _step(self, t, action, episodes):
-        """Returns the row of Steps that `action` leads to, and adds the episodes that it ends."""
-        observation = self._observation
-        step = self._environment.step(action)
+        Yields:
+          Steps [t, N, ...] for a while at a time; those of an environment whose episode has not begun are `truncated`.
+        """
+        for generator, state in zip(self._generators, episodes.exploration, strict=True):
+            generator.bit_generator.state = state
+        self.restart(episodes.episode)
+        actions = np.split(episodes.action, np.cumsum(episodes.length)[:-1])
+        rows = []
+        for playing, step in self._environment.replay(actions):
+            step = step._replace(
+                reward=np.where(playing, step.reward, np.float32(0)),
+                truncated=step.truncated | ~playing,
+                ended=step.ended & playing,
+            )
+            observation = self._observation
+            self._count(0, step, [], playing)
+            rows.append(_row(observation, step))
+            if len(rows) == _REPLAYED_STEPS:
+                yield _stacked(rows)
+                rows = []
+        if rows:
+            yield _stacked(rows)
+        longest = int(episodes.length.max())
+        self._actions = [np.stack([np.pad(one, (longest - len(one), 0)) for one in actions], axis=1)]
+        self._keep()
+
+    def close(self) -> None:
+        """Ends the environments; what they have come to stays."""
+        self._environment.close()
+
+    def _keep(self):
+        """Notes where the environments stand at the end of a round."""
+        longest = int(self._length.max())
+        while self._actions and sum(map(len, self._actions[1:])) >= longest:
+            del self._actions[0]
+        exploration = [generator.bit_generator.state for generator in self._generators]
+        self._kept = self._episode.copy(), self._length.copy(), np.array(self._checksum, np.uint32), exploration
+
+    def _count(self, t, step, episodes, playing=True):
+        """Counts a step of those that are `playing`, and adds the episodes that it ends."""
         self._observation = step.observation
-        self._count(t, step, episodes)
-        return observation, step.action, step.reward, step.terminated, step.truncated, step.next_observation
-
-    def _count(self, t, step, episodes):
         self._return += step.reward
-        self._length += 1
+        self._length += playing
+        paid = step.reward.tobytes()
+        for i in np.flatnonzero(playing) if playing is not True else range(self._num_envs):
+            before = 0 if step.ended[i] else zlib.crc32(paid[4 * i : 4 * i + 4], self._checksum[i])
+            self._checksum[i] = zlib.crc32(step.observation[i], before)
         if step.ended.any():
             for i in np.flatnonzero(step.ended):
                 episodes.append((t, self._return[i], self._length[i]))
             self._return[step.ended] = 0.0
             self._length[step.ended] = 0
+            self._episode += step.ended
+
+
+def _row(observation, step):
+    """Returns the row of Steps that a step from `observation` is."""
+    return observation, step.action, step.reward, step.terminated, step.truncated, step.next_observation
 
 
 def _stacked(rows):

@@ -30,15 +30,20 @@ class Policy(Protocol):
 
 
 def nearly_greedy(
-    policy: Policy, observation: np.ndarray, epsilon: float, generator: np.random.Generator
+    policy: Policy, observation: np.ndarray, epsilon: float, generators: Sequence[np.random.Generator]
 ) -> np.ndarray:
-    """Returns <int32>[N] the actions of largest value, each replaced by a random one with probability `epsilon`."""
+    """Returns <int32>[N] the actions of largest value, each replaced by a random one with probability `epsilon`.
+
+    Args:
+      generators: one for each of the N observations; none where epsilon is 0.
+    """
     values = policy.values(observation)
     action = values.argmax(axis=-1).astype(np.int32)
-    if not epsilon:
-        return action
-    explores = generator.random(len(action)) < epsilon
-    return np.where(explores, generator.integers(values.shape[-1], size=len(action)), action).astype(np.int32)
+    if epsilon:
+        for i, generator in enumerate(generators):
+            if generator.random() < epsilon:
+                action[i] = generator.integers(values.shape[-1])
+    return action
 
 
 class DensePolicy:

@@ -5,7 +5,6 @@ worker itself started can be killed with it. The first failure, or the first sig
 """
 
 import contextlib
-import ctypes
 import json
 import logging
 import os
@@ -17,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from dqn_tf import config, signals
+from dqn_tf import config, lifeline, signals
 from dqn_tf.cluster import gpus, processes
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 
@@ -29,7 +28,6 @@ _SAVE_SECONDS = 110.0  # between SIGTERM and SIGKILL where this process is asked
 _MAX_PAUSE_SECONDS = 60.0
 _LEFTOVER_SECONDS = 2.0  # for the last output of workers that have left
 _MAX_NAMED = 8  # ports in a line
-_PR_SET_PDEATHSIG = 1
 
 
 def run(
@@ -92,9 +90,7 @@ def follow_parent() -> None:
     """
     if not is_launched():
         return
-    if sys.platform == "linux":  # the kernel does it even where native code keeps the thread below from running
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    lifeline.follow(os.getppid())
     threading.Thread(target=_exit_after_stdin, name="follow_parent", daemon=True).start()
 
 

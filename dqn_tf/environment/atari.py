@@ -12,13 +12,13 @@ An env step is four frames. Rewards are raw game scores under both: what is lear
 import difflib
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import gymnasium
 import numpy as np
 
 from dqn_tf import config
-from dqn_tf.environment.spec import EnvironmentSpec, Step
+from dqn_tf.environment.spec import EnvironmentSpec, EpisodeSeeds, Step
 
 FRAMES_PER_STEP = 4
 STACK = 4
@@ -121,14 +121,28 @@ class AtariEnvironment:
         self._picture = None
         names = [action.name for action in self._envs.ale.get_action_set()]
         self._fire = names.index("FIRE") if self._ends_with_life and "FIRE" in names else None
+        self._seeds: Sequence[EpisodeSeeds] = ()
+        self._episode = np.zeros(num_envs, np.int64)
         self._lives = self._waits = None  # [N]; whether a game may wait for FIRE to go on
 
-    def reset(self, seeds: Sequence[int]) -> np.ndarray:
-        seeds = np.array(seeds, np.int32)
-        observation, infos = self._envs.reset(seed=seeds)
+    def reset(self, seeds: Sequence[EpisodeSeeds], episodes: Sequence[int] | None = None) -> np.ndarray:
+        self._seeds = seeds
+        self._episode = np.array([0] * self.num_envs if episodes is None else episodes, np.int64)
+        self._waits = np.zeros(self.num_envs, bool)
+        return self._begin(None)
+
+    def _begin(self, mask):
+        """Begins a game anew where mask <bool>[N] says so, everywhere without one; returns the observations.
+
+        What sticky actions do in it is drawn from its seed too.
+        """
+        numbers = range(self.num_envs) if mask is None else np.flatnonzero(mask)
+        seeds = np.array([self._seeds[i](int(self._episode[i])) for i in numbers], np.int32)
+        options = None if mask is None else {"reset_mask": mask}
+        observation, infos = self._envs.reset(seed=seeds, options=options)
         if self._screens:
-            self._picture, _ = self._screens.reset(seed=seeds)
-        self._lives, self._waits = infos["lives"], np.zeros(self.num_envs, bool)
+            self._picture, _ = self._screens.reset(seed=seeds, options=options)
+        self._lives = infos["lives"]
         return observation
 
     def step(self, action: np.ndarray) -> Step:
@@ -138,15 +152,28 @@ class AtariEnvironment:
         if self._screens:
             self._picture, *_ = self._screens.step(action)
         ended = terminated | truncated
+        self._waits = (infos["lives"] < self._lives) & ~ended  # a life was lost, the game goes on
+        self._lives = infos["lives"]
         next_observation = observation
         if ended.any():
             next_observation = observation.copy()
             next_observation[ended] = infos["final_obs"][ended]
-        self._waits = (infos["lives"] < self._lives) & ~ended  # a life was lost, the game goes on
-        self._lives = infos["lives"]
+            self._episode += ended
+            observation = self._begin(ended)  # once more, for ALE has begun it with no seed of its own
         if self._ends_with_life:
             terminated = terminated | self._waits
         return Step(next_observation, reward.astype(np.float32), terminated, truncated, ended, observation, action)
+
+    def replay(self, actions: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Step]]:
+        length, episode = np.array([len(one) for one in actions]), self._episode.copy()
+        for left in range(length.max(initial=0), 0, -1):  # ALE steps all games: until their time some play for nothing
+            action = np.array([one[-left] if len(one) >= left else 0 for one in actions], np.int32)
+            step = self.step(action)
+            begins = length == left - 1
+            if begins.any():
+                self._episode[begins], self._waits[begins] = episode[begins], False
+                step = step._replace(observation=self._begin(begins))
+            yield length >= left, step
 
     def render(self) -> Sequence[np.ndarray]:
         return list(self._picture[:, 0])

@@ -75,10 +75,15 @@ class Factory:
             raise config.ConfigError(hint)
         return vector.describe(self.env_id)
 
-    def make(self, num_envs: int, render: bool = False) -> Environment:
-        """Returns `num_envs` environments that are stepped together; `render` where pictures will be asked for."""
+    def make(self, num_envs: int, render: bool = False, first_number: int = 0) -> Environment:
+        """Returns `num_envs` environments that are stepped together.
+
+        Args:
+          render: whether pictures will be asked for.
+          first_number: the number of the first of them in the run, for messages.
+        """
         if self.is_atari:
             return atari.AtariEnvironment(self.env_id, num_envs, self.atari, self.num_threads, render)
         return vector.VectorEnvironment(
-            self.env_id, num_envs, self.vectorization, render_mode="rgb_array" if render else None
+            self.env_id, num_envs, self.vectorization, "rgb_array" if render else None, first_number
         )

@@ -5,13 +5,35 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
 
 from dqn_tf import config
+
+# The seed of an environment's episode, in [0, 2**31), by the number of the episode, from 0. It can be pickled.
+EpisodeSeeds = Callable[[int], int]
+
+
+class EnvironmentFailure(Exception):
+    """An environment has raised, or given what it should not; the message, one line, names episode and step.
+
+    Attributes:
+      trace: the traceback of what the environment raised, "" where it raised nothing.
+    """
+
+    def __init__(self, message: str, trace: str = ""):
+        super().__init__(message, trace)
+        self.trace = trace
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+
+class EnvironmentLost(Exception):
+    """The process of an environment is gone; the message names it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +98,28 @@ class Environment(Protocol):
     spec: EnvironmentSpec
     num_envs: int
 
-    def reset(self, seeds: Sequence[int]) -> np.ndarray:
-        """Starts all episodes anew and returns the first observations, [N, *obs]. One seed for each environment."""
+    def reset(self, seeds: Sequence[EpisodeSeeds], episodes: Sequence[int] | None = None) -> np.ndarray:
+        """Begins an episode of each environment anew and returns the first observations, [N, *obs].
+
+        Args:
+          seeds: of all episodes of each environment.
+          episodes: the numbers of those that begin now, 0 where not told; those that follow count on from there.
+        """
 
     def step(self, action: np.ndarray) -> Step:
         """Returns what the actions <int32>[N], in [0, num_actions), led to."""
+
+    def replay(self, actions: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Step]]:
+        """Plays on after a `reset`, so that the actions of all environments end with the last step.
+
+        An environment with fewer actions than others begins its episode later, as `reset` has begun it.
+
+        Args:
+          actions: <int32>[T_i] of each environment since its episode began.
+        Yields:
+          <bool>[N] which environments take part in a step, and the Step. Of the others only its `observation` counts,
+          where they are the next to take part.
+        """
 
     def render(self) -> Sequence[np.ndarray]:
         """Returns a picture <uint8>[H, W, 3] of each environment."""
@@ -90,7 +129,7 @@ class Environment(Protocol):
         """Returns the speed at which pictures show the environment as it is meant."""
 
     def close(self) -> None:
-        """Ends the environments, and threads or processes of theirs."""
+        """Ends the environments, and threads or processes of theirs. May be called twice."""
 
 
 def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:

@@ -1,20 +1,23 @@
-"""Gymnasium vector environments behind one autoreset meaning: every step of every environment is a real one.
+"""N Gymnasium environments stepped together, every step of every environment a real one.
 
-gymnasium's SAME_STEP mode resets an environment in the step that ends its episode, so env step counts are exact and
-environment i depends on its own seed only. That rules out `vector_entry_point`: CartPole's knows only NEXT_STEP, whose
-step after an end is a dummy, and draws all environments from one generator. The price, for a step of 16 CartPoles on
-one shared core: 74 us with vector_entry_point, 207 us with gymnasium's sync, 222 us here.
+An episode begins in the step that ends the one before (gymnasium calls it SAME_STEP), so env step counts are exact, and
+environment i depends on its own seeds only. Why gymnasium's own vector environments are not used is in docs/design.md.
 """
 
-from collections.abc import Sequence
+import functools
+import logging
+from collections.abc import Iterator, Sequence
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
 from dqn_tf import config
-from dqn_tf.environment import spec
-from dqn_tf.environment.spec import EnvironmentSpec, Step
+from dqn_tf.environment import pool, spec
+from dqn_tf.environment.instance import Instance, Outcome, is_array
+from dqn_tf.environment.spec import EnvironmentSpec, EpisodeSeeds, Step
+
+_log = logging.getLogger(__name__)
 
 
 def describe(env_id: str) -> EnvironmentSpec:
@@ -53,14 +56,21 @@ def describe(env_id: str) -> EnvironmentSpec:
 
 
 class VectorEnvironment:
-    """N environments of one kind, stepped together.
+    """N environments of one kind, stepped together. See spec.Environment.
 
     Attributes:
       spec: what describe(env_id) returns.
       num_envs: N.
     """
 
-    def __init__(self, env_id: str, num_envs: int, vectorization: str = "sync", render_mode: str | None = None):
+    def __init__(
+        self,
+        env_id: str,
+        num_envs: int,
+        vectorization: str = "sync",
+        render_mode: str | None = None,
+        first_number: int = 0,
+    ):
         """Makes the environments; `reset` them before the first step.
 
         Args:
@@ -68,78 +78,62 @@ class VectorEnvironment:
           num_envs: N.
           vectorization: sync steps the environments in turn, async in a process each.
           render_mode: gymnasium's; rgb_array for `render`.
+          first_number: the number of the first of these environments in the run, for messages.
         Raises:
           config.ConfigError: as describe.
+          spec.EnvironmentFailure: one cannot be made.
         """
         self.spec = describe(env_id)
         self.num_envs = num_envs
-        vector_kwargs = {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP, "copy": False}
-        if vectorization == "async":
-            # Not fork, the default: TensorFlow's threads may hold a lock at that moment, which the child never gets.
-            vector_kwargs["context"] = "forkserver"
-        self._envs = gymnasium.make_vec(
-            spec.registered(env_id),
-            num_envs,
-            vectorization_mode=vectorization,
-            vector_kwargs=vector_kwargs,
-            wrappers=[_LastObservation if _is_array(self.spec.observation_space) else _FLATTEN],
-            disable_env_checker=True,
-            **({"render_mode": render_mode} if render_mode else {}),
-        )
+        kwargs = {"render_mode": render_mode} if render_mode else {}
+        make = functools.partial(gymnasium.make, spec.registered(env_id), disable_env_checker=True, **kwargs)
+        makers = [functools.partial(Instance, make, self.spec, first_number + i) for i in range(num_envs)]
+        self._observation = None  # [N, *obs] to act on next
+        self._pool = pool.Processes(makers) if vectorization == "async" else pool.Here(makers)
 
-    def reset(self, seeds: Sequence[int]) -> np.ndarray:
-        """Starts all episodes anew and returns the first observations, [N, *obs]. One seed for each environment."""
-        observation, _ = self._envs.reset(seed=[int(seed) for seed in seeds])
-        return observation.astype(self.spec.observation_dtype)
+    def reset(self, seeds: Sequence[EpisodeSeeds], episodes: Sequence[int] | None = None) -> np.ndarray:
+        if episodes is None:
+            episodes = [0] * self.num_envs
+        arguments = [(one, int(episode)) for one, episode in zip(seeds, episodes, strict=True)]
+        self._observation = np.stack(self._pool.call("begin", arguments))
+        return self._observation
 
     def step(self, action: np.ndarray) -> Step:
-        """Returns what the actions led to.
+        return self._joined(self._pool.call("step", [(number,) for number in action.tolist()]), action)
 
-        Args:
-          action: <int32>[N] in [0, num_actions).
-        """
-        given = action
-        if self.spec.first_action:
-            action = action + self.spec.first_action
-        observation, reward, terminated, truncated, infos = self._envs.step(action)
-        observation = observation.astype(self.spec.observation_dtype)  # A copy: gymnasium reuses its buffer.
-        next_observation = observation
-        if "final_obs" in infos:
-            next_observation = observation.copy()
-            for i in np.flatnonzero(terminated | truncated):
-                next_observation[i] = infos["final_obs"][i]
+    def replay(self, actions: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Step]]:
+        length = np.array([len(one) for one in actions])
+        for left in range(length.max(initial=0), 0, -1):
+            action = np.array([one[-left] if len(one) >= left else 0 for one in actions], np.int32)
+            playing = length >= left
+            arguments = [(number,) if plays else None for number, plays in zip(action.tolist(), playing, strict=True)]
+            outcomes = self._pool.call("step", arguments)
+            idle = (Outcome(one, 0.0, False, False, one) for one in self._observation)
+            outcomes = [outcome or one for outcome, one in zip(outcomes, idle, strict=True)]
+            yield playing, self._joined(outcomes, action)
+
+    def _joined(self, outcomes, action):
+        """Returns the Step of all environments from the outcome of each."""
+        next_observation, reward, terminated, truncated, observation = zip(*outcomes, strict=True)
+        next_observation, terminated, truncated = np.stack(next_observation), np.array(terminated), np.array(truncated)
         ended = terminated | truncated
-        return Step(next_observation, reward.astype(np.float32), terminated, truncated, ended, observation, given)
+        self._observation = np.stack(observation) if ended.any() else next_observation
+        reward = np.array(reward, np.float32)
+        return Step(next_observation, reward, terminated, truncated, ended, self._observation, action)
 
     def render(self) -> Sequence[np.ndarray]:
         """Returns a picture <uint8>[H, W, 3] of each environment."""
-        return self._envs.render()
+        return self._pool.call("render", [()] * self.num_envs)
 
     @property
     def frames_per_second(self) -> int:
         """Returns the speed at which pictures show the environment as it is meant, 30 where it does not say."""
-        return self._envs.metadata.get("render_fps", 30)
+        return self._pool.call("frames_per_second", [()] + [None] * (self.num_envs - 1))[0]
 
     def close(self) -> None:
-        """Ends the environments and, where async, their processes."""
-        self._envs.close()
-
-
-_FLATTEN = gymnasium.wrappers.FlattenObservation
-
-
-class _LastObservation(gymnasium.Wrapper):
-    """Gives the last observation of an episode in an array of its own.
-
-    gymnasium resets the environment before it hands that observation over, so where an environment writes all its
-    observations into one array the reset one would be seen as the last.
-    """
-
-    def step(self, action):
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        if terminated or truncated:
-            observation = np.array(observation)
-        return observation, reward, terminated, truncated, info
+        """Ends the environments and, where async, their processes. What they have against that is a warning."""
+        for complaint in self._pool.close():
+            _log.warning("--env=%s: close raised %s", self.spec.env_id, complaint)
 
 
 def _check_spaces(env_id, action_space, observation_space):
@@ -164,12 +158,7 @@ def _has_fixed_size(space):
     return isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiBinary | spaces.MultiDiscrete)
 
 
-def _is_array(space):
-    """Returns whether observations are used as they come; all others are flattened."""
-    return isinstance(space, spaces.Box) and space.shape != ()
-
-
 def _observation_shape_and_dtype(space):
     is_bytes = isinstance(space, spaces.Box) and space.dtype in (np.uint8, np.bool_)
-    shape = space.shape if _is_array(space) else (spaces.flatdim(space),)
+    shape = space.shape if is_array(space) else (spaces.flatdim(space),)
     return shape, np.dtype(np.uint8 if is_bytes else np.float32)

@@ -1,8 +1,8 @@
 """Builds the parts of a run on this worker from its configuration; every automatic choice is logged."""
 
 import dataclasses
+import functools
 import logging
-from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -71,7 +71,6 @@ class Components:
     """The parts that meet in the training loop.
 
     Attributes:
-      environment_seeds: from the env steps at which episodes begin to the seeds of this worker's environments.
       kept: the model that is exported, the best by evaluation.
       restored: what the parts were restored from; None where the run begins.
     """
@@ -80,7 +79,6 @@ class Components:
     placement: Placement
     learner: Learner
     actor: Actor
-    environment_seeds: Callable[[int], list[int]]
     accumulator: Accumulator
     replay: Replay | frames.FrameReplay
     policy: policies.Policy
@@ -109,15 +107,10 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
     restored = checkpoints.restore(training.replay_capacity)
     num_envs = training.num_envs // placement.num_workers
     numbers = range(worker * num_envs, (worker + 1) * num_envs)
-
-    def environment_seeds(begin):
-        return [seeding.integer(seed, Stream.ENVIRONMENT, number, begin) for number in numbers]
-
+    seeds = [functools.partial(seeding.integer, seed, Stream.ENVIRONMENT, number) for number in numbers]
     exploration = [seeding.generator(seed, Stream.EXPLORATION, number, 0) for number in numbers]
     if restored:
         _log_resume(plan, restored, placement, progress, learner, about)
-        for generator, state in zip(exploration, restored.worker.exploration, strict=True):
-            generator.bit_generator.state = state
         if restored.worker.sampling:
             replay.generator.bit_generator.state = restored.worker.sampling
         else:  # another number of workers: streams of its own
@@ -128,13 +121,14 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
         placement=placement,
         learner=learner,
         actor=Actor(
-            dataclasses.replace(plan.environments, num_threads=plan.threads.actor).make(num_envs),
+            dataclasses.replace(plan.environments, num_threads=plan.threads.actor).make(
+                num_envs, first_number=numbers.start
+            ),
             make.policy(),
             spec.num_actions,
-            environment_seeds(restored.worker.boundary if restored else 0),
+            seeds,
             exploration,
         ),
-        environment_seeds=environment_seeds,
         accumulator=Accumulator(agent.n_step, agent.discount, agent.reward_clip),
         replay=replay,
         policy=make.policy(),

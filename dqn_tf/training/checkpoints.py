@@ -68,21 +68,25 @@ class Checkpoints:
         numbers = manifest.numbers(self._root)
         return manifest.directory(self._root, numbers[-1]) if numbers else None
 
-    def save(self, worker: WorkerState, journal: Callable[[], Mapping[str, int]]) -> bool:
+    def save(
+        self, worker: WorkerState, journal: Callable[[], Mapping[str, int]], is_again: bool = False
+    ) -> bool:
         """Saves the run; returns whether there is now a checkpoint of it, which is the same on all workers.
 
         A failure is a warning: what was there before is still there.
 
         Args:
           journal: returns what the manifest has of it, and may raise OSError; the chief's is called.
+          is_again: whether there is a checkpoint of these env steps; until this one replaces it, its files stay.
         """
+        suffix = "-again" if is_again else ""
         place = manifest.directory(self._root, self._progress.env_steps)
         is_chief = self._placement.is_chief
-        part = self._attempt(place, lambda: self._write(place, worker))
+        part = self._attempt(place, lambda: self._write(place, worker, suffix))
         parts = self._placement.exchange(manifest.part_to_text(part) if part else "")
         text = ""
         if all(parts):
-            made = self._attempt(place, lambda: self._commit(place, parts, journal)) if is_chief else None
+            made = self._attempt(place, lambda: self._commit(place, parts, journal, suffix)) if is_chief else None
             text = self._placement.exchange(made or "")[0]
         if text:
             self._shard.adopt(part.replay)
@@ -108,25 +112,26 @@ class Checkpoints:
             )
             return None
 
-    def _write(self, place, worker):
+    def _write(self, place, worker, suffix):
         """Writes this worker's part, and returns what the manifest says of it."""
         place.mkdir(parents=True, exist_ok=True)
         index, num_workers = self._placement.worker_index, self._placement.num_workers
-        path = place / f"worker-{index}-of-{num_workers}.npz"
+        path = place / f"worker-{index}-of-{num_workers}{suffix}.npz"
         archive.write(path, worker.to_arrays())
         replay = self._shard.held(self._shard.write(place))
         self._storage.push()
         return Worker(archive.describe(self._root, path), self._shard.num_added, replay)
 
-    def _commit(self, place, parts, journal):
+    def _commit(self, place, parts, journal, suffix):
         """Writes the model, makes a checkpoint of it and of what all workers have written; returns the manifest's text.
 
         Args:
           parts: texts of all workers.
         """
-        self._checkpoint.write(str(place / _MODEL))
+        name = _MODEL + suffix
+        self._checkpoint.write(str(place / name))
         model = []
-        for path in sorted((place / f"{_MODEL}.index", *place.glob(f"{_MODEL}.data-*-of-*"))):
+        for path in sorted((place / f"{name}.index", *place.glob(f"{name}.data-*-of-*"))):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
             model.append(archive.describe(self._root, path))

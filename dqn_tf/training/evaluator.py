@@ -1,5 +1,7 @@
 """Greedy episodes in environments of their own."""
 
+import functools
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -7,6 +9,11 @@ import numpy as np
 from dqn_tf.agent import policies
 from dqn_tf.agent.policies import Policy
 from dqn_tf.environment.factory import Factory
+from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost
+from dqn_tf.training import seeding
+from dqn_tf.training.seeding import Stream
+
+_log = logging.getLogger(__name__)
 
 MAX_NUM_ENVS = 25
 _MAX_EPISODE_STEPS = 10_000  # a greedy policy that is stuck would otherwise never end
@@ -16,47 +23,69 @@ class Evaluator:
     """Runs greedy, or nearly greedy, episodes, many environments at once.
 
     Attributes:
-      max_episode_steps: longer episodes are cut here.
+      max_episode_steps: longer episodes are cut here; 0 before the first `evaluate` where that is not given.
     """
 
     def __init__(self, environments: Factory, num_episodes: int, max_episode_steps: int, epsilon: float = 0.0):
-        """Creates min(num_episodes, 25) environments.
+        """Prepares; the environments are made by the first `evaluate`, min(num_episodes, 25) of them.
 
         Args:
           max_episode_steps: longer episodes are cut here, their return so far counts; 0 stands for the environment's
             own limit, or 10,000 where it has none.
           epsilon: probability of a random action; 0: greedy.
         """
+        self._environments = environments
         self._num_episodes = num_episodes
-        self._num_envs = min(num_episodes, MAX_NUM_ENVS)
         self._epsilon = epsilon
-        self._environment = environments.make(self._num_envs)
-        own_limit = self._environment.spec.max_episode_steps
-        self.max_episode_steps = max_episode_steps or own_limit or _MAX_EPISODE_STEPS
+        self._environment = None
+        self.max_episode_steps = max_episode_steps
 
     def evaluate(self, policy: Policy, seed: int, check: Callable[[], None] = lambda: None) -> np.ndarray:
         """Returns <float64>[num_episodes] undiscounted returns; a function of the policy and `seed`.
 
-        The first environments to end do not get more episodes than the others: that would favour short episodes.
+        Each episode has a seed of its own, so none depends on how many are played at a time; and all that are begun
+        count, for else those that end first, the short ones, would be too many.
 
         Args:
           check: called before every step; it may raise, to leave an evaluation.
+        Raises:
+          EnvironmentFailure, EnvironmentLost: an environment has failed; the next call makes them anew.
         """
-        returns = np.empty(0)
-        num_groups = -(-self._num_episodes // self._num_envs)
-        for group in range(num_groups):
-            seeds = np.random.SeedSequence((seed, group)).generate_state(self._num_envs)
-            generator = np.random.default_rng((seed, group))
-            seeds = [int(one) // 2 for one in seeds]
-            returns = np.concatenate([returns, self._one_episode_each(policy, seeds, generator, check)])
-        return returns[: self._num_episodes]
+        try:
+            environment = self._environment = self._environment or self._make()
+            returns = []
+            for first in range(0, self._num_episodes, environment.num_envs):
+                returns.append(self._one_episode_each(environment, policy, (seed, first), check))
+            return np.concatenate(returns)[: self._num_episodes]
+        except (EnvironmentFailure, EnvironmentLost):
+            self.close()
+            raise
 
-    def _one_episode_each(self, policy, seeds, generator, check):
-        observation = self._environment.reset(seeds)
-        returns, running = np.zeros(self._num_envs), np.ones(self._num_envs, bool)
+    def _make(self):
+        """Returns as many environments as are wanted, or one where there can be no second at the same time."""
+        num_envs = min(self._num_episodes, MAX_NUM_ENVS)
+        try:
+            environment = self._environments.make(num_envs)
+        except EnvironmentFailure as failure:
+            if num_envs == 1:
+                raise
+            environment = self._environments.make(1)
+            _log.warning("evaluation: in one environment instead of %d, because %s", num_envs, failure)
+        self.max_episode_steps = self.max_episode_steps or environment.spec.max_episode_steps or _MAX_EPISODE_STEPS
+        return environment
+
+    def _one_episode_each(self, environment, policy, key, check):
+        """Returns <float64>[N], the returns of as many episodes; `key` is the seed and the number of the first."""
+        num_envs, (seed, first) = environment.num_envs, key
+        sequences = [np.random.SeedSequence((seed, first + i)) for i in range(num_envs)]
+        generators = [np.random.default_rng(sequence) for sequence in sequences] if self._epsilon else []
+        # A function of a module without TensorFlow, which a process of an environment would import.
+        seeds = [functools.partial(seeding.integer, seed, Stream.ENVIRONMENT, first + i) for i in range(num_envs)]
+        observation = environment.reset(seeds)
+        returns, running = np.zeros(num_envs), np.ones(num_envs, bool)
         for _ in range(self.max_episode_steps):
             check()
-            step = self._environment.step(policies.nearly_greedy(policy, observation, self._epsilon, generator))
+            step = environment.step(policies.nearly_greedy(policy, observation, self._epsilon, generators))
             returns += np.where(running, step.reward, 0.0)
             running &= ~step.ended
             observation = step.observation
@@ -65,4 +94,7 @@ class Evaluator:
         return returns
 
     def close(self) -> None:
-        self._environment.close()
+        """Ends the environments, if there are any; a later `evaluate` makes new ones."""
+        if self._environment is not None:
+            self._environment.close()
+        self._environment = None

@@ -43,7 +43,7 @@ def finish(
 
     if progress.evaluated_env_steps != progress.env_steps:  # a command that asks for fewer env steps than there are
         selection.evaluate(plan.config, parts, progress, reporter, check)
-    parts.evaluator.close()  # an environment may be one that there can be one of
+    parts.evaluator.close()  # there may be an environment that can exist only once
     evaluation = plan.config.evaluation
     evaluator = Evaluator(
         plan.environments, evaluation.final_eval_episodes, evaluation.eval_max_episode_steps, evaluation.eval_epsilon

@@ -4,13 +4,13 @@ In a round the actor collects `round_env_steps` transitions with a copy of the w
 updates on batches sampled before the round. The two share nothing, so the result does not depend on timing.
 Whatever happens at a round's end is decided from env steps, which are equal on all workers.
 
-Environments cannot be saved. So the end of each `checkpoint_period` is an episode boundary, in every run: all
-episodes are cut there and begun anew from seeds of that env step. A checkpoint elsewhere, because the run was to stop,
-holds the actions since the boundary, and they are played again.
+A run is saved at a round's end, or in a round in which an environment has failed: then as it was before its
+environments began, with the updates of the round and the weights to act with. Saving changes nothing.
 """
 
 import concurrent.futures
 import logging
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +20,8 @@ import numpy as np
 from dqn_tf.agent import learner as learner_lib
 from dqn_tf.agent.actor import linear_epsilon
 from dqn_tf.config import Config, ConfigError
-from dqn_tf.training import selection
+from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost
+from dqn_tf.training import replaying, selection
 from dqn_tf.training.builder import Components
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.reporter import Reporter
@@ -32,7 +33,8 @@ from dqn_tf.training.watchdog import WAITING, Watchdog
 _log = logging.getLogger(__name__)
 
 _GIL_SWITCH_SECONDS = 0.0005
-_REPORT_SECONDS = 10.0
+_MANY_ACTIONS = 100_000  # minutes to play again
+_FAILED = 1_000  # above the number of any signal
 
 
 class NotSaved(Exception):
@@ -70,91 +72,78 @@ class Loop:
         self.waits = Waits()
         self._round_metrics: list[np.ndarray] = []
         self._episode_rows: list[Sequence[float]] = []
-        self._boundary = 0  # env steps at which the episodes last began
-        if components.restored:
-            worker = components.restored.worker
-            self._boundary = worker.boundary
-            self._round_metrics = list(worker.round_metrics)
-            self._episode_rows = worker.episode_rows.tolist()
-            self._play_again(worker)
+        self._failure: EnvironmentFailure | EnvironmentLost | None = None  # of this worker's environments
+        self._acting: Sequence[np.ndarray] | None = None  # the weights of a round whose updates have been made
+        self._saved_env_steps = -1
+        self._has_warned = False
+        if not components.restored:
+            components.actor.restart(np.zeros(training.num_envs // components.placement.num_workers, np.int64))
+            return
+        worker = components.restored.worker
+        self._saved_env_steps = progress.env_steps
+        self._acting = worker.acting or None
+        self._round_metrics = list(worker.round_metrics)
+        self._episode_rows = worker.episode_rows.tolist()
+        replaying.play_again(worker.episodes, components, config.run.env, watchdog)
 
     def run(self) -> None:
         """Runs rounds until --train_env_steps; the last one ends at or after it.
 
         Raises:
-          Stopped: a signal came, and the run has been saved.
+          Stopped: a signal came, or an environment of another worker has failed, and the run has been saved.
+          EnvironmentFailure, EnvironmentLost: one of this worker has, and the run has been saved.
           NotSaved: the last checkpoint could not be written.
         """
         sys.setswitchinterval(_GIL_SWITCH_SECONDS)  # the learner's thread gets the lock back sooner
         total = self._config.training.train_env_steps
         with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="actor") as executor, self._stop.waited_for():
             if self._progress.evaluation_due:  # the checkpoint says so too: to leave once more changes nothing
-                self._evaluate()
-                self._stop_if_asked()
+                self._leave_if(self._evaluate())
+                if self._progress.env_steps >= total:
+                    self._save(is_again=True)  # no later checkpoint says that it was done
             while self._progress.env_steps < total:
                 self._watchdog.heard("acting and learning")
-                self._round(executor)
-                self._after_round(is_last=self._progress.env_steps >= total)
-
-    def _play_again(self, worker):
-        """Plays the actions since the last boundary, after which all is as it was when the run was saved."""
-        actor, accumulator = self._parts.actor, self._parts.accumulator
-        if len(worker.actions):
-            _log.info("resume: playing the last %d steps of the environments again", len(worker.actions))
-        count, report_at = 0, time.monotonic() + _REPORT_SECONDS
-        for steps in actor.replay(worker.actions):
-            accumulator.add(steps)  # its transitions are in the replay
-            self._watchdog.heard("playing the environments to where they were")
-            count += len(steps.action)
-            if time.monotonic() > report_at:
-                _log.info("resume: played %d of %d steps again", count, len(worker.actions))
-                report_at = time.monotonic() + _REPORT_SECONDS
-        differs = (actor.observation_digests() != worker.observation_digests).any() if len(worker.actions) else False
-        if self._parts.placement.max(float(differs)):  # on any worker
-            _log.warning(
-                "resume: %s does not repeat itself from the same seeds and actions; its episodes begin anew, and the "
-                "run is not the one that an uninterrupted run would be",
-                self._config.run.env,
-            )
-            accumulator.clear()
-            self._begin_episodes()
-
-    def _begin_episodes(self):
-        """Makes this env step an episode boundary."""
-        self._boundary = self._progress.env_steps
-        self._parts.actor.restart(self._parts.environment_seeds(self._boundary))
+                number = self._round(executor)
+                self._after_round(number, is_last=self._progress.env_steps >= total)
 
     def _round(self, executor):
+        """Acts and learns; returns the signal that has asked a worker to stop, 0 where none has."""
         parts, training = self._parts, self._config.training
-        before = self._progress.env_steps
-        weights = parts.learner.weights()
-        batches = None
-        if before >= training.learning_starts:
-            batches = parts.replay.sample(self._updates_per_round, self._worker_batch_size)
+        before, weights, batches = self._progress.env_steps, self._acting, None
+        if weights is None:
+            weights = parts.learner.weights()
+            if before >= training.learning_starts:
+                batches = parts.replay.sample(self._updates_per_round, self._worker_batch_size)
         begin = time.perf_counter()
-        is_boundary = self._is_due(self._config.evaluation.checkpoint_period, before + training.round_env_steps)
-        acting = executor.submit(self._act, weights, is_boundary)
+        acting = executor.submit(self._act, weights)
         if not training.overlap:
-            acting.result()
+            concurrent.futures.wait([acting])
         learning_begins = time.perf_counter()
         if batches is not None:
             self._learn(batches)
         learning_seconds = time.perf_counter() - learning_begins
-        transitions, episodes, acting_seconds = acting.result()
+        try:
+            transitions, episodes, acting_seconds = acting.result()
+        except (EnvironmentFailure, EnvironmentLost) as failure:
+            self._failure = failure
+        number = self._asked()
+        if number == _FAILED:  # the round's updates are made, its env steps are not
+            self._acting = weights
+            if before != self._saved_env_steps:
+                self._save()
+            self._leave_if(number)
+        self._acting = None
         if batches is not None:
             self.waits.add(time.perf_counter() - begin, acting_seconds, learning_seconds)
         parts.replay.add(transitions)
         self._progress.env_steps = before + training.round_env_steps
-        if is_boundary:
-            self._begin_episodes()
         for step, episode_return, length in zip(*episodes, strict=True):
             self._episode_rows.append((before + (step + 1) * training.num_envs, episode_return, length))
+        return number
 
-    def _act(self, weights, is_boundary):
+    def _act(self, weights):
         begin = time.perf_counter()
         steps, episodes = self._parts.actor.collect(weights, self._epsilons())
-        if is_boundary:  # what is under way is cut, so that its steps are complete
-            steps.truncated[-1] |= ~steps.terminated[-1]
         transitions = self._parts.accumulator.add(steps)
         return transitions, episodes, time.perf_counter() - begin
 
@@ -189,32 +178,40 @@ class Loop:
             + (f"The last good checkpoint is {last}." if last else "There is no checkpoint yet.")
         )
 
-    def _after_round(self, is_last):
+    def _after_round(self, number, is_last):
         evaluation, now = self._config.evaluation, self._progress.env_steps
+        if is_last:
+            self._parts.actor.close()  # before evaluation: an environment may be such that only one can exist
         if is_last or self._is_due(evaluation.log_period, now):
             self._log()
         if is_last or self._is_due(evaluation.eval_period, now):
-            self._evaluate()
-        number = self._asked()
+            self._progress.evaluation_due = True
+            number = number or self._evaluate()
         if number or is_last or self._is_due(evaluation.checkpoint_period, now):
-            self._watchdog.heard("saving")
             if not self._save() and (number or is_last):
                 raise NotSaved(f"the last checkpoint, of {now} env steps, could not be written")
-        if number or is_last:
-            self._stop_if_asked()
+        self._leave_if(number)
         self._reporter.show(self._progress)
 
     def _asked(self):
-        """Returns the signal that has asked a worker to stop, 0 where none has: the same on all workers."""
-        self._watchdog.heard(WAITING)
-        return int(self._parts.placement.max(self._stop.number))
+        """Returns the signal that has asked a worker to stop, _FAILED where an environment has failed, 0 for neither.
 
-    def _stop_if_asked(self):
-        number = self._asked()
-        if number:
-            now = self._progress.env_steps
-            _log.info("stopped at %d env steps, saved; the same command goes on from there", now)
-            raise Stopped(number)
+        The same on all workers.
+        """
+        self._watchdog.heard(WAITING)
+        return int(self._parts.placement.max(_FAILED if self._failure else self._stop.number))
+
+    def _leave_if(self, number):
+        """Raises what ends the run where `number` is not 0: it has been saved."""
+        if not number:
+            return
+        if self._failure:
+            raise self._failure
+        if number == _FAILED:
+            _log.error("an environment of another worker has failed; stopped at %d env steps", self._progress.env_steps)
+            raise Stopped(signal.SIGTERM)
+        _log.info("stopped at %d env steps, saved; the same command resumes from there", self._progress.env_steps)
+        raise Stopped(number)
 
     def _is_due(self, period, env_steps):
         """Returns whether the round that ends at `env_steps` reaches or passes a multiple of `period`."""
@@ -235,31 +232,50 @@ class Loop:
         self._round_metrics, self._episode_rows = [], []
 
     def _evaluate(self):
-        if not self._parts.placement.is_chief:
-            return
-        try:
-            selection.evaluate(self._config, self._parts, self._progress, self._reporter, self._check)
-        except Interrupted:
-            self._progress.evaluation_due = True
+        """Evaluates the weights, and returns what `_asked` does then; where it was left, it stays due."""
+        if self._parts.placement.is_chief:
+            try:
+                selection.evaluate(self._config, self._parts, self._progress, self._reporter, self._check)
+            except Interrupted:
+                pass
+            except (EnvironmentFailure, EnvironmentLost) as failure:
+                self._failure = failure
+        else:
+            self._progress.evaluation_due = False
+        return self._asked()
 
     def _check(self):
         self._watchdog.heard_by_all("evaluating")
         self._stop.check()
 
-    def _save(self):
-        """Saves the run, and returns whether that was done."""
+    def _save(self, is_again=False):
+        """Saves the run, and returns whether that was done.
+
+        Args:
+          is_again: whether there is a checkpoint of these env steps, which this one replaces.
+        """
         parts = self._parts
+        self._watchdog.heard("saving")
         if parts.placement.is_chief and not all(np.isfinite(array).all() for array in parts.learner.weights()):
             raise self._diverged(f"the updates up to {parts.learner.num_updates}")
         self._progress.wall_seconds = self._reporter.wall_seconds()
-        actor = parts.actor
+        episodes = parts.actor.unfinished()
+        if len(episodes.action) > _MANY_ACTIONS and not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "the episodes under way have %d actions, all of which a resumed run plays again: "
+                "give %s a time limit if that takes too long",
+                len(episodes.action),
+                self._config.run.env,
+            )
         worker = WorkerState(
-            boundary=self._boundary,
-            actions=np.concatenate(actor.actions) if actor.actions else np.empty((0, len(actor.generators)), np.int32),
-            observation_digests=actor.observation_digests(),
-            exploration=[generator.bit_generator.state for generator in actor.generators],
+            episodes=episodes,
             sampling=parts.replay.generator.bit_generator.state,
             episode_rows=np.array(self._episode_rows, np.float64).reshape(-1, 3),
             round_metrics=np.array(self._round_metrics, np.float32).reshape(-1, len(learner_lib.METRICS)),
+            acting=self._acting or (),
         )
-        return parts.checkpoints.save(worker, self._reporter.journal)
+        is_saved = parts.checkpoints.save(worker, self._reporter.journal, is_again)
+        if is_saved:
+            self._saved_env_steps = self._progress.env_steps
+        return is_saved

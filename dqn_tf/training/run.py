@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import sys
 import time
 
 import tensorflow as tf
@@ -11,6 +12,7 @@ from dqn_tf import settings
 from dqn_tf.cluster import deadline, launch, loopback, peers, rendezvous, strategy
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import ConfigError
+from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost
 from dqn_tf.training import builder, finish, hardware, reasons
 from dqn_tf.training.follower import Follower
 from dqn_tf.training.loop import Loop, NotSaved
@@ -120,6 +122,13 @@ def _start(plan, storage, stop):
         if placement.num_workers == 1 or not _is_of_peers(error):
             raise
         _log.error("a worker was lost, leaving with exit code %d: %s", EXIT_AGAIN, _reason(error))
+        return EXIT_AGAIN
+    except EnvironmentFailure as failure:
+        _log.error("%s", failure)
+        sys.stderr.write(failure.trace)
+        return 1
+    except EnvironmentLost as lost:
+        _log.error("%s: leaving with exit code %d", lost, EXIT_AGAIN)
         return EXIT_AGAIN
     except NotSaved as error:
         _log.error("the run cannot be written: %s", error)

@@ -8,6 +8,7 @@ import numpy as np
 
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
+from dqn_tf.environment.spec import EnvironmentFailure
 
 if typing.TYPE_CHECKING:
     from dqn_tf.agent.policies import Policy
@@ -25,16 +26,17 @@ def check(environments: Factory, directory: pathlib.Path) -> None:
 
         environment = environments.make(1, render=True)
         try:
-            environment.reset([0])
+            environment.reset([lambda _: 0])
             picture = environment.render()[0]
         finally:
             environment.close()
-    except gymnasium.error.DependencyNotInstalled as error:
+    except (gymnasium.error.DependencyNotInstalled, EnvironmentFailure) as error:
+        missing = error.__cause__ or error
+        if not isinstance(missing, gymnasium.error.DependencyNotInstalled):  # such as one that knows no render_mode
+            raise ConfigError(f"--video: {environments.env_id} draws no pictures: {error}") from error
         raise ConfigError(
-            f"--video needs a package that is not installed: {error}; pip install -e '.[video]' has all."
+            f"--video needs a package that is not installed: {missing}; pip install -e '.[video]' has all."
         ) from None
-    except TypeError as error:  # an environment that knows no render_mode
-        raise ConfigError(f"--video: {environments.env_id} draws no pictures: {error}") from error
     if picture is None:
         raise ConfigError(f"--video: {environments.env_id} draws no pictures.")
     try:
@@ -60,10 +62,10 @@ def record(
 
     from dqn_tf.agent import policies  # TensorFlow
 
-    environment, generator = environments.make(1, render=True), np.random.default_rng(seed)
-    observation, frames, total = environment.reset([seed]), [environment.render()[0]], 0.0
+    environment, generators = environments.make(1, render=True), [np.random.default_rng(seed)]
+    observation, frames, total = environment.reset([lambda _: seed]), [environment.render()[0]], 0.0
     for _ in range(max_episode_steps):
-        step = environment.step(policies.nearly_greedy(policy, observation, epsilon, generator))
+        step = environment.step(policies.nearly_greedy(policy, observation, epsilon, generators))
         total += float(step.reward[0])
         if step.ended[0]:
             break

@@ -86,7 +86,7 @@ def test_cluster_that_is_lost_again_and_again_gives_up(tmp_path):
     assert "cluster: lost 2 times without a new checkpoint in between (--max_restarts=1), giving up" in done.stderr
 
 
-@pytest.mark.parametrize("env, code", [("Raises-v0", 1), ("NaN-v0", 2)])
+@pytest.mark.parametrize("env, code", [("Raises-v0", 1), ("NaN-v0", 1)])
 def test_cluster_that_fails_by_itself_is_not_started_again(tmp_path, env, code):
     done = runs.command(*FLAGS, f"--env=tests.environments:{env}", f"--logdir={tmp_path}")
     assert done.returncode == code, done.stderr

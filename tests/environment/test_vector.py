@@ -1,7 +1,6 @@
 """Vector environments against scripted ones, whose every observation is known."""
 
 import itertools
-import multiprocessing
 import pathlib
 import subprocess
 import sys
@@ -13,35 +12,29 @@ import pytest
 from gymnasium import spaces
 
 from dqn_tf import config
-from dqn_tf.environment import vector
+from dqn_tf.environment import spec, vector
+from tests.environment.scripted import REFUSED, ROWS, TAKEN, Giving, assert_plays_again, seeds
 
 
 class CountingEnv(gymnasium.Env):
     """Observation (seed, episode, step, last action); reward step + 0.25; terminates after `length` steps.
 
-    Where `length` is None, after as many as its seed says.
+    Where `length` is None, after as many as its seed says. Seeds are those of scripted.seeds.
     """
 
     metadata = {"render_modes": []}
 
-    def __init__(self, length, first_action=0, reuses_array=False):
+    def __init__(self, length, first_action=0):
         self.observation_space = spaces.Box(-np.inf, np.inf, (4,), np.float32)
         self.action_space = spaces.Discrete(3, start=first_action)
-        self._given_length, self._reuses_array, self._episode = length, reuses_array, -1
-        self._array = np.zeros(4, np.float32)
+        self._given_length = length
 
     def _observe(self, action):
-        values = np.float32([self._seed, self._episode, self._step, action])
-        if not self._reuses_array:
-            return values
-        self._array[:] = values
-        return self._array
+        return np.float32([self._seed, self._episode, self._step, action])
 
     def reset(self, *, seed=None, options=None):
-        if seed is not None:
-            self._seed, self._episode = seed, -1
-            self._length = self._given_length or seed
-        self._episode, self._step = self._episode + 1, 0
+        self._episode, self._seed = divmod(seed, 100)
+        self._length, self._step = self._given_length or self._seed, 0
         return self._observe(-1), {}
 
     def step(self, action):
@@ -88,6 +81,14 @@ def make():
         envs.close()
 
 
+@pytest.fixture(scope="module")
+def processes():
+    """Returns three of CartPole in a process each, made once: a reset forgets all."""
+    envs = vector.VectorEnvironment("CartPole-v1", 3, "async")
+    yield envs
+    envs.close()
+
+
 def problem(env_id):
     """Returns what describe finds wrong with env_id."""
     with pytest.raises(config.ConfigError) as raised:
@@ -96,9 +97,9 @@ def problem(env_id):
     return str(raised.value)
 
 
-def rollout(envs, seeds, actions):
+def rollout(envs, numbers, actions):
     """Returns the first observation and all Steps."""
-    first = envs.reset(seeds)
+    first = envs.reset(seeds(*numbers))
     return first, [envs.step(action) for action in actions]
 
 
@@ -303,7 +304,7 @@ def test_step_when_observations_are_of_a_supported_kind_gives_arrays(register, m
     register("dqn_tf/Observations-v0", TwoObservationsEnv, kwargs={"space": space, "observations": given})
     envs = make("dqn_tf/Observations-v0", 2)
     first, last = (np.stack([x, x]).astype(dtype) for x in seen)
-    np.testing.assert_array_equal(envs.reset([0, 1]), first, strict=True)
+    np.testing.assert_array_equal(envs.reset(seeds(0, 1)), first, strict=True)
     step = envs.step(np.int32([0, 1]))
     np.testing.assert_array_equal(step.next_observation, last, strict=True)
     np.testing.assert_array_equal(step.observation, first, strict=True)
@@ -369,7 +370,7 @@ def test_step_counts_only_real_steps(register, make):
 def test_step_gives_the_documented_shapes_and_dtypes(make):
     envs = make("CartPole-v1", 3)
     assert envs.num_envs == 3
-    envs.reset([0, 1, 2])
+    envs.reset(seeds(0, 1, 2))
     step = envs.step(np.zeros(3, np.int32))
     assert [x.shape for x in step] == [(3, 4), (3,), (3,), (3,), (3,), (3, 4), (3,)]
     assert [x.dtype for x in step] == [np.float32, np.float32, bool, bool, bool, np.float32, np.int32]
@@ -393,19 +394,9 @@ def test_step_says_ended_wherever_an_episode_is_terminated_or_truncated(register
     assert ended == [[False] * 3, [True, False, False], [False, True, True]]
 
 
-@pytest.mark.parametrize("vectorization", ["sync", "async"])
-def test_step_when_the_environment_reuses_its_array_gives_the_last_observation(register, make, vectorization):
-    register("dqn_tf/Counting-v0", CountingEnv, kwargs={"length": 2, "reuses_array": True})
-    envs = make("dqn_tf/Counting-v0", 1, vectorization)
-    _, steps = rollout(envs, [7], np.int32([[0], [1]]))
-    np.testing.assert_array_equal(steps[1].next_observation, [[7, 0, 2, 1]])
-    np.testing.assert_array_equal(steps[1].observation, [[7, 1, 0, -1]])
-
-
-@pytest.mark.parametrize("vectorization", ["sync", "async"])
-def test_step_when_taken_again_leaves_earlier_arrays_alone(make, vectorization):
-    envs = make("CartPole-v1", 2, vectorization)
-    arrays, observations = [envs.reset([0, 1])], []
+def test_step_when_taken_again_leaves_earlier_arrays_alone(make):
+    envs = make("CartPole-v1", 2)
+    arrays, observations = [envs.reset(seeds(0, 1))], []
     for action in random_actions(60, 2):  # Some of these end an episode.
         step = envs.step(action)
         arrays += step
@@ -431,7 +422,7 @@ def test_reset_when_seeds_are_equal_repeats_the_stream(make):
 
 
 def test_reset_when_seeds_differ_gives_other_streams(make):
-    observation = make("CartPole-v1", 2).reset([3, 4])
+    observation = make("CartPole-v1", 2).reset(seeds(3, 4))
     assert (observation[0] != observation[1]).all()
 
 
@@ -442,11 +433,79 @@ def test_step_when_there_are_other_environments_depends_on_its_own_seed_only(mak
     assert_same_rollout(three, alone, of=slice(1, 2))
 
 
-@pytest.mark.parametrize("env_id, num_actions", [("CartPole-v1", 2), ("FrozenLake-v1", 4)])
-def test_step_when_async_equals_sync(make, env_id, num_actions):
-    actions = random_actions(100, 3, num_actions)
-    sync = rollout(make(env_id, 3, "sync"), [3, 4, 5], actions)
-    assert_same_rollout(sync, rollout(make(env_id, 3, "async"), [3, 4, 5], actions))
+def test_step_when_async_equals_sync(make, processes):
+    actions = random_actions(100, 3)
+    sync = rollout(make("CartPole-v1", 3), [3, 4, 5], actions)
+    assert_same_rollout(sync, rollout(processes, [3, 4, 5], actions))
+
+
+def test_reset_to_other_episodes_gives_those_that_would_have_come(register, make):
+    register("dqn_tf/Counting-v0", CountingEnv, kwargs={"length": 2})
+    envs = make("dqn_tf/Counting-v0", 3)
+    np.testing.assert_array_equal(
+        envs.reset(seeds(7, 8, 9), [2, 0, 5]), [[7, 2, 0, -1], [8, 0, 0, -1], [9, 5, 0, -1]]
+    )
+    step = [envs.step(np.int32([0, 1, 2])) for _ in range(2)][-1]
+    np.testing.assert_array_equal(step.observation, [[7, 3, 0, -1], [8, 1, 0, -1], [9, 6, 0, -1]])
+
+
+# Episodes that are played again.
+
+
+@pytest.mark.parametrize("stop", [1, 30, 97])
+def test_replay_gives_what_was_played_and_goes_on_with_it(make, stop):
+    actions, numbers = random_actions(100, 4), [3, 4, 5, 6]
+    played = rollout(make("CartPole-v1", 4), numbers, actions)
+    assert_plays_again(make("CartPole-v1", 4), numbers, played, actions, stop)
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_replay_where_an_episode_has_just_begun_gives_its_first_observation(request, make, vectorization):
+    actions, numbers = random_actions(100, 3), [3, 4, 5]
+    envs = make("CartPole-v1", 3) if vectorization == "sync" else request.getfixturevalue("processes")
+    played = rollout(make("CartPole-v1", 3), numbers, actions)
+    stop = max(t for t in range(100) if played[1][t].ended.any()) + 1
+    assert_plays_again(envs, numbers, played, actions, stop)
+
+
+def test_replay_of_nothing_plays_nothing(make):
+    envs = make("CartPole-v1", 2)
+    first = envs.reset(seeds(3, 4), [5, 6])
+    assert list(envs.replay([np.int32([])] * 2)) == []
+    np.testing.assert_array_equal(envs.reset(seeds(3, 4), [5, 6]), first)
+
+
+# What environments give. The rows are told of in test_instance.
+
+
+@pytest.fixture
+def giving(register):
+    register("dqn_tf/Giving-v0", Giving)
+    return "dqn_tf/Giving-v0"
+
+
+def failure(envs, numbers):
+    with pytest.raises(spec.EnvironmentFailure) as raised:
+        envs.reset(seeds(*numbers))
+        envs.step(np.int32([1] * len(numbers)))
+    return str(raised.value), raised.value.trace
+
+
+def test_step_of_what_cannot_be_used_says_the_same_in_a_process_of_its_own(giving, make):
+    here, there = (make(giving, 1, vectorization, None, 4) for vectorization in ("sync", "async"))
+    for number in REFUSED:
+        said = failure(here, [number])
+        assert failure(there, [number]) == said
+        step = int(ROWS[number].said.startswith("step"))
+        assert said[0] == f"--env={giving}: environment 4, episode 0, step {step}: {ROWS[number].said}"
+    for number in TAKEN:  # the process goes on after a failure
+        assert_same_rollout(rollout(here, [number], np.int32([[1]])), rollout(there, [number], np.int32([[1]])))
+
+
+def test_step_where_several_environments_fail_names_the_first(giving, make):
+    first, last = REFUSED[0], REFUSED[1]
+    said, _ = failure(make(giving, 3, "sync", None, 4), [TAKEN[0], first, last])
+    assert said == f"--env={giving}: environment 5, episode 0, step 1: {ROWS[first].said}"
 
 
 # Manners.
@@ -457,13 +516,23 @@ def test_vector_environment_when_the_id_is_unknown_raises_as_describe():
         vector.VectorEnvironment("CartPol-v1", 2)
 
 
-def test_close_when_async_ends_the_processes(make):
-    before = multiprocessing.active_children()
-    envs = make("CartPole-v1", 2, "async")
-    assert len(multiprocessing.active_children()) == len(before) + 2
+def test_close_of_environments_that_raise_is_a_warning_for_each(register, caplog):
+    class Clings(CountingEnv):
+        num_closed = 0
+
+        def close(self):
+            type(self).num_closed += 1
+            if self.num_closed > 1:  # the first one is that of describe
+                raise OSError("no\nport")
+
+    register("dqn_tf/Clings-v0", Clings, kwargs={"length": 2})
+    envs = vector.VectorEnvironment("dqn_tf/Clings-v0", 2)
     envs.close()
-    assert multiprocessing.active_children() == before
-    envs.close()  # A second time changes nothing.
+    assert [record.getMessage() for record in caplog.records] == [
+        "--env=dqn_tf/Clings-v0: close raised OSError: no port"
+    ] * 2
+    envs.close()  # a second time changes nothing
+    assert len(caplog.records) == 2 and Clings.num_closed == 3
 
 
 def test_a_rollout_when_all_is_well_warns_of_nothing(make):
@@ -477,7 +546,7 @@ def test_a_process_when_all_is_well_writes_nothing_to_stderr():
         "import numpy\n"
         "from dqn_tf.environment import vector\n"
         "envs = vector.VectorEnvironment('CartPole-v1', 2)\n"
-        "envs.reset([0, 1])\n"
+        "envs.reset([int, int])\n"
         "envs.step(numpy.zeros(2, numpy.int32))\n"
     )
     root = pathlib.Path(vector.__file__).parents[2]

@@ -1,5 +1,6 @@
 """Runs in the test's own process: a start of TensorFlow for each would take seconds."""
 
+import logging
 import sys
 import time
 
@@ -40,3 +41,10 @@ def train(placement):
 @pytest.fixture(scope="session")
 def without_tensorflow(tmp_path_factory):
     return runs.without_tensorflow(tmp_path_factory.mktemp("without_tensorflow") / "modules")
+
+
+@pytest.fixture
+def warnings(monkeypatch, caplog):
+    """Returns a function that returns the program's warnings so far."""
+    monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)  # console.set_up turns it off
+    return lambda: [record.getMessage() for record in caplog.records if record.name.startswith("dqn_tf.training")]

@@ -3,13 +3,13 @@
 import dataclasses
 import errno
 import json
-import logging
 import pathlib
 
 import numpy as np
 import pytest
 
 from dqn_tf import config, settings
+from dqn_tf.agent import actor
 from dqn_tf.agent import learner as learner_lib
 from dqn_tf.agent import networks
 from dqn_tf.experience import accumulator, replay
@@ -83,13 +83,17 @@ class Run:
 
 def worker_state(run):
     return state.WorkerState(
-        boundary=max(run.progress.env_steps - 20, 0),
-        actions=np.array([[0, 1], [1, 1], [0, 0]], np.int32),
-        observation_digests=np.arange(64, dtype=np.uint8).reshape(2, 32),
-        exploration=[np.random.default_rng(seed).bit_generator.state for seed in (1, 2)],
+        episodes=actor.Unfinished(
+            episode=np.array([3, 5]),
+            length=np.array([4, 0]),
+            action=np.array([0, 1, 1, 0], np.int32),
+            checksum=np.array([7, 2**32 - 1], np.uint32),
+            exploration=[np.random.default_rng(seed).bit_generator.state for seed in (1, 2)],
+        ),
         sampling=run.replay.generator.bit_generator.state,
         episode_rows=np.array([[40.0, 1.5, 12.0]]),
         round_metrics=np.full((2, 4), 0.5, np.float32),
+        acting=[np.full((3, 8), 0.25, np.float32), np.zeros(8, np.float32)],
     )
 
 
@@ -124,13 +128,6 @@ def trained(placement, tmp_path):
     return run
 
 
-@pytest.fixture
-def warnings(monkeypatch, caplog):
-    """Returns a function that returns the program's warnings so far."""
-    monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)  # console.set_up turns it off
-    return lambda: [record.getMessage() for record in caplog.records if record.name.startswith("dqn_tf.training")]
-
-
 # All that is saved comes back.
 
 
@@ -154,7 +151,7 @@ def test_restore_brings_the_workers_own_state_back(trained, placement, tmp_path)
     mine, theirs = worker_state(trained), Run(placement, tmp_path, seed=5).restore().worker
     for field in dataclasses.fields(mine):
         np.testing.assert_equal(getattr(theirs, field.name), getattr(mine, field.name))
-    assert theirs.actions.dtype == np.int32
+    assert theirs.episodes.action.dtype == np.int32
 
 
 def test_restored_learner_and_replay_go_on_as_the_originals_do_bit_for_bit(trained, placement, tmp_path):
@@ -574,23 +571,30 @@ def test_state_dealt_out_keeps_environments_in_order():
     def of(worker):
         numbers = range(2 * worker, 2 * worker + 2)
         return state.WorkerState(
-            boundary=80,
-            actions=np.array([[number, number + 10] for number in numbers], np.int32).T,
-            observation_digests=np.array([[number] * 32 for number in numbers], np.uint8),
-            exploration=[{"number": number} for number in numbers],
+            episodes=actor.Unfinished(
+                episode=np.array(numbers),
+                length=np.array(numbers),
+                action=np.array([number for number in numbers for _ in range(number)], np.int32),
+                checksum=np.array(numbers, np.uint32),
+                exploration=[{"number": number} for number in numbers],
+            ),
             sampling={"worker": worker},
             episode_rows=np.full((1, 3), worker, np.float64),
             round_metrics=np.ones((2, 4), np.float32),
+            acting=[np.ones(3)],
         )
 
     parts = state.deal([of(0), of(1)], 4)
-    assert [part.actions.tolist() for part in parts] == [[[n], [n + 10]] for n in range(4)]
-    assert [part.observation_digests[0, 0] for part in parts] == [0, 1, 2, 3]
-    assert [part.exploration for part in parts] == [[{"number": n}] for n in range(4)]
+    assert [part.episodes.action.tolist() for part in parts] == [[], [1], [2, 2], [3, 3, 3]]
+    for name in ("episode", "length", "checksum"):
+        assert [getattr(part.episodes, name).tolist() for part in parts] == [[0], [1], [2], [3]]
+    assert [part.episodes.exploration for part in parts] == [[{"number": n}] for n in range(4)]
     assert [part.sampling for part in parts] == [None] * 4
     assert [len(part.episode_rows) for part in parts] == [2, 0, 0, 0]
+    assert [part.acting[0].tolist() for part in parts] == [[1.0] * 3] * 4
     (whole,) = state.deal(parts, 1)
-    np.testing.assert_equal(whole.actions, np.concatenate([of(0).actions, of(1).actions], axis=1))
+    assert whole.episodes.action.tolist() == [1, 2, 2, 3, 3, 3]
+    assert whole.episodes.length.tolist() == [0, 1, 2, 3]
 
 
 def test_manifest_holds_settings_and_versions(trained, tmp_path):

@@ -1,0 +1,165 @@
+"""N instances of one environment, called together: in this process one after the other, or in a process each."""
+
+import contextlib
+import multiprocessing
+import multiprocessing.util
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gymnasium.vector.utils import CloudpickleWrapper
+
+from dqn_tf import lifeline, signals
+from dqn_tf.environment.instance import Instance
+from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost
+
+_CLOSE_SECONDS = 5.0
+
+
+class Here:
+    """Instances in this process."""
+
+    def __init__(self, makers: Sequence[Callable[[], Instance]]):
+        """Makes them. Raises EnvironmentFailure; none is left then."""
+        self._instances: list[Instance] = []
+        try:
+            for make in makers:
+                self._instances.append(make())
+        except EnvironmentFailure:
+            self.close()
+            raise
+
+    def call(self, name: str, arguments: Sequence[tuple | None]) -> list[Any]:
+        """Returns what a method of each instance returns; None for those whose arguments are None.
+
+        Raises:
+          EnvironmentFailure: that of the first instance that has one.
+        """
+        pairs = zip(self._instances, arguments, strict=True)
+        return [None if given is None else getattr(instance, name)(*given) for instance, given in pairs]
+
+    def close(self) -> list[str]:
+        """Ends all; returns what they have against that."""
+        complaints = [instance.close() for instance in self._instances]
+        self._instances = []
+        return [complaint for complaint in complaints if complaint]
+
+
+class Processes:
+    """Instances in a process each. None outlives this process, however it ends."""
+
+    def __init__(self, makers: Sequence[Callable[[], Instance]]):
+        """Makes them, all at the same time. Raises EnvironmentFailure, EnvironmentLost; none is left then."""
+        # Neither fork nor forkserver: TensorFlow's threads may hold a lock at that moment, which a fork never gets;
+        # and the kernel ends a process with the one that started it, which would be the server.
+        context = multiprocessing.get_context("spawn")
+        self._processes, self._pipes = [], []
+        self._finalize = multiprocessing.util.Finalize(self, _kill, (self._processes, self._pipes), exitpriority=100)
+        try:
+            with _blocked_signals():  # until the process has handlers of its own
+                for number, make in enumerate(makers):
+                    ours, theirs = context.Pipe()
+                    arguments = (theirs, CloudpickleWrapper(make), os.getpid())
+                    process = context.Process(target=_serve, args=arguments, name=f"environment {number}", daemon=True)
+                    process.start()
+                    self._processes.append(process)
+                    self._pipes.append(ours)
+                    theirs.close()
+            self._receive(range(len(self._pipes)))
+        except BaseException:
+            self._finalize()
+            raise
+
+    def call(self, name: str, arguments: Sequence[tuple | None]) -> list[Any]:
+        """The same as Here.call, all at the same time. Raises EnvironmentLost too: a process is gone."""
+        called = [i for i, given in enumerate(arguments) if given is not None]
+        for i in called:
+            try:
+                self._pipes[i].send((name, arguments[i]))
+            except OSError:
+                raise self._lost(i) from None
+        return self._receive(called)
+
+    def _receive(self, called):
+        """Returns the answers of those that were called; all are taken before a failure is raised."""
+        results, failures = [None] * len(self._pipes), []
+        for i in called:
+            try:
+                results[i] = self._pipes[i].recv()
+            except (EOFError, OSError):
+                raise self._lost(i) from None
+            if isinstance(results[i], EnvironmentFailure):
+                failures.append(results[i])
+        if failures:
+            raise failures[0]
+        return results
+
+    def _lost(self, i):
+        self._processes[i].join(_CLOSE_SECONDS)
+        code = self._processes[i].exitcode
+        how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"left with exit code {code}"
+        hint = ", maybe because memory ran out" if code == -signal.SIGKILL else ""
+        return EnvironmentLost(f"the process of environment {i} {how}{hint}")
+
+    def close(self) -> list[str]:
+        """The same as Here.close; processes that do not answer in time are killed."""
+        complaints, give_up = [], time.monotonic() + _CLOSE_SECONDS
+        for pipe in self._pipes:
+            with contextlib.suppress(OSError):
+                pipe.send(("close", ()))
+        for pipe in self._pipes:
+            with contextlib.suppress(OSError, EOFError):
+                if pipe.poll(max(0.0, give_up - time.monotonic())):
+                    complaints.append(pipe.recv())
+        self._finalize()
+        return [complaint for complaint in complaints if isinstance(complaint, str) and complaint]
+
+
+def _kill(processes, pipes):
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
+    for pipe in pipes:
+        pipe.close()
+
+
+@contextlib.contextmanager
+def _blocked_signals():
+    """Returns a context in which processes start with these signals blocked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.ASKING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(pipe, make, parent):
+    """Makes an instance and does what is asked of it until it is closed."""
+    lifeline.follow(parent)
+    # What asks the whole run to stop is the main process's to answer: it saves first, and that needs the environments.
+    for number in signals.ASKING:
+        signal.signal(number, _ignore)  # not SIG_IGN, which programs that the environment starts would inherit
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.ASKING)
+    with contextlib.suppress(EOFError, OSError):  # the other end is gone
+        try:
+            instance = make.fn()
+            pipe.send(None)
+        except EnvironmentFailure as failure:
+            pipe.send(failure)
+            return
+        while True:
+            name, arguments = pipe.recv()
+            try:
+                answer = getattr(instance, name)(*arguments)
+            except EnvironmentFailure as failure:
+                answer = failure
+            pipe.send(answer)
+            if name == "close":
+                return
+
+
+def _ignore(number, frame):
+    pass
