@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing import resource_tracker
 from typing import Any
 
 from gymnasium.vector.utils import CloudpickleWrapper
@@ -131,6 +132,8 @@ def _blocked_signals():
     """Returns a context in which processes start with these signals blocked."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.ASKING)
     try:
+        resource_tracker.ensure_running()  # else the first process starts it, which unblocks them
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from dqn_tf.agent import actor
-from dqn_tf.environment import spec
+from dqn_tf.environment import spec, vector
 from dqn_tf.experience import accumulator
+from tests.environment.scripted import seeds
 
 
 class Script:
@@ -23,11 +24,11 @@ class Script:
         self._truncated = nothing if truncated is None else np.asarray(truncated, bool)
         self._ended = self._terminated | self._truncated if ended is None else np.asarray(ended, bool)
         self._pressed = np.full(self._reward.shape, -1) if pressed is None else np.asarray(pressed)
-        self.actions, self.seeds = [], None
+        self.actions, self.begun = [], None
 
-    def reset(self, seeds):
-        self.seeds = list(seeds)
-        self._episode, self._step = np.zeros((2, len(seeds)), int)
+    def reset(self, seeds, episodes):
+        self.begun = [(seed, episode) for seed, episode in zip(seeds, episodes, strict=True)]
+        self._episode, self._step = np.array(episodes), np.zeros(len(seeds), int)
         return self._observation()
 
     def step(self, action):
@@ -67,7 +68,9 @@ def generators(*seeds):
 def make_actor(script, policy=None, num_actions=3):
     num_envs = script._reward.shape[1]
     policy = policy or StepPolicy(num_actions)
-    return actor.Actor(script, policy, num_actions, range(num_envs), generators(*range(num_envs)))
+    made = actor.Actor(script, policy, num_actions, range(num_envs), generators(*range(num_envs)))
+    made.restart([0] * num_envs)
+    return made
 
 
 def assert_episodes(episodes, *expected):
@@ -76,10 +79,22 @@ def assert_episodes(episodes, *expected):
     assert list(zip(*(column.tolist() for column in episodes), strict=True)) == list(expected)
 
 
-def test_actor_when_made_resets_each_environment_with_its_own_seed():
+def test_restart_begins_an_episode_of_each_environment_with_its_own_seeds():
     script = Script(np.zeros((1, 2)))
-    actor.Actor(script, StepPolicy(3), 3, [11, 12], generators(0, 1))
-    assert script.seeds == [11, 12]
+    made = actor.Actor(script, StepPolicy(3), 3, [11, 12], generators(0, 1))
+    assert script.begun is None
+    made.restart([0, 5])
+    assert script.begun == [(11, 0), (12, 5)]
+
+
+def test_restart_leaves_the_episodes_under_way_uncounted():
+    acting = make_actor(Script([[1, 10], [2, 20], [4, 40]], terminated=[[0, 0], [0, 0], [1, 1]]))
+    acting.collect([0], [0.0] * 2)
+    acting.restart([3, 4])
+    steps, episodes = acting.collect([0], [0.0])
+    assert_episodes(episodes, (0, 4, 1), (0, 40, 1))
+    np.testing.assert_array_equal(steps.observation, [[(0, 3, 0), (1, 4, 0)]])
+    assert acting.unfinished().episode.tolist() == [3 + 1, 4 + 1]
 
 
 def test_collect_when_epsilon_is_0_acts_greedily_on_the_observation_of_each_step():
@@ -149,18 +164,19 @@ def test_collect_when_epsilons_differ_uses_that_of_each_step():
     assert [bool(row.any()) for row in steps.action] == [True, False, True, False]
 
 
-def explored(seeds, own, num_rounds=2):
+def explored(numbers, own, num_rounds=2):
     """Returns what the environment whose generator has the seed `own` does beside those of the other seeds."""
-    acting = actor.Actor(Script(np.zeros((60, len(seeds)))), ZeroPolicy(5), 5, seeds, generators(*seeds))
+    acting = actor.Actor(Script(np.zeros((60, len(numbers)))), ZeroPolicy(5), 5, numbers, generators(*numbers))
+    acting.restart([0] * len(numbers))
     actions = [acting.collect([0], [0.5] * (60 // num_rounds))[0].action for _ in range(num_rounds)]
-    return np.concatenate(actions)[:, seeds.index(own)]
+    return np.concatenate(actions)[:, numbers.index(own)]
 
 
-@pytest.mark.parametrize("seeds", [[7, 3], [3, 7], [9, 7, 3, 8]])
-def test_collect_when_there_are_other_environments_explores_the_same(seeds):
+@pytest.mark.parametrize("numbers", [[7, 3], [3, 7], [9, 7, 3, 8]])
+def test_collect_when_there_are_other_environments_explores_the_same(numbers):
     alone = explored([7], 7)
     assert set(alone) == {0, 1, 2, 3, 4}
-    np.testing.assert_array_equal(explored(seeds, 7), alone)
+    np.testing.assert_array_equal(explored(numbers, 7), alone)
 
 
 def test_collect_when_generators_differ_explores_differently():
@@ -284,6 +300,116 @@ def test_collect_when_observations_are_bytes_keeps_them_so():
 
     steps, _ = make_actor(Bytes(np.zeros((2, 1)))).collect([0], [0.0] * 2)
     assert steps.observation.dtype == steps.next_observation.dtype == np.uint8
+
+
+# Episodes that are played again. Those of Tape last 3 to 7 steps, as their seeds say, and pay for actions.
+
+
+@pytest.fixture
+def play():
+    """Returns a function that makes an Actor in three environments of Tape, closed after the test."""
+    made = []
+
+    def make():
+        environment = vector.VectorEnvironment("tests.environments:Tape-v0", 3)
+        made.append(actor.Actor(environment, StepPolicy(2), 2, seeds(1, 2, 3), generators(1, 2, 3)))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def assert_equal(a, b):
+    """Asserts that two NamedTuples of arrays are the same, bit for bit."""
+    for field, x, y in zip(a._fields, a, b, strict=True):
+        np.testing.assert_array_equal(x, y, err_msg=field, strict=isinstance(x, np.ndarray))
+
+
+def begun(num_rounds, num_steps, acting):
+    """Returns an actor after some rounds."""
+    acting.restart([0, 0, 0])
+    for _ in range(num_rounds):
+        acting.collect([0], [0.5] * num_steps)
+    return acting
+
+
+@pytest.mark.parametrize("num_rounds, num_steps", [(0, 1), (1, 1), (2, 1), (7, 1), (3, 5), (1, 40)])
+def test_replay_in_new_environments_goes_on_as_if_nothing_had_been(play, num_rounds, num_steps):
+    acting, other = begun(num_rounds, num_steps, play()), play()
+    unfinished = acting.unfinished()
+    assert [column.dtype for column in unfinished[:4]] == [np.int64, np.int64, np.int32, np.uint32]
+    for _ in other.replay(unfinished):
+        pass
+    assert_equal(other.unfinished(), unfinished)
+    for _ in range(3):
+        (steps, episodes), (steps_too, episodes_too) = (one.collect([0], [0.5] * 8) for one in (acting, other))
+        assert_equal(steps_too, steps)
+        assert_equal(episodes_too, episodes)
+        assert len(episodes.length)  # of which some began before
+        assert_equal(other.unfinished(), acting.unfinished())
+
+
+def test_unfinished_counts_episodes_and_the_actions_in_each(play):
+    acting = play()
+    acting.restart([0, 2, 0])
+    assert acting.unfinished().length.tolist() == [0, 0, 0] and acting.unfinished().action.tolist() == []
+    steps, ends = acting.collect([0], [0.5] * 20)
+    unfinished = acting.unfinished()
+    assert unfinished.length.max() <= 7 and sum(unfinished.length) + sum(ends.length) == 3 * 20
+    assert sum(unfinished.episode) == 2 + len(ends.length)
+    expected = [steps.action[20 - length :, i] for i, length in enumerate(unfinished.length)]
+    np.testing.assert_array_equal(unfinished.action, np.concatenate(expected))
+
+
+def test_unfinished_is_of_the_end_of_the_last_round_where_an_environment_has_raised_since(play):
+    acting, other = begun(2, 3, play()), begun(2, 3, play())
+    step, count = acting._environment.step, iter(range(2))
+
+    def fail(action):
+        next(count)  # StopIteration in the third step
+        return step(action)
+
+    acting._environment.step = fail
+    with pytest.raises(StopIteration):
+        acting.collect([0], [0.5] * 9)
+    assert_equal(acting.unfinished(), other.unfinished())
+
+
+@pytest.mark.parametrize("at_a_time", [1, 2, 100])
+def test_replay_gives_the_steps_of_the_episodes_once_more(play, monkeypatch, at_a_time):
+    monkeypatch.setattr(actor, "_REPLAYED_STEPS", at_a_time)
+    acting = play()
+    acting.restart([0, 0, 0])
+    steps, _ = acting.collect([0], [0.5] * 20)
+    unfinished = acting.unfinished()
+    longest = max(unfinished.length)
+    assert longest > min(unfinished.length)
+    parts = list(play().replay(unfinished))
+    assert [len(part.action) for part in parts[:-1]] == [at_a_time] * (len(parts) - 1)
+    again = type(steps)(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    assert len(again.action) == longest
+    for i, length in enumerate(unfinished.length):
+        for x, y in zip(again, steps, strict=True):
+            np.testing.assert_array_equal(x[longest - length :, i], y[20 - length :, i])
+        # What is before the first of them belongs to no episode.
+        assert again.truncated[: longest - length, i].all() and not again.reward[: longest - length, i].any()
+
+
+def test_checksum_is_of_observations_and_rewards():
+    def checksum(script):
+        acting = make_actor(script)
+        acting.collect([0], [0.0] * 2)
+        return acting.unfinished().checksum.tolist()
+
+    class Other(Script):
+        def _observation(self):
+            return super()._observation() + np.float32([[0, 0, 0], [0, 0, (self._step == 1).all()]])
+
+    one, other = checksum(Script([[1, 1], [1, 1]])), checksum(Script([[1, 1.5], [1, 1]]))
+    assert one[0] == other[0] and one[1] != other[1]
+    other = checksum(Other([[1, 1], [1, 1]]))
+    assert one[0] == other[0] and one[1] != other[1]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 
 from dqn_tf import config
 from dqn_tf.environment import atari, spec
+from tests.environment.scripted import assert_plays_again, seeds
 
 pytest.importorskip("ale_py")
 
@@ -38,9 +39,9 @@ def random_actions(num_steps, num_envs, num_actions=4):
 ACTIONS = random_actions(NUM_STEPS, len(SEEDS))
 
 
-def play(environment, seeds, actions):
+def play(environment, numbers, actions):
     """Returns the first observation and all Steps."""
-    first = environment.reset(seeds)
+    first = environment.reset(seeds(*numbers))
     return first, [environment.step(action) for action in actions]
 
 
@@ -293,13 +294,13 @@ def test_first_observation_has_one_plane_and_three_of_zeros(played):
 
 def test_arrays_of_a_step_are_left_alone_by_later_ones(shared):
     environment = shared("Breakout", 3, NATURE)
-    arrays = [environment.reset(SEEDS)]
+    arrays = [environment.reset(seeds(*SEEDS))]
     copies = [arrays[0].copy()]
     for action in ACTIONS[:150]:  # a game ends in these
         step = environment.step(action)
         arrays += step
         copies += [array.copy() for array in step]
-    environment.reset([7, 8, 9])
+    environment.reset(seeds(7, 8, 9))
     environment.step(ACTIONS[0])
     for array, copy in zip(arrays, copies, strict=True):
         np.testing.assert_array_equal(array, copy)
@@ -329,6 +330,36 @@ def test_reset_with_the_largest_and_smallest_seed_gives_other_games(shared, sett
     environment, actions = shared("Breakout", 1, settings), ACTIONS[:30, :1]
     one, other = (play(environment, [seed], actions) for seed in (0, 2**31 - 1))
     assert not is_same_play(one, other)
+
+
+@pytest.mark.parametrize("settings", [NATURE, MACHADO], ids=["nature", "machado"])
+def test_games_after_the_first_depend_on_seeds_of_their_own(shared, settings):
+    environment = shared("Breakout", 2, settings)
+    environment.reset([lambda episode: 1, lambda episode: 1 + episode])
+    steps = []
+    while not steps or not steps[-1].ended.any():
+        steps.append(environment.step(ACTIONS[len(steps), :1].repeat(2)))
+    for step in steps:
+        np.testing.assert_array_equal(step.next_observation[0], step.next_observation[1])
+    assert steps[-1].ended.all()
+    steps = [environment.step(action[:1].repeat(2)) for action in ACTIONS[:30]]
+    assert not np.array_equal(*column(steps, "observation").swapaxes(0, 1))
+
+
+# Games that are played again.
+
+
+def stops(steps):
+    """Returns numbers of steps after which one game has just begun, and after which one waits for FIRE."""
+    ended, pressed = column(steps, "ended").any(axis=1), (column(steps, "action") != ACTIONS).any(axis=1)
+    return np.flatnonzero(ended)[-1] + 1, np.flatnonzero(pressed)[-1] if pressed.any() else NUM_STEPS // 2
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["just begun", "waiting"])
+@pytest.mark.parametrize("name, settings", [("nature", NATURE), ("machado", MACHADO)])
+def test_replay_gives_what_was_played_and_goes_on_with_it(request, shared, name, settings, which):
+    played = request.getfixturevalue(name)
+    assert_plays_again(shared("Breakout", 3, settings), SEEDS, played, ACTIONS, stops(played[1])[which])
 
 
 # The time limit, which takes too long to reach as it is.
@@ -362,7 +393,7 @@ def shrunk(picture):
 
 def test_render_shows_the_games_that_are_played(shared):
     environment = shared("Breakout", 2, NATURE, render=True)
-    observation, num_different, num_lost = environment.reset([1, 2]), 0, 0
+    observation, num_different, num_lost = environment.reset(seeds(1, 2)), 0, 0
     for action in ACTIONS[:200, :2]:
         pictures = environment.render()
         assert [(picture.shape, picture.dtype) for picture in pictures] == [((210, 160, 3), np.uint8)] * 2
@@ -378,7 +409,7 @@ def test_render_shows_the_games_that_are_played(shared):
 
 def test_render_of_other_actions_would_show_another_game(shared):
     environment = shared("Breakout", 2, NATURE, render=True)
-    environment.reset([1, 1])
+    environment.reset(seeds(1, 1))
     for action in ([1, 1], [2, 3], [2, 3]):
         environment.step(np.int32(action))
     first, second = map(shrunk, environment.render())

@@ -1,5 +1,6 @@
 """Which module makes an environment; names that are no games; settings of Atari where there is no game."""
 
+import multiprocessing
 import sys
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from dqn_tf import config
 from dqn_tf.environment import atari, factory, vector
 from tests import runs
+from tests.environment.scripted import seeds
 
 ATARI_NATURE = config.Atari(atari_protocol="nature")
 
@@ -41,15 +43,12 @@ def without_tensorflow(tmp_path_factory):
 
 
 @pytest.mark.parametrize("vectorization", ["sync", "async"])
-def test_make_of_an_environment_of_gymnasium_gives_so_many_stepped_as_asked_for(closing, monkeypatch, vectorization):
-    given, make = [], vector.gymnasium.make_vec
-    monkeypatch.setattr(vector.gymnasium, "make_vec", lambda *names, **k: (given.append(k), make(*names, **k))[1])
-    environments = factory.Factory("CartPole-v1", vectorization)
-    made = closing(environments.make(3))
-    assert isinstance(made, vector.VectorEnvironment) and made.num_envs == 3
+def test_make_of_an_environment_of_gymnasium_gives_so_many_stepped_as_asked_for(closing, vectorization):
+    environments, before = factory.Factory("CartPole-v1", vectorization), len(multiprocessing.active_children())
+    made = closing(environments.make(2))
+    assert isinstance(made, vector.VectorEnvironment) and made.num_envs == 2
     assert made.spec == environments.describe() == vector.describe("CartPole-v1")
-    assert [arguments["vectorization_mode"] for arguments in given] == [vectorization]
-    assert "render_mode" not in given[0]
+    assert len(multiprocessing.active_children()) - before == (2 if vectorization == "async" else 0)
 
 
 def test_describe_refuses_threads_of_games_where_there_are_none():
@@ -78,7 +77,7 @@ def test_make_for_pictures_draws_them(closing):
     assert made.num_envs == 2
     pytest.importorskip("pygame")
     drawing = closing(factory.Factory("CartPole-v1").make(2, render=True))
-    drawing.reset([0, 1])
+    drawing.reset(seeds(0, 1))
     pictures = drawing.render()
     assert len(pictures) == 2 and pictures[0].ndim == 3 and pictures[0].dtype == np.uint8
 
@@ -141,7 +140,7 @@ def test_make_of_a_game_plays_it_with_the_settings_and_threads_of_the_factory(cl
 def test_make_of_a_game_for_pictures_draws_them(closing):
     pytest.importorskip("ale_py")
     made = closing(factory.Factory("ALE/Pong-v5").make(1, render=True))
-    made.reset([0])
+    made.reset(seeds(0))
     assert made.render()[0].shape == (210, 160, 3)
 
 

@@ -27,7 +27,7 @@ class Game:
         return self
 
     def reset(self, seeds):
-        self.seeds, self._step = list(seeds), 0
+        self.seeds, self._step = [one(0) for one in seeds], 0
         return np.zeros((1, 1), np.float32)
 
     def step(self, action):
