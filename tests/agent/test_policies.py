@@ -118,3 +118,37 @@ def test_create_when_numpy_does_not_know_the_network_takes_tensorflow(kind, acti
     assert isinstance(policy, policies.NetworkPolicy)
     policy.load(network.get_weights())
     assert_same_values(policy, network, observations((36, 36), UINT8))
+
+
+class Fixed:
+    """Stands for a Policy whose greedy action is 2."""
+
+    def values(self, observation):
+        return np.tile(np.float32([0, 1, 3, 2]), (len(observation), 1))
+
+
+def actions(epsilon, seeds, num_steps=2000):
+    """Returns <int32>[T, N] nearly greedy actions with a generator of each seed."""
+    generators = [np.random.default_rng(seed) for seed in seeds]
+    return np.stack(
+        [policies.nearly_greedy(Fixed(), np.zeros((len(seeds), 1)), epsilon, generators) for _ in range(num_steps)]
+    )
+
+
+def test_nearly_greedy_with_epsilon_0_is_greedy_and_draws_nothing():
+    action = policies.nearly_greedy(Fixed(), np.zeros((3, 1)), 0.0, [])
+    np.testing.assert_array_equal(action, np.int32([2, 2, 2]), strict=True)
+
+
+def test_nearly_greedy_explores_uniformly_in_that_share_of_steps():
+    action = actions(0.4, [1, 2])
+    assert (action.shape, action.dtype) == ((2000, 2), np.int32)
+    # Of 4000 actions each of the other three has a share of 0.1: standard deviation sqrt(0.1 * 0.9 / 4000) = 0.0047.
+    shares = np.bincount(action.ravel(), minlength=4) / 4000
+    np.testing.assert_allclose(shares, [0.1, 0.1, 0.7, 0.1], rtol=0, atol=4 * 0.0073)
+
+
+def test_nearly_greedy_of_a_row_depends_on_its_own_generator_only():
+    alone = actions(0.5, [7], 100)[:, 0]
+    np.testing.assert_array_equal(actions(0.5, [3, 7, 9], 100)[:, 1], alone)
+    assert not np.array_equal(actions(0.5, [3], 100)[:, 0], alone)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dqn_tf.environment import factory, spec
-from dqn_tf.training import evaluator
+from dqn_tf.environment import factory, spec, vector
+from dqn_tf.training import evaluator, seeding
 from tests import environments
 
 
@@ -40,13 +40,18 @@ def factory_of(env_id):
 
 @pytest.fixture
 def played(monkeypatch):
-    """Returns the list in which environments write down their episodes: [seed, return, steps, has ended]."""
+    """Returns the list in which environments write down their episodes: [seed, return, steps, has ended].
+
+    Those that begin when one has ended early get no seed here, to tell them from those that are asked for.
+    """
+    integer = seeding.integer
+    monkeypatch.setattr(seeding, "integer", lambda *keys: integer(*keys) if keys[-1] == 0 else None)
     monkeypatch.setattr(environments.Tape, "played", [])
     return environments.Tape.played
 
 
 def first_episodes(played):
-    """Returns the episodes that were asked for, by a seed; the others began when one had ended early."""
+    """Returns the episodes that were asked for."""
     return [episode for episode in played if episode[0] is not None]
 
 
@@ -97,8 +102,13 @@ def test_evaluation_of_another_seed_is_another(played):
     assert list(evaluate(BY_SIGN, seed=4)) != list(evaluate(BY_SIGN, seed=5))
 
 
-def test_evaluation_of_fewer_episodes_does_not_depend_on_the_number_where_environments_are_as_many(played):
-    assert list(evaluate(BY_SIGN, num_episodes=30)) == list(evaluate(BY_SIGN, num_episodes=57)[:30])
+@pytest.mark.parametrize("epsilon", [0.0, 0.5])
+def test_returns_do_not_depend_on_how_many_episodes_are_played_or_at_a_time(monkeypatch, epsilon):
+    returns = list(evaluate(BY_SIGN, num_episodes=57, epsilon=epsilon))
+    assert list(evaluate(BY_SIGN, num_episodes=3, epsilon=epsilon)) == returns[:3]
+    for num_envs in (1, 7):
+        monkeypatch.setattr(evaluator, "MAX_NUM_ENVS", num_envs)
+        assert list(evaluate(BY_SIGN, num_episodes=30, epsilon=epsilon)) == returns[:30]
 
 
 def test_evaluate_without_a_limit_ends_with_that_of_the_environment_or_at_10000_steps(monkeypatch):
@@ -173,3 +183,74 @@ class Lives:
 def test_evaluation_counts_a_game_to_its_end_over_lost_lives():
     made = evaluator.Evaluator(Lives(), 3, 100)
     assert list(made.evaluate(FIRST, 0)) == [111_110.0] * 3
+
+
+class Few:
+    """Stands for a Factory of Tape that has so many at the same time; `made` counts those it made at each time."""
+
+    def __init__(self, num):
+        self._num, self.made = num, []
+
+    def make(self, num_envs):
+        if num_envs > self._num:
+            raise spec.EnvironmentFailure("the port is in use")
+        self.made.append(num_envs)
+        return factory_of("Tape-v0").make(num_envs)
+
+
+def test_evaluation_where_there_can_be_no_second_environment_plays_in_one_and_says_why(caplog):
+    few = Few(1)
+    made = evaluator.Evaluator(few, 9, 100, 0.5)
+    first, again = made.evaluate(BY_SIGN, 4), made.evaluate(BY_SIGN, 4)
+    made.close()
+    assert list(first) == list(again) == list(evaluate(BY_SIGN, seed=4, num_episodes=9, epsilon=0.5))
+    assert few.made == [1]
+    assert [record.getMessage() for record in caplog.records] == [
+        "evaluation: in one environment instead of 9, because the port is in use"
+    ]
+
+
+@pytest.mark.parametrize("num_episodes", [1, 9])
+def test_evaluation_where_there_is_no_environment_raises_what_it_says(num_episodes):
+    made = evaluator.Evaluator(Few(0), num_episodes, 100)
+    with pytest.raises(spec.EnvironmentFailure, match="^the port is in use$"):
+        made.evaluate(FIRST, 0)
+    made.close()
+
+
+def test_environments_are_made_by_the_first_evaluation(monkeypatch):
+    monkeypatch.setattr(evaluator, "_MAX_EPISODE_STEPS", 9)
+    few = Few(5)
+    made = evaluator.Evaluator(few, 5, 0)
+    assert (few.made, made.max_episode_steps) == ([], 0)
+    made.evaluate(FIRST, 0)
+    made.evaluate(FIRST, 1)
+    assert (few.made, made.max_episode_steps) == ([5], 9)
+    made.close()
+    made.close()  # a second time changes nothing
+    made.evaluate(FIRST, 0)
+    assert few.made == [5, 5]
+    made.close()
+
+
+@pytest.mark.parametrize("error", [spec.EnvironmentFailure("bent"), spec.EnvironmentLost("killed")])
+def test_evaluation_after_one_in_which_an_environment_failed_makes_new_ones(monkeypatch, error):
+    few = Few(5)
+    made = evaluator.Evaluator(few, 5, 100)
+    with monkeypatch.context() as patch:
+        patch.setattr(vector.VectorEnvironment, "step", lambda *arguments: (_ for _ in ()).throw(error))
+        with pytest.raises(type(error)):
+            made.evaluate(FIRST, 0)
+    assert list(made.evaluate(FIRST, 4)) == list(evaluate(FIRST, seed=4, num_episodes=5))
+    assert few.made == [5, 5]
+    made.close()
+
+
+def test_evaluation_that_is_left_by_its_check_begins_anew():
+    few, calls = Few(5), iter(range(3))
+    made = evaluator.Evaluator(few, 5, 100)
+    with pytest.raises(StopIteration):
+        made.evaluate(FIRST, 4, lambda: next(calls))
+    assert list(made.evaluate(FIRST, 4)) == list(evaluate(FIRST, seed=4, num_episodes=5))
+    assert few.made == [5]
+    made.close()
