@@ -133,7 +133,7 @@ def _blocked_signals():
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.ASKING)
     try:
         resource_tracker.ensure_running()  # else the first process starts it, which unblocks them
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals.ASKING)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
