@@ -1,13 +1,18 @@
-"""Seeds of episodes, and an environment that gives whatever a row of a table says, right or wrong."""
+"""Seeds of episodes, an environment that gives whatever a row of a table says, right or wrong, and its stand-in."""
 
 import decimal
 import functools
+import os
+import subprocess
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+
+from dqn_tf.environment import spec
 
 
 def seeds(*numbers: int) -> list[Callable[[int], int]]:
@@ -129,6 +134,48 @@ class Giving(gymnasium.Env):
     def _raise(self, where):
         if f"raises in {where}" in self._given:
             raise self._given[f"raises in {where}"].with_traceback(None)  # a line of its author's
+
+
+class Scripted:
+    """Stands for an Instance: does what it is told."""
+
+    def __init__(self, number, ill="", close=""):
+        self._number, self._close = number, close
+        if ill == "raises":
+            raise spec.EnvironmentFailure(f"environment {number} cannot be made", "its trace")
+        if ill == "leaves":
+            os._exit(4)
+
+    def add(self, value):
+        return self._number + value
+
+    def fail(self, message):
+        if message:
+            raise spec.EnvironmentFailure(f"environment {self._number}: {message}", "its trace")
+        return self._number
+
+    def pid(self):
+        return os.getpid()
+
+    def leave(self, code):
+        os._exit(code)
+
+    def wait(self):
+        time.sleep(3600)
+
+    def start_and_terminate_a_program(self):
+        program = subprocess.Popen(["sleep", "60"])
+        program.terminate()
+        return program.wait()
+
+    def close(self):
+        if self._close == "waits":
+            self.wait()
+        return self._close
+
+
+def makers(num: int, **others) -> list[Callable[[], Scripted]]:
+    return [functools.partial(Scripted, number, **others) for number in range(num)]
 
 
 def assert_plays_again(environment, numbers, played, actions, stop):

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import pathlib
 import signal
-import subprocess
 import sys
 import time
 
@@ -13,48 +12,7 @@ import pytest
 
 from dqn_tf.environment import pool, spec
 from tests import runs
-
-
-class Scripted:
-    """Stands for an Instance: does what it is told."""
-
-    def __init__(self, number, ill="", close=""):
-        self._number, self._close = number, close
-        if ill == "raises":
-            raise spec.EnvironmentFailure(f"environment {number} cannot be made", "its trace")
-        if ill == "leaves":
-            os._exit(4)
-
-    def add(self, value):
-        return self._number + value
-
-    def fail(self, message):
-        if message:
-            raise spec.EnvironmentFailure(f"environment {self._number}: {message}", "its trace")
-        return self._number
-
-    def pid(self):
-        return os.getpid()
-
-    def leave(self, code):
-        os._exit(code)
-
-    def wait(self):
-        time.sleep(3600)
-
-    def start_and_terminate_a_program(self):
-        program = subprocess.Popen(["sleep", "60"])
-        program.terminate()
-        return program.wait()
-
-    def close(self):
-        if self._close == "waits":
-            self.wait()
-        return self._close
-
-
-def makers(num, **others):
-    return [functools.partial(Scripted, number, **others) for number in range(num)]
+from tests.environment.scripted import Scripted, makers
 
 
 @pytest.fixture(scope="module")
@@ -155,10 +113,10 @@ def test_pool_whose_process_leaves_while_it_starts_names_it(no_more_processes):
 PROGRAM = """
 import os, signal, sys, threading, time
 from dqn_tf.environment import pool
-from tests.environment import test_pool
+from tests.environment import scripted
 
 def ends(how):
-    made = pool.Processes(test_pool.makers(2))
+    made = pool.Processes(scripted.makers(2))
     print(*made.call("pid", [()] * 2), flush=True)
     made._pipes[0].send(("wait", ()))  # one is busy, one waits for its next call
     time.sleep(0.2)
@@ -176,7 +134,7 @@ def signals():
 
     sender = threading.Thread(target=send, daemon=True)
     sender.start()  # before, while and after they start
-    made = pool.Processes(test_pool.makers(2))
+    made = pool.Processes(scripted.makers(2))
     time.sleep(0.2)
     print(*made.call("add", [(10,), (20,)]), flush=True)
     stop.set()
