@@ -3,6 +3,7 @@
 Whatever it gives is checked here, where the episode and the step are known: an environment is somebody's code.
 """
 
+import contextlib
 import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -102,7 +103,9 @@ class Instance:
         """Returns what a function of the environment's gives; what it raises is told with its own traceback."""
         try:
             return function(*args, **kwargs)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # it may end the program, or be none of Python's own
             trace = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next))
             name = getattr(function, "__name__", "")
             what = f"{name} raised" if name in ("reset", "step", "render") else "it cannot be made:"
@@ -141,7 +144,7 @@ class Instance:
         if type(reward) is not float:
             try:
                 reward = float(_one(given))
-            except (ValueError, TypeError, OverflowError):
+            except Exception:  # whatever somebody's object has against being a number
                 raise self._failure(f"step returned the reward {_shown(given)}, which is not a number") from None
         if not -_LARGEST <= reward <= _LARGEST:
             raise self._failure(f"step returned the reward {reward}, which float32 cannot hold as a finite number")
@@ -150,12 +153,10 @@ class Instance:
     def _flag(self, name, given):
         if given is True or given is False:
             return given
-        try:
+        with contextlib.suppress(Exception):
             flag = _one(given)
-            if isinstance(flag, bool | np.bool_ | int | float | np.number):
+            if flag == 0 or flag == 1:
                 return bool(flag)
-        except (ValueError, TypeError):
-            pass
         raise self._failure(f"step returned {_shown(given)} as {name}, which is neither true nor false")
 
 

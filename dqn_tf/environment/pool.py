@@ -12,7 +12,7 @@ from typing import Any
 
 from gymnasium.vector.utils import CloudpickleWrapper
 
-from dqn_tf import lifeline, signals
+from dqn_tf import console, lifeline, signals
 from dqn_tf.environment.instance import Instance
 from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost
 
@@ -28,7 +28,7 @@ class Here:
         try:
             for make in makers:
                 self._instances.append(make())
-        except EnvironmentFailure:
+        except BaseException:
             self.close()
             raise
 
@@ -51,8 +51,15 @@ class Here:
 class Processes:
     """Instances in a process each. None outlives this process, however it ends."""
 
-    def __init__(self, makers: Sequence[Callable[[], Instance]]):
-        """Makes them, all at the same time. Raises EnvironmentFailure, EnvironmentLost; none is left then."""
+    def __init__(self, makers: Sequence[Callable[[], Instance]], first_number: int = 0):
+        """Makes them, all at the same time.
+
+        Args:
+          first_number: the number of the first of them in the run, for messages.
+        Raises:
+          EnvironmentFailure, EnvironmentLost: one cannot be made; none is left then.
+        """
+        self._first_number = first_number
         # Neither fork nor forkserver: TensorFlow's threads may hold a lock at that moment, which a fork never gets;
         # and the kernel ends a process with the one that started it, which would be the server.
         context = multiprocessing.get_context("spawn")
@@ -102,7 +109,7 @@ class Processes:
         code = self._processes[i].exitcode
         how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"left with exit code {code}"
         hint = ", maybe because memory ran out" if code == -signal.SIGKILL else ""
-        return EnvironmentLost(f"the process of environment {i} {how}{hint}")
+        return EnvironmentLost(f"the process of environment {self._first_number + i} {how}{hint}")
 
     def close(self) -> list[str]:
         """The same as Here.close; processes that do not answer in time are killed."""
@@ -142,6 +149,7 @@ def _blocked_signals():
 def _serve(pipe, make, parent):
     """Makes an instance and does what is asked of it until it is closed."""
     lifeline.follow(parent)
+    console.keep_streams()
     # What asks the whole run to stop is the main process's to answer: it saves first, and that needs the environments.
     for number in signals.ASKING:
         signal.signal(number, _ignore)  # not SIG_IGN, which programs that the environment starts would inherit

@@ -89,7 +89,7 @@ class VectorEnvironment:
         make = functools.partial(gymnasium.make, spec.registered(env_id), disable_env_checker=True, **kwargs)
         makers = [functools.partial(Instance, make, self.spec, first_number + i) for i in range(num_envs)]
         self._observation = None  # [N, *obs] to act on next
-        self._pool = pool.Processes(makers) if vectorization == "async" else pool.Here(makers)
+        self._pool = pool.Processes(makers, first_number) if vectorization == "async" else pool.Here(makers)
 
     def reset(self, seeds: Sequence[EpisodeSeeds], episodes: Sequence[int] | None = None) -> np.ndarray:
         if episodes is None:

@@ -1,5 +1,6 @@
 """A film of the greedy policy, written by gymnasium and moviepy: the extra [video]."""
 
+import contextlib
 import pathlib
 import typing
 
@@ -24,12 +25,9 @@ def check(environments: Factory, directory: pathlib.Path) -> None:
     try:
         from gymnasium.utils import save_video  # noqa: F401 - it imports moviepy
 
-        environment = environments.make(1, render=True)
-        try:
+        with contextlib.closing(environments.make(1, render=True)) as environment:
             environment.reset([lambda _: 0])
             picture = environment.render()[0]
-        finally:
-            environment.close()
     except (gymnasium.error.DependencyNotInstalled, EnvironmentFailure) as error:
         missing = error.__cause__ or error
         if not isinstance(missing, gymnasium.error.DependencyNotInstalled):  # such as one that knows no render_mode
@@ -62,17 +60,16 @@ def record(
 
     from dqn_tf.agent import policies  # TensorFlow
 
-    environment, generators = environments.make(1, render=True), [np.random.default_rng(seed)]
-    observation, frames, total = environment.reset([lambda _: seed]), [environment.render()[0]], 0.0
-    for _ in range(max_episode_steps):
-        step = environment.step(policies.nearly_greedy(policy, observation, epsilon, generators))
-        total += float(step.reward[0])
-        if step.ended[0]:
-            break
-        observation = step.observation
-        frames.append(environment.render()[0])
-    environment.close()
-    save_video.save_video(
-        frames, str(directory), episode_trigger=lambda _: True, fps=environment.frames_per_second, name_prefix="greedy"
-    )
+    generators = [np.random.default_rng(seed)]
+    with contextlib.closing(environments.make(1, render=True)) as environment:
+        observation, frames, total = environment.reset([lambda _: seed]), [environment.render()[0]], 0.0
+        for _ in range(max_episode_steps):
+            step = environment.step(policies.nearly_greedy(policy, observation, epsilon, generators))
+            total += float(step.reward[0])
+            if step.ended[0]:
+                break
+            observation = step.observation
+            frames.append(environment.render()[0])
+        fps = environment.frames_per_second
+    save_video.save_video(frames, str(directory), episode_trigger=lambda _: True, fps=fps, name_prefix="greedy")
     return total
