@@ -105,7 +105,7 @@ class Instance:
             return function(*args, **kwargs)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # it may end the program, or be none of Python's own
+        except BaseException as error:  # noqa: B036 - it may end the program, or be none of Python's own
             trace = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next))
             name = getattr(function, "__name__", "")
             what = f"{name} raised" if name in ("reset", "step", "render") else "it cannot be made:"

@@ -131,6 +131,7 @@ class Recovery:
                 raise Invalid(f"{path} was trained with {differences[0]}")
             states = [self._state(part, len(made.workers)) for part in made.workers]
             self._read_model(made)
+            self._check_acting(made, states[0].acting)
             self._shard.restore(made.workers, capacity, self._num_actions)
         except Invalid:
             raise
@@ -155,6 +156,13 @@ class Recovery:
             return WorkerState.from_arrays(arrays, self._num_envs // num_workers, self._num_actions)
         except Invalid as error:
             raise Invalid(f"{path}: {error}") from None
+
+    def _check_acting(self, made, acting):
+        """Raises Invalid where weights to act with, if there are any, are not those of the network."""
+        shapes = [variable.shape for variable in self._checkpoint.network.weights]
+        if acting and [weights.shape for weights in acting] != shapes:
+            path = self._root / made.workers[0].state.path
+            raise Invalid(f"{path}: the weights to act with are not those of the network")
 
     def _read_model(self, made):
         """Reads the model in place, which is half another one's where it is refused."""

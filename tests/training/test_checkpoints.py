@@ -93,7 +93,7 @@ def worker_state(run):
         sampling=run.replay.generator.bit_generator.state,
         episode_rows=np.array([[40.0, 1.5, 12.0]]),
         round_metrics=np.full((2, 4), 0.5, np.float32),
-        acting=[np.full((3, 8), 0.25, np.float32), np.zeros(8, np.float32)],
+        acting=run.learner.weights(),
     )
 
 
@@ -399,13 +399,17 @@ def forge(root, name, **arrays):
 
 WORKER, REPLAY = "worker-0-of-1.npz", "replay-0-of-1-20.npz"  # of 2 environments with 2 actions; of 20 transitions
 FORGERIES = [
-    (WORKER, {"state": np.array("[" * 10_000)}),
+    pytest.param(WORKER, {"state": np.array("[" * 10_000)}, id="nested"),
     (WORKER, {"episode_rows": np.array([[40.0, np.nan, 12.0]])}),
     (WORKER, {"episode_rows": np.zeros((1, 3), np.int64)}),
     (WORKER, {"round_metrics": np.full((2, 4), np.inf, np.float32)}),
     (WORKER, {"round_metrics": np.zeros((2, 5), np.float32)}),
-    (WORKER, {"actions": np.full((3, 2), 2, np.int32)}),
-    (WORKER, {"actions": np.zeros((3, 1), np.int32)}),
+    (WORKER, {"action": np.full(4, 2, np.int32)}),
+    (WORKER, {"action": np.zeros(3, np.int32)}),
+    (WORKER, {"length": np.array([5, -1])}),
+    (WORKER, {"episode": np.array([3, -5])}),
+    (WORKER, {"acting_0": np.full((3, 8), np.nan, np.float32)}),
+    (WORKER, {"acting_0": np.zeros((8, 3), np.float32)}),
     (REPLAY, {"a_tm1": np.full(20, 2, np.int32)}),
     (REPLAY, {"a_tm1": np.full(20, -1, np.int32)}),
     (REPLAY, {"a_tm1": np.zeros(20, np.int64)}),
