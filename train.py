@@ -49,7 +49,6 @@ def main(argv: list[str]) -> int:
             )
         with plan.locked():
             os.environ.update(plan.variables(os.environ))
-            console.import_tensorflow()
             startup.load_keras()
             from dqn_tf.training import run
 

@@ -10,6 +10,7 @@ import os
 import resource
 import sys
 
+from dqn_tf import console
 from dqn_tf.config import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -53,16 +54,19 @@ def use_utf8() -> None:
 
 
 def load_keras() -> None:
-    """Imports Keras, and sets of Keras what a user's keras.json may have set otherwise.
+    """Imports TensorFlow and Keras, and sets of Keras what a user's keras.json may have set otherwise.
 
     Raises:
       ConfigError: Keras cannot read its keras.json, or a module of the user's has started it with another backend.
     """
+    path = os.path.join(os.environ.get("KERAS_HOME") or os.path.join("~", ".keras"), "keras.json")
     try:
+        console.import_tensorflow()  # which has an old Keras of its own, and reads that file too
         import keras
-    except (ValueError, TypeError, AttributeError) as error:
-        where = os.path.join(os.environ.get("KERAS_HOME", os.path.join("~", ".keras")), "keras.json")
-        raise ConfigError(f"Keras cannot be started with {where}: {error}") from error
+    except (ValueError, TypeError, AttributeError, AssertionError) as error:
+        if not os.path.exists(os.path.expanduser(path)):
+            raise
+        raise ConfigError(f"Keras cannot be started with {path}: {type(error).__name__}: {error}; correct or remove it.") from error
     if keras.backend.backend() != "tensorflow":
         raise ConfigError(
             f"a module that was imported has started Keras with the backend {keras.backend.backend()}; this program "

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dqn_tf import config, startup
+from dqn_tf import config, console, startup
 from tests import runs
 
 ROOT = str(runs.ROOT)
@@ -88,14 +88,17 @@ def test_load_keras_with_another_backend_is_refused(monkeypatch):
 
 
 def test_load_keras_whose_settings_are_damaged_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "keras.json").write_text('{"floatx": "foo"}')
     (tmp_path / "keras.py").write_text("raise ValueError('Invalid `floatx` configuration.')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "keras", raising=False)
-    monkeypatch.setenv("KERAS_HOME", "/home/me")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(console, "import_tensorflow", lambda: None)
     with pytest.raises(config.ConfigError) as error:
         startup.load_keras()
     assert error.value.problems == (
-        "Keras cannot be started with /home/me/keras.json: Invalid `floatx` configuration.",
+        f"Keras cannot be started with {tmp_path}/keras.json: ValueError: Invalid `floatx` configuration.; "
+        "correct or remove it.",
     )
 
 

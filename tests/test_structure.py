@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "console": {"config"},
     "files": set(),
     "signals": set(),
-    "startup": {"config"},
+    "startup": {"config", "console"},
     "settings": {"config"},
     "presets": {"config"},
     "flags": {"config", "files", "settings", "presets"},

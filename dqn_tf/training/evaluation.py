@@ -116,8 +116,7 @@ def _environments(config):
 
 
 def _evaluate(arguments, config, path, spec):
-    console.import_tensorflow()  # after the mistakes that can be known without it
-    startup.load_keras()
+    startup.load_keras()  # after the mistakes that can be known without it
     import keras
 
     from dqn_tf.agent.policies import NetworkPolicy
