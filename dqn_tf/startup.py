@@ -66,7 +66,9 @@ def load_keras() -> None:
     except (ValueError, TypeError, AttributeError, AssertionError) as error:
         if not os.path.exists(os.path.expanduser(path)):
             raise
-        raise ConfigError(f"Keras cannot be started with {path}: {type(error).__name__}: {error}; correct or remove it.") from error
+        raise ConfigError(
+            f"Keras cannot be started with {path}: {type(error).__name__}: {error}; correct or remove it."
+        ) from error
     if keras.backend.backend() != "tensorflow":
         raise ConfigError(
             f"a module that was imported has started Keras with the backend {keras.backend.backend()}; this program "
