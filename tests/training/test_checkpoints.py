@@ -93,7 +93,7 @@ def worker_state(run):
         sampling=run.replay.generator.bit_generator.state,
         episode_rows=np.array([[40.0, 1.5, 12.0]]),
         round_metrics=np.full((2, 4), 0.5, np.float32),
-        acting=run.learner.weights(),
+        acting=run.kept.get_weights(),
     )
 
 
