@@ -424,7 +424,7 @@ class Evaluation:
     )
     checkpoint_period: int = _field(
         20_000,
-        "between checkpoints, at which episodes are cut; 0: only at the end",
+        "between checkpoints, which change nothing; 0: only at the end",
         unit="env steps",
         minimum=0,
         source="docs/reliability.md",

@@ -21,7 +21,7 @@ from dqn_tf.config import one_line
 from dqn_tf.training import archive, validity
 from dqn_tf.training.archive import Damaged, File
 
-FORMAT = 1
+FORMAT = 2
 _NAME = "manifest.json"
 _NEWEST = ".newest"
 _PLACE = re.compile(r"ckpt-(0|[1-9]\d*)", re.ASCII)
