@@ -6,44 +6,18 @@ worker. TensorFlow is not imported here, so a mistake is answered in well under 
 """
 
 import dataclasses
+import json
 import types
+from typing import Any
 
 OPTIMIZERS = (
-    "adadelta",
-    "adafactor",
-    "adagrad",
-    "adam",
-    "adamax",
-    "adamw",
-    "ftrl",
-    "lamb",
-    "lion",
-    "muon",
-    "nadam",
-    "rmsprop",
-    "sgd",
+    *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl"),
+    *("lamb", "lion", "muon", "nadam", "rmsprop", "sgd"),
 )
 ACTIVATIONS = (
-    "celu",
-    "elu",
-    "gelu",
-    "hard_sigmoid",
-    "hard_silu",
-    "hard_tanh",
-    "leaky_relu",
-    "linear",
-    "log_sigmoid",
-    "mish",
-    "relu",
-    "relu6",
-    "selu",
-    "sigmoid",
-    "silu",
-    "softplus",
-    "softsign",
-    "swish",
-    "tanh",
-    "tanh_shrink",
+    *("celu", "elu", "gelu", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu", "linear", "log_sigmoid"),
+    *("mish", "relu", "relu6", "selu", "sigmoid", "silu", "softplus", "softsign", "swish"),
+    *("tanh", "tanh_shrink"),
 )
 
 
@@ -70,6 +44,18 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+class JsonObject(str):
+    """A JSON object as its text."""
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """The object."""
+        return json.loads(self)
+
+
+NO_KWARGS = JsonObject("{}")
+
+
 def _field(default, help, *, unit="", source="", choices=(), minimum=None, maximum=None, stored=True):
     """Returns a dataclass field. `stored=False` keeps it out of config.json: it says where, not what, a run is."""
     metadata = dict(
@@ -94,6 +80,12 @@ class Run:
     env: str = _field(
         "CartPole-v1",
         "Gymnasium environment with discrete actions: EnvId, or module:EnvId for your own",
+        source="gymnasium.farama.org",
+    )
+    env_kwargs: JsonObject = _field(
+        NO_KWARGS,
+        'keyword arguments that --env is made with, such as {"map_name": "8x8"}',
+        unit="JSON object",
         source="gymnasium.farama.org",
     )
     preset: str = _field(
@@ -409,7 +401,8 @@ class Evaluation:
     )
     eval_max_episode_steps: int = _field(
         0,
-        "longer evaluation episodes are cut; 0: the environment's own limit, or 10,000 where it has none",
+        "longer evaluation episodes are cut; 0: the environment's own limit or, where it has none, as few that "
+        "evaluation plays no more than the training, at most 10,000",
         unit="env steps",
         minimum=0,
         source="docs/results.md",

@@ -1,12 +1,14 @@
 """The leaves of the Config tree by name: text or JSON to typed values, and a whole Config to and from JSON."""
 
+import ast
 import dataclasses
 import difflib
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from dqn_tf.config import Config, ConfigError
+from dqn_tf.config import Config, ConfigError, JsonObject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Setting:
         """Returns `value`, a flag's text or a JSON value, as this setting's type. Raises ConfigError."""
         try:
             parsed = _CONVERTERS[self.field.type](value)
-        except (ValueError, TypeError, OverflowError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             parsed = math.nan  # fails every check of its range
         if isinstance(parsed, str):  # platforms make True of true
             parsed = {choice.lower(): choice for choice in self.field.metadata["choices"]}.get(parsed.lower(), parsed)
@@ -104,12 +106,38 @@ def _to_ints(value):
     return tuple(map(_to_int, value))
 
 
+def _to_object(value):
+    """Returns a JSON object's text; platforms that read JSON themselves hand it on as Python writes it."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value, object_pairs_hook=_without_doubles) if value.strip() else {}
+        except json.JSONDecodeError:
+            value = _literal(value)
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise TypeError
+    return JsonObject(json.dumps(value, allow_nan=False))
+
+
+def _literal(text):
+    try:
+        return ast.literal_eval(text.strip())
+    except (SyntaxError, MemoryError) as error:
+        raise ValueError from error
+
+
+def _without_doubles(pairs):
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError
+    return dict(pairs)
+
+
 _CONVERTERS = {
     bool: _to_bool,
     int: _to_int,
     int | None: lambda value: None if value is None else _to_int(value),
     float: _to_float,
     str: _to_str,
+    JsonObject: _to_object,
     tuple[int, ...]: _to_ints,
 }
 _WORDS = {
@@ -118,6 +146,7 @@ _WORDS = {
     int | None: "a whole number",
     float: "a number",
     str: "text",
+    JsonObject: 'a JSON object, such as {"name": 8}',
     tuple[int, ...]: "whole numbers separated by commas, each",
 }
 
@@ -135,6 +164,8 @@ SETTINGS: Mapping[str, Setting] = _collect()
 
 def to_text(value: Any) -> str:
     """Returns `value` as it is written on the command line."""
+    if isinstance(value, dict):
+        return json.dumps(value)
     if isinstance(value, tuple | list):
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -166,8 +197,15 @@ def to_json(config: Config) -> dict[str, dict[str, Any]]:
     for setting in SETTINGS.values():
         if setting.is_stored:
             value = getattr(getattr(config, setting.section), setting.name)
-            tree.setdefault(setting.section, {})[setting.name] = list(value) if isinstance(value, tuple) else value
+            tree.setdefault(setting.section, {})[setting.name] = _plain(value)
     return tree
+
+
+def _plain(value):
+    """Returns a setting's value as JSON has it."""
+    if isinstance(value, JsonObject):
+        return value.tree
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _hint(section, name, setting):

@@ -16,6 +16,7 @@ from dqn_tf import config, flags, presets, settings
 FLAGS = """
 run:
   env=CartPole-v1: text
+  env_kwargs={}: a JSON object, such as {"name": 8}
   preset=auto: text
   seed=0: a whole number from 0 to 2147483647
   config=: text

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from dqn_tf import config, settings
 
 SETTINGS = settings.SETTINGS
+JSON = config.JsonObject
 
 # A busy machine is no failure.
 ANY = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+jsons = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 trees = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10)
 
 
@@ -31,6 +33,10 @@ def problem(name, value):
     "name, value, expected",
     [
         ("env", "my_module:Env-v0", "my_module:Env-v0"),
+        ("env_kwargs", "", JSON("{}")),
+        ("env_kwargs", ' {"map_name": "8x8", "ü": [1, null]} ', JSON('{"map_name": "8x8", "\\u00fc": [1, null]}')),
+        ("env_kwargs", {"a": {"b": True}}, JSON('{"a": {"b": true}}')),
+        ("env_kwargs", "{'is_slippery': False}", JSON('{"is_slippery": false}')),
         ("seed", "7", 7),
         ("seed", " 7 ", 7),
         ("seed", 7, 7),
@@ -117,7 +123,7 @@ def test_parse_of_an_allowed_value_returns_its_type(name, value, expected):
         (
             "hidden_units",
             {"64": 1},
-            "--hidden_units={'64': 1} must be whole numbers separated by commas, each of at least 1.",
+            "--hidden_units={\"64\": 1} must be whole numbers separated by commas, each of at least 1.",
         ),
         ("env", 7, "--env=7 must be text."),
         ("task_index", "-1", "--task_index=-1 must be a whole number of at least 0."),
@@ -229,7 +235,7 @@ def test_to_json_holds_what_the_run_is_and_not_where():
     leaves = {name for section in tree.values() for name in section}
     places = {"logdir", "model_dir", "tensorboard_dir"}
     assert set(SETTINGS) - leaves == places | {"config", "resume", "tf_config", "task_type", "task_index"}
-    assert tree["run"] == {"env": "CartPole-v1", "preset": "auto", "seed": 0}
+    assert tree["run"] == {"env": "CartPole-v1", "env_kwargs": {}, "preset": "auto", "seed": 0}
     assert list(tree) == ["run", "cluster", "training", "atari", "network", "agent", "evaluation", "hardware"]
 
 
@@ -240,6 +246,7 @@ def test_from_json_of_to_json_through_text_returns_the_value(setting):
         int: 17,
         float: 0.3125,
         str: (setting.field.metadata["choices"] or ("other",))[-1],
+        config.JsonObject: config.JsonObject('{"a": [1.5, null]}'),
         tuple[int, ...]: (7, 9),
     }[setting.field.type]
     built = settings.build({setting.name: other})
@@ -329,6 +336,7 @@ def values_of(setting):
         int: st.integers(limits["minimum"], limits["maximum"] or 2**53 - 1),
         float: st.floats(limits["minimum"], limits["maximum"], allow_infinity=False, allow_nan=False),
         str: st.text(),
+        config.JsonObject: st.dictionaries(st.text(), jsons).map(json.dumps).map(config.JsonObject),
         tuple[int, ...]: st.lists(st.integers(limits["minimum"], 4096)).map(tuple),
     }[setting.field.type]
 
@@ -346,3 +354,20 @@ def test_from_json_of_any_typed_values_returns_them(data):
 @pytest.mark.parametrize("name, text, value", [("jit_compile", "False", "false"), ("strategy", "MirroreD", "mirrored")])
 def test_parse_of_a_choice_knows_no_case_because_platforms_change_it(name, text, value):
     assert settings.SETTINGS[name].parse(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["is_slippery:False", "[1]", "8", "null", '{"a": NaN}', '{"a": 1e999}', '{"a": 1, "a": 2}', "{1: 2}", "{'a': {1}}"]
+    + ["[" * 100_000, "{'a': open('x')}", "{"],
+)
+def test_env_kwargs_that_are_no_json_object_are_refused_in_one_line(text):
+    assert problem("env_kwargs", text) == f'--env_kwargs={text} must be a JSON object, such as {{"name": 8}}.'
+
+
+def test_env_kwargs_are_an_object_in_config_json_and_come_back_from_it():
+    made = settings.build({"env_kwargs": SETTINGS["env_kwargs"].parse('{"map_name": "8x8"}')})
+    tree = json.loads(json.dumps(settings.to_json(made)))
+    assert tree["run"]["env_kwargs"] == {"map_name": "8x8"}
+    values, problems = settings.from_json(tree, "config.json")
+    assert not problems and settings.build(values) == made and made.run.env_kwargs.tree == {"map_name": "8x8"}

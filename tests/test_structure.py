@@ -55,7 +55,8 @@ cluster.clock cluster.deadline cluster.topology cluster.gpus cluster.proxies clu
 cluster.rendezvous cluster.scaling_model cluster.jobs.command cluster.jobs.estimate
 cluster.jobs.vertex cluster.jobs.sagemaker cluster.jobs.azureml cluster.jobs.kubernetes cluster.jobs.tfjob
 cluster.jobs.slurm
-environment.spec environment.instance environment.pool environment.vector environment.atari environment.factory
+environment.spec environment.instance environment.pool environment.vector environment.probe environment.atari
+environment.factory
 experience.accumulator experience.replay experience.frames
 agent.architecture
 training.plan training.rundir training.seeding training.hardware training.threads training.waits

@@ -25,6 +25,16 @@ def choose(name: str, observation_shape: tuple[int, ...], observation_dtype: np.
     return name
 
 
+def reason(name: str, observation_shape: tuple[int, ...], observation_dtype: np.dtype) -> str:
+    """Returns why `choose` has chosen what it has."""
+    if name != "auto":
+        return f"--network={name}"
+    seen = f"observations are {np.dtype(observation_dtype)} of shape {tuple(observation_shape)}"
+    if choose(name, observation_shape, observation_dtype) == "nature_cnn":
+        return seen
+    return f"{seen}, not uint8 images of at least {NATURE_MIN_SIZE} x {NATURE_MIN_SIZE}"
+
+
 def image_size(shape: tuple[int, ...]) -> tuple[int, int]:
     """Returns height and width of an image's shape [H, W], [H, W, C] or [C, H, W]."""
     return shape[1:] if is_channels_first(shape) else shape[:2]

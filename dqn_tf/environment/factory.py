@@ -3,7 +3,7 @@
 import dataclasses
 
 from dqn_tf import config
-from dqn_tf.environment import atari, spec, vector
+from dqn_tf.environment import atari, probe, spec, vector
 from dqn_tf.environment.spec import Environment, EnvironmentSpec
 
 
@@ -36,12 +36,20 @@ class Factory:
       vectorization: sync or async, of environments that are not ALE's.
       atari: how ALE's games are played.
       num_threads: that step ALE's games; 0: as many as there are cores.
+      kwargs: keyword arguments that environments that are not ALE's are made with.
     """
 
     env_id: str
     vectorization: str = "sync"
     atari: config.Atari = config.Atari()
     num_threads: int = 0
+    kwargs: config.JsonObject = config.NO_KWARGS
+
+    @classmethod
+    def of(cls, settings: config.Config) -> "Factory":
+        """Returns the Factory of a run's environments."""
+        run = settings.run
+        return cls(run.env, settings.training.vectorization, settings.atari, kwargs=run.env_kwargs)
 
     @property
     def is_atari(self) -> bool:
@@ -53,12 +61,20 @@ class Factory:
         return atari.resolve(self.atari) if self.is_atari else self.atari
 
     def describe(self) -> EnvironmentSpec:
-        """Returns what the environments are. Raises ConfigError where there are none, or settings are not theirs."""
+        """Returns what the environments are, having seen one work.
+
+        Raises ConfigError where there are none, they do not work, or settings are not theirs.
+        """
         if self.is_atari:
             if self.vectorization == "async":
                 raise config.ConfigError(
                     f"--vectorization=async: games such as --env={self.env_id} are stepped by threads of ALE's; "
                     "leave it out, or give --actor_threads."
+                )
+            if self.kwargs.tree:
+                raise config.ConfigError(
+                    f"--env_kwargs={self.kwargs}: games such as --env={self.env_id} take none; "
+                    "leave it out, or see --atari_protocol and --atari_actions."
                 )
             return atari.describe(self.env_id, self.atari)
         given = {name: value for name, value in dataclasses.asdict(self.atari).items() if value != "auto"}
@@ -73,7 +89,7 @@ class Factory:
         hint = atari.advice(self.env_id)
         if hint:
             raise config.ConfigError(hint)
-        return vector.describe(self.env_id)
+        return probe.describe(self.env_id, self.kwargs)
 
     def make(self, num_envs: int, render: bool = False, first_number: int = 0) -> Environment:
         """Returns `num_envs` environments that are stepped together.
@@ -85,5 +101,5 @@ class Factory:
         if self.is_atari:
             return atari.AtariEnvironment(self.env_id, num_envs, self.atari, self.num_threads, render)
         return vector.VectorEnvironment(
-            self.env_id, num_envs, self.vectorization, "rgb_array" if render else None, first_number
+            self.env_id, num_envs, self.vectorization, "rgb_array" if render else None, first_number, self.kwargs
         )

@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds, line
+from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds, line, told
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -96,7 +96,7 @@ class Instance:
         try:
             self._env.close()
         except (Exception, SystemExit) as error:
-            return _told(error)
+            return told(error)
         return ""
 
     def _call(self, function, *args, **kwargs):
@@ -109,7 +109,7 @@ class Instance:
             trace = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next))
             name = getattr(function, "__name__", "")
             what = f"{name} raised" if name in ("reset", "step", "render") else "it cannot be made:"
-            raise self._failure(f"{what} {_told(error)}", trace) from error
+            raise self._failure(f"{what} {told(error)}", trace) from error
 
     def _failure(self, what, trace=""):
         where = f"environment {self._number}, episode {self._episode}, step {self._step}"
@@ -180,10 +180,6 @@ def _check_numbers(space, given):
         number = np.subtract(given, space.start)
         if np.shape(given) != space.shape or (number < 0).any() or (number >= space.nvec).any():
             raise ValueError(f"it is not in {line(space)}")
-
-
-def _told(error):
-    return line(f"{type(error).__name__}: {error}")
 
 
 def _one(value):

@@ -4,14 +4,19 @@ import dataclasses
 import difflib
 import importlib
 import os
+import pathlib
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 
 from dqn_tf import config
+
+_NOT_OWN = ("site-packages", "<frozen", *(str(pathlib.Path(module.__file__).parent) for module in (config, os)))
 
 # The seed of an environment's episode, in [0, 2**31), by the number of the episode, from 0. It can be pickled.
 EpisodeSeeds = Callable[[int], int]
@@ -61,6 +66,11 @@ class EnvironmentSpec:
     reward_threshold: float | None
     max_episode_steps: int | None
     frames_per_step: int | None = None
+
+    def spaces(self) -> dict[str, str]:
+        """Returns what a network of this environment depends on, in words; bounds that it does not see are left out."""
+        actions = spaces.Discrete(self.num_actions, start=self.first_action)
+        return {"observations": _in_words(self.observation_space), "actions": _in_words(actions)}
 
 
 class Step(NamedTuple):
@@ -166,7 +176,7 @@ def _import(env_id, module):
         elif isinstance(error, ModuleNotFoundError) and "." in module and module.startswith(f"{error.name}") and top:
             reason += f"; {top.__name__} is {getattr(top, '__file__', None) or ', '.join(top.__path__)}"
         raise config.ConfigError(
-            f"--env={env_id}: module {module} cannot be imported: {type(error).__name__}: {reason}"
+            f"--env={env_id}: module {module} cannot be imported: {type(error).__name__}: {reason}{place(error)}"
         ) from error
 
 
@@ -184,6 +194,29 @@ def _package(entry):
 def _is_old_game(entry):
     """Returns whether a registry entry is one of ALE's that atari.py refuses."""
     return str(entry.entry_point).startswith("ale_py") and not entry.id.startswith("ALE/")
+
+
+def _in_words(space):
+    if isinstance(space, spaces.Dict):
+        return f"Dict({', '.join(f'{name!r}: {_in_words(part)}' for name, part in space.spaces.items())})"
+    if isinstance(space, spaces.Tuple):
+        return f"Tuple({', '.join(map(_in_words, space.spaces))})"
+    if isinstance(space, spaces.Box):
+        scale = f" up to {np.max(space.high)}" if space.dtype == np.uint8 else ""  # to which the network scales them
+        return f"Box({list(space.shape)}, {space.dtype}{scale})"
+    return line(space)
+
+
+def told(error: BaseException) -> str:
+    """Returns what an exception says, on one line."""
+    return line(f"{type(error).__name__}: {error}")
+
+
+def place(error: BaseException) -> str:
+    """Returns where in somebody's own code an exception was raised, to be added to a line; "" where it was nowhere."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not any(part in frame.filename for part in _NOT_OWN)]
+    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
 
 
 def line(text: object) -> str:

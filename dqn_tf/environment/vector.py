@@ -4,9 +4,10 @@ An episode begins in the step that ends the one before (gymnasium calls it SAME_
 environment i depends on its own seeds only. Why gymnasium's own vector environments are not used is in docs/design.md.
 """
 
+import contextlib
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import gymnasium
 import numpy as np
@@ -20,29 +21,42 @@ from dqn_tf.environment.spec import EnvironmentSpec, EpisodeSeeds, Step
 _log = logging.getLogger(__name__)
 
 
-def describe(env_id: str) -> EnvironmentSpec:
+def describe(
+    env_id: str,
+    kwargs: config.JsonObject = config.NO_KWARGS,
+    play: Callable[[gymnasium.Env, EnvironmentSpec], None] = lambda environment, made: None,
+) -> EnvironmentSpec:
     """Returns the spec of an environment; makes one of it for that, and closes it.
 
     Args:
       env_id: EnvId, or module:EnvId where importing the module registers it.
+      kwargs: keyword arguments that it is made with.
+      play: what to do with it before it is closed.
     Raises:
       config.ConfigError: there is no such environment, it cannot be made, or DQN cannot learn it.
     """
     registered = spec.registered(env_id)
+    called = f"--env={env_id}" + (f" with --env_kwargs={kwargs}" if kwargs.tree else "")
     try:
-        environment = gymnasium.make(registered, disable_env_checker=True)
-        action_space, observation_space = environment.action_space, environment.observation_space
-        environment.close()
+        environment = gymnasium.make(registered, disable_env_checker=True, **kwargs.tree)
     except gymnasium.error.DependencyNotInstalled as error:
-        raise config.ConfigError(
-            f"--env={env_id} needs a package that is not installed: {spec.line(error)}"
-        ) from error
-    except Exception as error:  # An environment is somebody's code; whatever it raises is an answer to --env.
-        raise config.ConfigError(
-            f"--env={env_id} cannot be made: {type(error).__name__}: {spec.line(error)}"
-        ) from error
+        raise config.ConfigError(f"{called} needs a package that is not installed: {spec.line(error)}") from error
+    except (Exception, SystemExit) as error:  # somebody's code; whatever it raises is an answer to --env
+        raise config.ConfigError(f"{called} cannot be made: {spec.told(error)}{spec.place(error)}") from error
+    try:
+        made = _spec(env_id, registered, kwargs.tree, environment)
+        play(environment, made)
+    finally:
+        with contextlib.suppress(Exception, SystemExit):  # told where a run ends: nothing depends on it here
+            environment.close()
+    return made
+
+
+def _spec(env_id, registered, kwargs, environment):
+    action_space, observation_space = environment.action_space, environment.observation_space
     _check_spaces(env_id, action_space, observation_space)
     shape, dtype = _observation_shape_and_dtype(observation_space)
+    limit = kwargs.get("max_episode_steps", registered.max_episode_steps)
     return EnvironmentSpec(
         env_id=env_id,
         observation_space=observation_space,
@@ -51,7 +65,7 @@ def describe(env_id: str) -> EnvironmentSpec:
         num_actions=int(action_space.n),
         first_action=int(action_space.start),
         reward_threshold=registered.reward_threshold,
-        max_episode_steps=registered.max_episode_steps,
+        max_episode_steps=None if limit == -1 else limit,  # gymnasium's word for none
     )
 
 
@@ -70,6 +84,7 @@ class VectorEnvironment:
         vectorization: str = "sync",
         render_mode: str | None = None,
         first_number: int = 0,
+        kwargs: config.JsonObject = config.NO_KWARGS,
     ):
         """Makes the environments; `reset` them before the first step.
 
@@ -79,14 +94,15 @@ class VectorEnvironment:
           vectorization: sync steps the environments in turn, async in a process each.
           render_mode: gymnasium's; rgb_array for `render`.
           first_number: the number of the first of these environments in the run, for messages.
+          kwargs: keyword arguments that they are made with.
         Raises:
           config.ConfigError: as describe.
           spec.EnvironmentFailure: one cannot be made.
         """
-        self.spec = describe(env_id)
+        self.spec = describe(env_id, kwargs)
         self.num_envs = num_envs
-        kwargs = {"render_mode": render_mode} if render_mode else {}
-        make = functools.partial(gymnasium.make, spec.registered(env_id), disable_env_checker=True, **kwargs)
+        given = {**kwargs.tree, **({"render_mode": render_mode} if render_mode else {})}
+        make = functools.partial(gymnasium.make, spec.registered(env_id), disable_env_checker=True, **given)
         makers = [functools.partial(Instance, make, self.spec, first_number + i) for i in range(num_envs)]
         self._observation = None  # [N, *obs] to act on next
         self._pool = pool.Processes(makers, first_number) if vectorization == "async" else pool.Here(makers)
@@ -141,13 +157,24 @@ def _check_spaces(env_id, action_space, observation_space):
         is_continuous = isinstance(action_space, spaces.Box) and action_space.dtype.kind == "f"
         kind = "a continuous" if is_continuous else "an"
         raise config.ConfigError(
-            f"--env={env_id} has {kind} action space {spec.line(action_space)}; DQN needs a Discrete one."
+            f"--env={env_id} has {kind} action space {_shown(action_space)}; DQN needs a Discrete one."
         )
     if not _has_fixed_size(observation_space):
         raise config.ConfigError(
-            f"--env={env_id} has an observation space {spec.line(observation_space)}; supported are Box, Discrete, "
+            f"--env={env_id} has an observation space {_shown(observation_space)}; supported are Box, Discrete, "
             "MultiBinary, MultiDiscrete, and Dict and Tuple of these."
         )
+    if not spaces.flatdim(observation_space):
+        raise config.ConfigError(
+            f"--env={env_id} has an observation space {spec.line(observation_space)} without a single number, and "
+            "DQN needs something to see."
+        )
+
+
+def _shown(space):
+    """Returns a space on one line; packages from before gymnasium have some that look the same."""
+    module = type(space).__module__.split(".")[0]
+    return spec.line(space) + ("" if isinstance(space, spaces.Space) else f" of {module}, not gymnasium's")
 
 
 def _has_fixed_size(space):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from dqn_tf import settings
-from dqn_tf.agent import networks, policies
+from dqn_tf.agent import architecture, networks, policies
 from dqn_tf.agent.actor import Actor
 from dqn_tf.agent.averaging import AveragingLearner
 from dqn_tf.agent.learner import Learner
@@ -20,7 +20,7 @@ from dqn_tf.experience.accumulator import Accumulator
 from dqn_tf.experience.replay import Replay
 from dqn_tf.training import hardware, identity, memory, seeding
 from dqn_tf.training.checkpoints import Checkpoints
-from dqn_tf.training.evaluator import Evaluator
+from dqn_tf.training.evaluator import Evaluator, episode_limit
 from dqn_tf.training.plan import Plan
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.recovery import Restored
@@ -44,7 +44,7 @@ class Networks:
     def scale(self) -> float:
         """Returns what observations are multiplied by inside the model: images to [0, 1]."""
         is_bytes = self.spec.observation_dtype == np.uint8
-        return 1.0 / float(np.max(self.spec.observation_space.high)) if is_bytes else 1.0
+        return 1.0 / max(float(np.max(self.spec.observation_space.high)), 1.0) if is_bytes else 1.0
 
     def build(self) -> keras.Model:
         """Returns a new network."""
@@ -93,6 +93,9 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
     config, kind, spec = plan.config, plan.network_kind, plan.spec
     training, agent = config.training, config.agent
     make = Networks(config, kind, spec)
+    if placement.is_chief:
+        why = architecture.reason(config.network.network, spec.observation_shape, spec.observation_dtype)
+        _log.info("network: %s, because %s", kind, why)
     total_updates = round(training.replay_ratio * (training.train_env_steps - training.learning_starts))
     learner = _learner(config, kind, placement, make.build, max(total_updates, 1))
     kept = make.build()
@@ -100,7 +103,8 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
     generator = seeding.generator(seed, Stream.REPLAY, worker, 0)
     replay = memory.make_replay(config, spec, placement.num_workers, generator)
     shard = Shard(plan.directory.checkpoints, replay, worker, placement.num_workers)
-    num_kept, about = config.evaluation.checkpoints_to_keep, (settings.to_json(config), _machine(plan))
+    num_kept = config.evaluation.checkpoints_to_keep
+    about = (settings.to_json(config), _machine(plan), spec.spaces())
     checkpoints = Checkpoints(
         plan.directory.checkpoints, placement, learner, kept, progress, shard, storage, num_kept, *about
     )
@@ -179,9 +183,8 @@ def _learner(config, kind, placement, build_network, total_updates):
 
 def _evaluator(plan):
     evaluation = plan.config.evaluation
-    return Evaluator(
-        plan.environments, evaluation.eval_episodes, evaluation.eval_max_episode_steps, evaluation.eval_epsilon
-    )
+    longest = episode_limit(plan.config, plan.spec)
+    return Evaluator(plan.environments, evaluation.eval_episodes, longest, evaluation.eval_epsilon)
 
 
 def _uses_xla(config, kind, placement):

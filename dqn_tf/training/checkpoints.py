@@ -41,6 +41,7 @@ class Checkpoints:
         num_kept: int,
         config: Mapping[str, Any],
         versions: Mapping[str, str],
+        environment: Mapping[str, str],
     ):
         """Prepares; nothing is written or read.
 
@@ -48,7 +49,7 @@ class Checkpoints:
           root: the directory of all checkpoints.
           storage: keeps what is written there.
           num_kept: newest checkpoints that are kept, beside the best by evaluation.
-          config, versions: for the manifest.
+          config, versions, environment: for the manifest.
         """
         self._root = root
         self._placement = placement
@@ -56,7 +57,7 @@ class Checkpoints:
         self._shard = shard
         self._storage = storage
         self._num_kept = num_kept
-        self._about = {"config": config, "versions": versions}
+        self._about = {"config": config, "versions": versions, "environment": environment}
         self._checkpoint = tf.train.Checkpoint(
             network=learner.network, target=learner.target, optimizer=learner.optimizer, kept=kept
         )

@@ -5,6 +5,7 @@ python -m dqn_tf.training.evaluation --logdir=runs/CartPole-v1/... [--episodes=1
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import pathlib
 import sys
@@ -15,6 +16,7 @@ from dqn_tf import console, files, settings, startup
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
 from dqn_tf.training import hardware, places, reasons, video
+from dqn_tf.training.rundir import RunDirectory
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,7 +72,7 @@ def _find(logdir, name, trusted):
     """Returns the Config of a finished run, which the user calls `name`, its model file and its EnvironmentSpec."""
     try:
         tree = files.read_object(logdir / "config.json")
-        parts = {name: tree.get(name, {}) for name in ("run", "atari", "evaluation")}
+        parts = {name: tree.get(name, {}) for name in ("run", "training", "atari", "evaluation")}
         values, problems = settings.from_json(parts, "config.json")
         config = settings.build(values)
         if problems or "env" not in values:
@@ -91,7 +93,10 @@ def _find(logdir, name, trusted):
         raise ConfigError(
             f"--logdir={name} is a run of {env}, whose module would be imported; add --env={env} to trust it."
         )
-    return config, path, Factory(env, atari=config.atari).describe()
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, vectorization="sync"))
+    spec = Factory.of(config).describe()
+    RunDirectory(str(logdir), name).check_environment(spec)
+    return config, path, spec
 
 
 def main(argv: Sequence[str]) -> int:
@@ -112,7 +117,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _environments(config):
-    return Factory(config.run.env, atari=config.atari, num_threads=hardware.num_cores())
+    return dataclasses.replace(Factory.of(config), num_threads=hardware.num_cores())
 
 
 def _evaluate(arguments, config, path, spec):
@@ -120,7 +125,7 @@ def _evaluate(arguments, config, path, spec):
     import keras
 
     from dqn_tf.agent.policies import NetworkPolicy
-    from dqn_tf.training.evaluator import Evaluator
+    from dqn_tf.training.evaluator import Evaluator, episode_limit
 
     try:
         network = keras.models.load_model(path, compile=False, safe_mode=True)
@@ -134,7 +139,7 @@ def _evaluate(arguments, config, path, spec):
     environments = _environments(config)
     epsilon, longest = arguments.epsilon, arguments.max_episode_steps
     epsilon = config.evaluation.eval_epsilon if epsilon is None else epsilon
-    longest = config.evaluation.eval_max_episode_steps if longest is None else longest
+    longest = episode_limit(config, spec) if longest is None else longest
     evaluator = Evaluator(environments, arguments.episodes, longest, epsilon)
     returns = evaluator.evaluate(policy, arguments.seed)
     evaluator.close()

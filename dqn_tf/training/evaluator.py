@@ -8,8 +8,9 @@ import numpy as np
 
 from dqn_tf.agent import policies
 from dqn_tf.agent.policies import Policy
+from dqn_tf.config import Config
 from dqn_tf.environment.factory import Factory
-from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost
+from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost, EnvironmentSpec
 from dqn_tf.training import seeding
 from dqn_tf.training.seeding import Stream
 
@@ -19,19 +20,40 @@ MAX_NUM_ENVS = 25
 _MAX_EPISODE_STEPS = 10_000  # a greedy policy that is stuck would otherwise never end
 
 
+def episode_limit(config: Config, spec: EnvironmentSpec) -> int:
+    """Returns how many env steps of an episode are evaluated: what is asked for, else the environment's own limit.
+
+    Where there is neither, so few that neither the final evaluation nor those during the training together play more
+    env steps than the training; a warning says so.
+    """
+    evaluation, train_env_steps = config.evaluation, config.training.train_env_steps
+    limit = evaluation.eval_max_episode_steps or spec.max_episode_steps
+    if limit:
+        return limit
+    periods = train_env_steps // evaluation.eval_period if evaluation.eval_period else 1
+    num_episodes = max(evaluation.final_eval_episodes, periods * evaluation.eval_episodes)
+    limit = min(max(train_env_steps // num_episodes, 1), _MAX_EPISODE_STEPS)
+    _log.warning(
+        "evaluation: --env=%s has no time limit, so episodes are cut after %d env steps, for evaluation to take no "
+        "longer than training; --eval_max_episode_steps gives them others",
+        spec.env_id,
+        limit,
+    )
+    return limit
+
+
 class Evaluator:
     """Runs greedy, or nearly greedy, episodes, many environments at once.
 
     Attributes:
-      max_episode_steps: longer episodes are cut here; 0 before the first `evaluate` where that is not given.
+      max_episode_steps: longer episodes are cut here.
     """
 
     def __init__(self, environments: Factory, num_episodes: int, max_episode_steps: int, epsilon: float = 0.0):
         """Prepares; the environments are made by the first `evaluate`, min(num_episodes, 25) of them.
 
         Args:
-          max_episode_steps: longer episodes are cut here, their return so far counts; 0 stands for the environment's
-            own limit, or 10,000 where it has none.
+          max_episode_steps: longer episodes are cut here, their return so far counts.
           epsilon: probability of a random action; 0: greedy.
         """
         self._environments = environments
@@ -71,7 +93,6 @@ class Evaluator:
                 raise
             environment = self._environments.make(1)
             _log.warning("evaluation: in one environment instead of %d, because %s", num_envs, failure)
-        self.max_episode_steps = self.max_episode_steps or environment.spec.max_episode_steps or _MAX_EPISODE_STEPS
         return environment
 
     def _one_episode_each(self, environment, policy, key, check):

@@ -1,5 +1,6 @@
 """The model of a run as others use it: a .keras file, and a SavedModel that takes raw observations."""
 
+import keyword
 import pathlib
 import re
 
@@ -9,55 +10,67 @@ import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
 
+_TAKEN = ("self",)  # by the function that a loaded signature is
+
 
 def export(network: keras.Model, space: gymnasium.Space, directory: pathlib.Path) -> None:
     """Writes `directory`/q_network.keras and `directory`/saved_model.
 
     The .keras model takes observations as the network does: Discrete, Dict and the like flattened. The SavedModel's
     serving_default signature takes a batch of raw observations of `space` (for Dict and Tuple one named tensor for
-    each entry: `a/b` for entry b of a, with `_` for what no name may hold) and returns <float32>[B, A] `q_values`.
+    each entry, see input_names) and returns <float32>[B, A] `q_values`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     network.save(directory / "q_network.keras")
     module = tf.Module()
     module.network = network
-    names = _input_names(_leaves(space))
+    leaves = dict(zip(input_names(space), (leaf for _, leaf in _leaves(space)), strict=True))
 
-    @tf.function(input_signature=[{name: _tensor_spec(name, leaf) for name, leaf in names.items()}])
+    @tf.function(input_signature=[{name: _tensor_spec(name, leaf) for name, leaf in leaves.items()}])
     def serve(observations):
-        return {"q_values": network(_encode(observations, names, network))}
+        return {"q_values": network(_encode(observations, leaves, network))}
 
     tf.saved_model.save(module, str(directory / "saved_model"), signatures={"serving_default": serve})
 
 
-def _leaves(space, prefix=""):
-    """Returns the spaces without parts by name, in the order in which gymnasium flattens them."""
+def input_names(space: gymnasium.Space) -> list[str]:
+    """Returns the names of the signature's inputs, one for each part of an observation, as gymnasium flattens them.
+
+    `observation` where there are no parts, `a/b` for entry b of a; `_` for what no name may hold, and after a name that
+    TensorFlow could not tell from another one, or that Python has taken.
+    """
+    names, taken = [], set()
+    for path, _ in _leaves(space):
+        name = "/".join(re.sub("[^A-Za-z0-9_.-]", "_", part) or "_" for part in path)
+        if not re.match("[A-Za-z0-9]", name):
+            name = f"observation{name}"
+        while _argument(name).lower() in taken or keyword.iskeyword(_argument(name)) or name in _TAKEN:
+            name += "_"
+        names.append(name)
+        taken.add(_argument(name).lower())
+    return names
+
+
+def _argument(name):
+    """Returns the name of the Python argument that TensorFlow makes of a tensor's name."""
+    name = re.sub("[^A-Za-z0-9_]", "_", name)
+    return name if name[0].isalpha() else f"arg_{name}"
+
+
+def _leaves(space, path=()):
+    """Returns (path, space) of all spaces without parts, in the order in which gymnasium flattens them."""
     if isinstance(space, spaces.Dict):
         parts = space.spaces.items()
     elif isinstance(space, spaces.Tuple):
         parts = enumerate(space.spaces)
     else:
-        return {prefix or "observation": space}
-    leaves = {}
-    for name, part in parts:
-        leaves.update(_leaves(part, f"{prefix}/{name}" if prefix else str(name)))
-    return leaves
-
-
-def _input_names(leaves):
-    """Returns the leaves by names that a signature may have, all different."""
-    named = {}
-    for name, leaf in leaves.items():
-        name = re.sub("[^A-Za-z0-9_./-]", "_", name)
-        name = name if re.match("[A-Za-z0-9]", name) else f"observation{name}"
-        while name in named:
-            name += "_"
-        named[name] = leaf
-    return named
+        return [(path, space)]
+    return [leaf for name, part in parts for leaf in _leaves(part, (*path, str(name)))]
 
 
 def _tensor_spec(name, leaf):
-    return tf.TensorSpec([None, *leaf.shape], tf.as_dtype(leaf.dtype), name=name)
+    is_known = leaf.dtype != np.longdouble  # TensorFlow has no wider floats than these
+    return tf.TensorSpec([None, *leaf.shape], tf.as_dtype(leaf.dtype) if is_known else tf.float64, name=name)
 
 
 def _encode(observations, leaves, network):
@@ -70,9 +83,9 @@ def _encode(observations, leaves, network):
 def _flatten(tensor, leaf):
     """Returns one part of an observation as [B, size]: one-hot where it is discrete, <float32>."""
     if isinstance(leaf, spaces.Discrete):
-        return tf.one_hot(tensor - leaf.start, int(leaf.n))
+        return tf.one_hot(tf.cast(tensor, tf.int64) - int(leaf.start), int(leaf.n))
     if isinstance(leaf, spaces.MultiDiscrete):
         starts, sizes = np.ravel(leaf.start), np.ravel(leaf.nvec)
-        flat = tf.reshape(tensor, [-1, len(sizes)])
-        return tf.concat([tf.one_hot(flat[:, i] - starts[i], int(size)) for i, size in enumerate(sizes)], axis=-1)
+        flat = tf.cast(tf.reshape(tensor, [-1, len(sizes)]), tf.int64)
+        return tf.concat([tf.one_hot(flat[:, i] - int(starts[i]), int(size)) for i, size in enumerate(sizes)], axis=-1)
     return tf.cast(tf.reshape(tensor, [-1, int(np.prod(leaf.shape))]), tf.float32)

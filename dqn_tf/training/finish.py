@@ -46,7 +46,7 @@ def finish(
     parts.evaluator.close()  # there may be an environment that can exist only once
     evaluation = plan.config.evaluation
     evaluator = Evaluator(
-        plan.environments, evaluation.final_eval_episodes, evaluation.eval_max_episode_steps, evaluation.eval_epsilon
+        plan.environments, evaluation.final_eval_episodes, parts.evaluator.max_episode_steps, evaluation.eval_epsilon
     )
     parts.policy.load(parts.kept.get_weights())
     returns = evaluator.evaluate(parts.policy, seeding.integer(plan.config.run.seed, Stream.FINAL_EVALUATION), check)

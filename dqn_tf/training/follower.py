@@ -14,10 +14,10 @@ from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
 from dqn_tf.training import archive, manifest, metrics, reasons, rows, seeding
 from dqn_tf.training.builder import Networks
-from dqn_tf.training.evaluator import Evaluator
+from dqn_tf.training.evaluator import Evaluator, episode_limit
 from dqn_tf.training.mirror import Unreachable
 from dqn_tf.training.plan import Plan
-from dqn_tf.training.rundir import RunDirectory
+from dqn_tf.training.rundir import RunDirectory, check_spaces
 from dqn_tf.training.storage import FOLLOWER, Storage
 
 _log = logging.getLogger(__name__)
@@ -52,14 +52,14 @@ class Follower:
         if stored is None:
             return EXIT_AGAIN
         config = self._config(stored)
-        environments = Factory(config.run.env, config.training.vectorization, config.atari)
+        environments = Factory.of(config)
         spec = environments.describe()
         kind = architecture.choose(config.network.network, spec.observation_shape, spec.observation_dtype)
         make = Networks(config, kind, spec)
         network, policy = make.build(), make.policy()
         evaluation = config.evaluation
         self._evaluator = Evaluator(
-            environments, evaluation.eval_episodes, evaluation.eval_max_episode_steps, evaluation.eval_epsilon
+            environments, evaluation.eval_episodes, episode_limit(config, spec), evaluation.eval_epsilon
         )
         self._open_files()
         _log.info("evaluator: %s, %d episodes of each newest checkpoint", config.run.env, evaluation.eval_episodes)
@@ -144,6 +144,7 @@ class Follower:
         place = manifest.directory(self._root, number)
         try:
             made = manifest.read(self._root, number)
+            check_spaces(self._plan.spec, made, self._plan.directory.name)
             self._storage.pull(self._root / file.path for file in made.model)
             for file in made.model:
                 archive.check(self._root, file)

@@ -65,6 +65,7 @@ class Manifest:
       journal: sizes of the run's own files that grow, by name in its directory: metrics and events.
       config: settings of the run, as in config.json.
       versions: of the packages.
+      environment: its spaces, as EnvironmentSpec.spaces has them.
     """
 
     env_steps: int
@@ -74,6 +75,7 @@ class Manifest:
     journal: Mapping[str, int]
     config: Mapping[str, Any]
     versions: Mapping[str, str]
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def eval_return(self) -> float | None:
@@ -186,7 +188,8 @@ def _text(tree):
 def _from_tree(tree):
     model, workers = map(_file, tree.pop("model")), map(_worker, tree.pop("workers"))
     made = Manifest(model=tuple(model), workers=tuple(workers), **tree)
-    if not all(isinstance(one, dict) for one in (made.progress, made.journal, made.config, made.versions)):
+    trees = (made.progress, made.journal, made.config, made.versions, made.environment)
+    if not all(isinstance(one, dict) for one in trees):
         raise TypeError("a branch is of another kind")
     return made
 

@@ -80,9 +80,8 @@ class Plan:
     @property
     def environments(self) -> Factory:
         """What makes the environments of this run."""
-        config = self.config
-        num_threads = hardware.num_cores() if atari.is_atari(config.run.env) else 0
-        return Factory(config.run.env, config.training.vectorization, config.atari, num_threads)
+        num_threads = hardware.num_cores() if atari.is_atari(self.config.run.env) else 0
+        return dataclasses.replace(Factory.of(self.config), num_threads=num_threads)
 
     @property
     def threads(self) -> threads.Threads:
@@ -141,7 +140,7 @@ def make(config: Config, problems: list[str], environ: Mapping[str, str], starte
         except ConfigError as error:
             problems.extend(line for line in error.problems if line not in problems)
 
-    environments = Factory(config.run.env, config.training.vectorization, config.atari, config.hardware.actor_threads)
+    environments = dataclasses.replace(Factory.of(config), num_threads=config.hardware.actor_threads)
     config = dataclasses.replace(config, atari=environments.resolved())
     spec = attempt(environments.describe)
     kind = None
@@ -170,6 +169,8 @@ def make(config: Config, problems: list[str], environ: Mapping[str, str], starte
         problems += memory.check(config, spec, kind, plan.num_workers, plan.num_local_workers)
     if plan.is_chief and not where.is_bucket and (config.run.logdir or not problems):
         attempt(_check_directory, plan, not problems)
+    if is_evaluator and spec is not None and not where.is_bucket:
+        attempt(directory.check_environment, spec)
     if problems:
         raise ConfigError(*problems)
     if plan.is_chief:
@@ -217,6 +218,7 @@ def _check_directory(plan, is_config_known):
         with plan.directory.acquired():
             if is_config_known:
                 plan.directory.check(plan.config)
+                plan.directory.check_environment(plan.spec)
                 is_refused = False
     finally:
         if is_new and is_refused and plan.directory.path.exists():

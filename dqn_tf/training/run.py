@@ -48,6 +48,7 @@ def train(plan: Plan, stop: Stop) -> int:
         storage.open()
         if plan.places.is_bucket:
             plan.directory.check(plan.config)
+            plan.directory.check_environment(plan.spec)
         if plan.places.is_bucket and plan.says_finished() or plan.is_finished:
             code = _deliver(plan, storage)
         else:

@@ -15,6 +15,7 @@ from typing import Any
 
 from dqn_tf import files, settings
 from dqn_tf.config import Config, ConfigError, one_line
+from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.training import archive, identity, manifest, results
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,17 @@ def scratch(place: str, task: str) -> str:
 def to_text(tree: Any) -> str:
     """Returns a tree of plain values as the run's files have it."""
     return json.dumps(tree, indent=2) + "\n"
+
+
+def check_spaces(spec: EnvironmentSpec, made: manifest.Manifest, name: str) -> None:
+    """Raises ConfigError where a checkpoint of the run called `name` is of an environment with other spaces."""
+    for kind, now in spec.spaces().items():
+        before = made.environment.get(kind, now)
+        if before != now:
+            raise ConfigError(
+                f"--env={spec.env_id} has other {kind} than the run in {name}: {now} now, {before} then; "
+                "use a new --logdir or the environment as it was."
+            )
 
 
 class RunDirectory:
@@ -94,6 +106,12 @@ class RunDirectory:
             reason = error.strerror
         if reason:
             _log.warning("%s is written anew from the checkpoint's: %s", self.path / _CONFIG, one_line(reason))
+
+    def check_environment(self, spec: EnvironmentSpec) -> None:
+        """Raises ConfigError where the newest checkpoint is of an environment with other spaces."""
+        made = manifest.newest_readable(self.checkpoints)
+        if made is not None and made.config.get("run", {}).get("env") == spec.env_id:  # else that is what differs
+            check_spaces(spec, made, self.name)
 
     @property
     def is_used(self) -> bool:

@@ -197,6 +197,19 @@ def test_image_size_reads_both_layouts(shape, is_channels_first, size):
     assert architecture.image_size(shape) == size
 
 
+@pytest.mark.parametrize(
+    "name, shape, dtype, expected",
+    [
+        ("mlp", (84, 84), UINT8, "--network=mlp"),
+        ("auto", (84, 84), UINT8, "observations are uint8 of shape (84, 84)"),
+        ("auto", (7, 7, 3), UINT8, "observations are uint8 of shape (7, 7, 3), not uint8 images of at least 36 x 36"),
+        ("auto", (4,), np.float32, "observations are float32 of shape (4,), not uint8 images of at least 36 x 36"),
+    ],
+)
+def test_reason_of_a_network_is_what_was_asked_for_or_what_observations_are(name, shape, dtype, expected):
+    assert architecture.reason(name, shape, dtype) == expected
+
+
 def test_architecture_imports_neither_tensorflow_nor_keras():
     code = (
         "import sys; import numpy as np; from dqn_tf.agent import architecture;"

@@ -186,7 +186,7 @@ def test_describe_when_the_module_is_broken_says_which_and_why(tmp_path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     assert problem("broken_environments:Mine-v0") == (
         "--env=broken_environments:Mine-v0: module broken_environments cannot be imported: "
-        "RuntimeError: first line second line"
+        f"RuntimeError: first line second line ({tmp_path}/broken_environments.py, line 1)"
     )
 
 
@@ -202,9 +202,9 @@ def test_describe_when_a_dependency_is_missing_gives_the_install_hint(register):
 
 def test_describe_when_the_environment_cannot_be_made_gives_its_reason(register):
     register("dqn_tf/Failing-v0", lambda: int("seven"))
-    assert problem("dqn_tf/Failing-v0") == (
-        "--env=dqn_tf/Failing-v0 cannot be made: ValueError: invalid literal for int() with base 10: 'seven'"
-    )
+    line, _, place = problem("dqn_tf/Failing-v0").rpartition(" (")
+    assert line == "--env=dqn_tf/Failing-v0 cannot be made: ValueError: invalid literal for int() with base 10: 'seven'"
+    assert place.startswith(f"{__file__}, line ")
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ class Run:
         about = settings.to_json(config.Config(training=training))
         kept = storage.Storage(places.Places(str(run.path)), run, "chief")
         self.checkpoints = checkpoints.Checkpoints(
-            self.root, placement, self.learner, self.kept, self.progress, shard, kept, num_kept, about, {}
+            self.root, placement, self.learner, self.kept, self.progress, shard, kept, num_kept, about, {}, {}
         )
 
     def save(self, env_steps=None, last_return=None, evaluated=None):

@@ -1,8 +1,11 @@
 """Episodes, greedy or nearly so, against environments that write down what they paid."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from dqn_tf import config
 from dqn_tf.environment import factory, spec, vector
 from dqn_tf.training import evaluator, seeding
 from tests import environments
@@ -111,12 +114,28 @@ def test_returns_do_not_depend_on_how_many_episodes_are_played_or_at_a_time(monk
         assert list(evaluate(BY_SIGN, num_episodes=30, epsilon=epsilon)) == returns[:30]
 
 
-def test_evaluate_without_a_limit_ends_with_that_of_the_environment_or_at_10000_steps(monkeypatch):
-    assert list(evaluate(FIRST, num_episodes=2, max_episode_steps=0, env_id="Tape-v0")) == list(
-        evaluate(FIRST, num_episodes=2, max_episode_steps=10_000, env_id="Tape-v0")
+@pytest.mark.parametrize(
+    "own, asked, final, during, period, expected",
+    [
+        (500, 0, 100, 20, 5000, 500),
+        (500, 7, 100, 20, 5000, 7),
+        (None, 7, 100, 20, 5000, 7),
+        (None, 0, 100, 20, 0, 50_000 // 100),
+        (None, 0, 100, 20, 5000, 50_000 // (10 * 20)),
+        (None, 0, 1, 1, 0, 10_000),
+        (None, 0, 60_000, 1, 0, 1),
+    ],
+)
+def test_episode_limit_is_that_asked_for_or_the_own_one_or_lets_evaluation_play_no_more_than_training(
+    own, asked, final, during, period, expected, caplog
+):
+    asked_for = config.Evaluation(
+        eval_max_episode_steps=asked, final_eval_episodes=final, eval_episodes=during, eval_period=period
     )
-    monkeypatch.setattr(evaluator, "_MAX_EPISODE_STEPS", 9)
-    assert list(evaluate(FIRST, num_episodes=2, max_episode_steps=0, env_id="Endless-v0")) == [9.0] * 2
+    made = dataclasses.replace(factory_of("Endless-v0").describe(), max_episode_steps=own)
+    assert evaluator.episode_limit(config.Config(evaluation=asked_for), made) == expected
+    is_told = f"has no time limit, so episodes are cut after {expected} env steps" in caplog.text
+    assert is_told == (own is None and not asked)
 
 
 def second_actions(played):
@@ -218,11 +237,10 @@ def test_evaluation_where_there_is_no_environment_raises_what_it_says(num_episod
     made.close()
 
 
-def test_environments_are_made_by_the_first_evaluation(monkeypatch):
-    monkeypatch.setattr(evaluator, "_MAX_EPISODE_STEPS", 9)
+def test_environments_are_made_by_the_first_evaluation():
     few = Few(5)
-    made = evaluator.Evaluator(few, 5, 0)
-    assert (few.made, made.max_episode_steps) == ([], 0)
+    made = evaluator.Evaluator(few, 5, 9)
+    assert (few.made, made.max_episode_steps) == ([], 9)
     made.evaluate(FIRST, 0)
     made.evaluate(FIRST, 1)
     assert (few.made, made.max_episode_steps) == ([5], 9)

@@ -49,6 +49,28 @@ SPACES = {
         spaces.Dict({"joint pos": BOX, "joint_pos": spaces.Discrete(9), "_x": BOX, "größe": spaces.Discrete(2)}),
         {"observation_x": (5, 3), "gr__e": (5,), "joint_pos": (5, 3), "joint_pos_": (5,)},
     ),
+    "names that are taken": (
+        spaces.Dict({"A": BOX, "a": BOX, "from": spaces.Discrete(5), "None": BOX, "self": BOX, "arg_0": BOX, "0": BOX}),
+        {
+            **{"0": (5, 3), "A": (5, 3), "None_": (5, 3), "a_": (5, 3), "arg_0_": (5, 3), "from_": (5,)},
+            "self_": (5, 3),
+        },
+    ),
+    "names with slashes": (
+        spaces.Dict({"a": spaces.Dict({"b": BOX, "": BOX}), "a/b": spaces.Discrete(3), "/": BOX, "": BOX, "../a": BOX}),
+        {
+            **{"observation_": (5, 3), "observation.._a": (5, 3), "observation__": (5, 3)},
+            **{"a/_": (5, 3), "a/b": (5, 3), "a_b_": (5,)},
+        },
+    ),
+    "long names and nothing": (
+        spaces.Dict({"x" * 3000: BOX, "y": spaces.Box(0, 1, (0,), np.float32)}),
+        {"x" * 3000: (5, 3), "y": (5, 0)},
+    ),
+    "small numbers": (
+        spaces.Dict({"m": spaces.MultiDiscrete([2, 3], np.uint16), "n": spaces.MultiDiscrete([2, 3], np.int8)}),
+        {"m": (5, 2), "n": (5, 2)},
+    ),
 }
 
 

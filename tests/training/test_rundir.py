@@ -148,6 +148,7 @@ MAY_CHANGE |= {name for name, s in settings.SETTINGS.items() if s.section in ("c
 MAY_CHANGE -= {"eval_epsilon", "eval_max_episode_steps", "precision"}  # by these results are compared, and computed
 MAY_CHANGE |= {"config", "logdir", "model_dir", "tensorboard_dir"}
 OTHER_VALUES = {bool: False, int: 12345, int | None: 12345, float: 0.12345, str: "other", tuple[int, ...]: (12345,)}
+OTHER_VALUES[config.JsonObject] = config.JsonObject('{"a": 1}')
 
 
 @pytest.mark.parametrize("name", sorted(MAY_CHANGE))

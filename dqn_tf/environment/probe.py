@@ -1,0 +1,96 @@
+"""What an environment is, found out before training: one is made, reset and stepped twice.
+
+Where TensorFlow is not there yet, this happens in a fork of this process. Then nothing of the environment stays: the
+module of --env may use TensorFlow when it is imported, which must not be before the strategy exists; an environment
+that there can be one of is gone; what it does to global state does not reach the run; and one that ends its process
+is named.
+"""
+
+import functools
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+
+import numpy as np
+from gymnasium import spaces
+
+from dqn_tf import config, lifeline
+from dqn_tf.config import ConfigError
+from dqn_tf.environment import spec, vector
+from dqn_tf.environment.instance import Instance
+from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec
+
+_log = logging.getLogger(__name__)
+
+
+def describe(env_id: str, kwargs: config.JsonObject = config.NO_KWARGS) -> EnvironmentSpec:
+    """Returns the spec of an environment that has been seen to work.
+
+    Raises:
+      config.ConfigError: as vector.describe, or it does not work; one line with the environment, the value, its type.
+    """
+    find = functools.partial(vector.describe, env_id, kwargs, _play)
+    if "tensorflow" in sys.modules or sys.platform != "linux":  # forks and the threads of native libraries do not mix
+        return find()
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(theirs, find, os.getpid()), name="probe")
+    process.start()
+    theirs.close()
+    try:
+        answer = ours.recv()
+    except EOFError:
+        process.join()
+        raise ConfigError(f"--env={env_id} ended the process that made it, {_how(process.exitcode)}.") from None
+    finally:
+        process.kill()
+        process.join()
+    if isinstance(answer, ConfigError):
+        raise answer
+    return answer or find()  # a space that cannot be sent
+
+
+def _answer(pipe, find, parent):
+    """Sends the spec, or the mistake that it ends with; None where that cannot be sent."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    lifeline.follow(parent)
+    try:
+        answer = find()
+    except ConfigError as mistake:
+        answer = mistake
+    try:
+        pipe.send(answer)
+    except Exception:  # whatever pickle has against a space of somebody's
+        pipe.send(None)
+    os._exit(0)  # a thread of the environment's must not hold it
+
+
+def _how(exit_code):
+    return f"by signal {-exit_code}" if exit_code < 0 else f"with exit code {exit_code}"
+
+
+def _play(environment, made: EnvironmentSpec) -> None:
+    """Raises ConfigError where the environment does not give what its spaces say; beyond bounds it is told only."""
+    try:
+        instance = Instance(lambda: environment, made, 0)
+        seen = [instance.begin(lambda episode: episode, 0)]
+        seen += [instance.step(action).next_observation for action in (0, made.num_actions - 1)]
+    except EnvironmentFailure as failure:
+        where = spec.place(failure.__cause__) if failure.__cause__ else ""
+        raise ConfigError(f"{failure}{where}") from failure
+    bounds = spaces.flatten_space(made.observation_space)
+    low, high = (np.asarray(one, np.float32).reshape(made.observation_shape) for one in (bounds.low, bounds.high))
+    outside = [(one, (one < low) | (one > high)) for one in seen]
+    for one, where in outside:
+        if where.any():
+            index = tuple(map(int, np.argwhere(where)[0]))
+            _log.warning(
+                "--env=%s gave an observation with %r at %s, outside of its space: %s to %s",
+                *(made.env_id, one[index], list(index), low[index], high[index]),
+            )
+            break
+    if (low == high).all():
+        _log.warning("--env=%s has an observation space that holds a single observation", made.env_id)
