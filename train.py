@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     if flags.wants_help(argv):
         return console.print_result(flags.help_text())
     try:
-        plan = plan_lib.make(*flags.parse(argv), os.environ, STARTED)
+        plan = plan_lib.make(*flags.parse(argv), os.environ, STARTED, flags.typed(argv))
         is_finished = not plan.places.is_bucket and plan.says_finished()
         if is_finished and not (plan.is_chief and plan.places.copies):
             return 0

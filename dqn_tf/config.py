@@ -180,6 +180,14 @@ class Cluster:
     task_index: int | None = _field(
         None, "this process's index among its --task_type", minimum=0, stored=False, source="tf_config/README.md"
     )
+    evaluated_by: str = _field(
+        "auto",
+        "who evaluates the run and chooses the best model: chief; evaluator, a task beside it; auto is the evaluator "
+        "where the cluster names one, else the chief",
+        choices=("auto", "chief", "evaluator"),
+        stored=False,
+        source="docs/clouds.md",
+    )
     cluster_timeout: int = _field(
         600,
         "a worker whose peers are not all there by then leaves with exit code 143",

@@ -64,6 +64,11 @@ def parse(argv: Sequence[str], others: Sequence[str] = ()) -> tuple[Config, list
     return config, problems
 
 
+def typed(argv: Sequence[str]) -> dict[str, Any]:
+    """Returns the values of the flags of a command line that are given and right, by name."""
+    return settings.parse_all(_given(argv, ())[0])[0]
+
+
 def name_of(word: str) -> str:
     """Returns the name of a flag as it may be typed: batch_size of --batch-size=32."""
     return word.partition("=")[0].lstrip("-").replace("-", "_")

@@ -31,6 +31,7 @@ cluster:
   tf_config=: text
   task_type=: one of chief, worker, evaluator
   task_index=: a whole number of at least 0
+  evaluated_by=auto: one of auto, chief, evaluator
   cluster_timeout=600: a whole number of at least 1
   round_timeout=1800: a whole number of at least 0
   max_restarts=3: a whole number of at least 0

@@ -80,8 +80,8 @@ def _vertex(environ):
                 "workerpool1 (workers), workerpool2 (parameter servers) and workerpool3 (evaluators)."
             )
     roles = {_VERTEX_POOLS[pool]: addresses for pool, addresses in cluster.items()}
-    training = {role: addresses for role, addresses in roles.items() if role in ("chief", "worker")}
-    return {"cluster": training, "task": {"type": _VERTEX_POOLS[mine], "index": task.get("index")}}
+    roles.pop("ps", None)
+    return {"cluster": roles, "task": {"type": _VERTEX_POOLS[mine], "index": task.get("index")}}
 
 
 def _slurm(environ):

@@ -22,12 +22,14 @@ class Cluster:
       index: this process among them; 0 is the chief. None: it is the evaluator, which is beside them.
       has_chief: worker 0 is named task type "chief"; if not, it is task worker/0.
       source: where the cluster was read, for the log.
+      has_evaluator: an evaluator is named beside them.
     """
 
     workers: tuple[str, ...]
     index: int | None
     has_chief: bool
     source: str
+    has_evaluator: bool = False
 
     @property
     def is_chief(self) -> bool:
@@ -86,7 +88,7 @@ def resolve(
         told.insert(0, _from_environment(text, given, task_type, task_index))
     if told:
         platforms.check_agreement(told)
-        return told[0]
+        return dataclasses.replace(told[0], has_evaluator=any(one.has_evaluator for one in told))
     if given:
         raise config.ConfigError(
             f"{given} names a task but there is no cluster; give --tf_config=FILE or set TF_CONFIG."
@@ -153,7 +155,8 @@ def _build(spec, where, task, problems, source):
         index += has_chief
     if spec_lib.canonical(task.type) == "evaluator":
         index = None
-    return Cluster(tuple(tasks["chief"] + tasks["worker"]), index, has_chief, source)
+    has_evaluator = bool(spec["cluster"].get("evaluator"))
+    return Cluster(tuple(tasks["chief"] + tasks["worker"]), index, has_chief, source, has_evaluator)
 
 
 def _read(path, where):

@@ -71,6 +71,7 @@ class Components:
     """The parts that meet in the training loop.
 
     Attributes:
+      is_followed: an evaluator task evaluates the run; the same on all workers.
       kept: the model that is exported, the best by evaluation.
       restored: what the parts were restored from; None where the run begins.
     """
@@ -83,6 +84,7 @@ class Components:
     replay: Replay | frames.FrameReplay
     policy: policies.Policy
     evaluator: Evaluator | None  # the chief's
+    is_followed: bool
     kept: keras.Model
     checkpoints: Checkpoints
     restored: Restored | None
@@ -137,6 +139,7 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
         replay=replay,
         policy=make.policy(),
         evaluator=_evaluator(plan) if placement.is_chief else None,
+        is_followed=bool(placement.max(float(placement.is_chief and plan.is_followed))),
         kept=kept,
         checkpoints=checkpoints,
         restored=restored,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dqn_tf import console, files, settings, startup
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
-from dqn_tf.training import hardware, places, reasons, video
+from dqn_tf.training import following, hardware, places, reasons, video
 from dqn_tf.training.rundir import RunDirectory
 
 
@@ -86,13 +86,7 @@ def _find(logdir, name, trusted):
         raise ConfigError(f"--logdir={name} holds no finished run: there is no {name}/model/{path.name}.") from None
     except OSError as error:
         raise ConfigError(f"--logdir={name}: {path} cannot be loaded: {error.strerror}.") from None
-    env = config.run.env
-    if trusted is not None and trusted != env:
-        raise ConfigError(f"--env={trusted} but --logdir={name} is a run of {env}.")
-    if settings.foreign_module(env) and trusted is None:
-        raise ConfigError(
-            f"--logdir={name} is a run of {env}, whose module would be imported; add --env={env} to trust it."
-        )
+    following.check_trust(config.run.env, trusted, name)
     config = dataclasses.replace(config, training=dataclasses.replace(config.training, vectorization="sync"))
     spec = Factory.of(config).describe()
     RunDirectory(str(logdir), name).check_environment(spec)

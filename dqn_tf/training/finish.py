@@ -41,8 +41,7 @@ def finish(
     def check():
         watchdog.heard_by_all("evaluating the best model")
 
-    if progress.evaluated_env_steps != progress.env_steps:  # a command that asks for fewer env steps than there are
-        selection.evaluate(plan.config, parts, progress, reporter, check)
+    selection.settle(plan.config, parts, progress, reporter, storage, plan.directory, check)
     parts.evaluator.close()  # there may be an environment that can exist only once
     evaluation = plan.config.evaluation
     evaluator = Evaluator(

@@ -1,18 +1,14 @@
 """The evaluator task: evaluates each newest checkpoint of a run that others train, and ends when the run does."""
 
-import dataclasses
 import logging
 import time
 
 import tensorflow as tf
 
-from dqn_tf import files, settings
-from dqn_tf.agent import architecture
+from dqn_tf import files
 from dqn_tf.cluster.clock import RunningClock
 from dqn_tf.cluster.deadline import EXIT_AGAIN
-from dqn_tf.config import ConfigError
-from dqn_tf.environment.factory import Factory
-from dqn_tf.training import archive, manifest, metrics, reasons, rows, seeding
+from dqn_tf.training import archive, best, following, manifest, metrics, reasons, rows, seeding
 from dqn_tf.training.builder import Networks
 from dqn_tf.training.evaluator import Evaluator, episode_limit
 from dqn_tf.training.mirror import Unreachable
@@ -43,62 +39,45 @@ class Follower:
         """Returns the exit code: 0 where the run has ended, 143 where it has been silent for --round_timeout.
 
         Raises:
-          ConfigError: the run is of another environment.
+          ConfigError: the run is of another environment, or of one that is not trusted.
           Unreachable: the bucket does not answer at the start.
         """
         self._storage.open()
         self._storage.pull_follower()
-        stored = self._wait(self._stored)
-        if stored is None:
+        plan = self._wait(lambda: following.settle(self._plan))
+        if plan is None:
             return EXIT_AGAIN
-        config = self._config(stored)
-        environments = Factory.of(config)
-        spec = environments.describe()
-        kind = architecture.choose(config.network.network, spec.observation_shape, spec.observation_dtype)
-        make = Networks(config, kind, spec)
-        network, policy = make.build(), make.policy()
-        evaluation = config.evaluation
-        self._evaluator = Evaluator(
-            environments, evaluation.eval_episodes, episode_limit(config, spec), evaluation.eval_epsilon
-        )
+        config, evaluation = plan.config, plan.config.evaluation
+        make = Networks(config, plan.network_kind, plan.spec)
         self._open_files()
+        self._threshold = plan.spec.reward_threshold
+        self._evaluator = Evaluator(
+            plan.environments, evaluation.eval_episodes, episode_limit(config, plan.spec), evaluation.eval_epsilon
+        )
         _log.info("evaluator: %s, %d episodes of each newest checkpoint", config.run.env, evaluation.eval_episodes)
+        try:
+            return self._follow(make.build(), make.policy(), config.run.seed)
+        finally:
+            self._evaluator.close()
+
+    def _follow(self, network, policy, seed):
         while True:
             number = self._wait(self._unknown_or_end)
             if number is None:
                 return EXIT_AGAIN
             if number < 0:
                 _log.info("evaluator: the run has ended; results in %s/%s", self._plan.directory.name, FOLLOWER)
-                self._evaluator.close()
                 self._storage.push()
                 self._storage.leave()
                 return 0
-            self._evaluate(number, network, policy, config.run.seed)
-
-    def _stored(self):
-        """Returns config.json of the run, None before it is there. Raises ConfigError: it is no such file."""
-        path = self._plan.directory.path / "config.json"
-        try:
-            return files.read_object(path)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
-
-    def _config(self, stored):
-        """Returns the run's own settings, with this command's of evaluation."""
-        values, problems = settings.from_json(stored, f"{self._plan.directory.name}/config.json")
-        mine = self._plan.config
-        if values.get("env") != mine.run.env:
-            problems.append(f"--env={mine.run.env} but {self._plan.directory.name} is a run of {values.get('env')}.")
-        if problems:
-            raise ConfigError(*problems)
-        return dataclasses.replace(settings.build(values), evaluation=mine.evaluation)
+            self._evaluate(number, network, policy, seed)
 
     def _open_files(self):
         self._lock = RunDirectory(str(self._path))
         self._lock.acquire()  # two evaluators would write the same rows
-        self._last = max((row["env_steps"] for row in rows.read(self._path / rows.ROWS)), default=-1)
+        self._best = best.read(self._path)
+        self._told = max((row["env_steps"] for row in rows.read(self._path / rows.ROWS)), default=-1)
+        self._last = self._best.evaluated_env_steps if self._best else -1
         sizes = {path.name: path.stat().st_size for path in self._path.iterdir() if files.is_regular(path)}
         self._writer = metrics.MetricsWriter(self._path, sizes)
 
@@ -133,10 +112,9 @@ class Follower:
         numbers = [number for number in manifest.numbers(self._root) if number > self._last]
         if numbers:
             return numbers[-1]
-        stored = self._stored()
-        if stored is None:
+        config = following.read(self._plan.directory, self._plan.typed)
+        if config is None:
             return None
-        config = settings.build(settings.from_json(stored, "")[0])
         is_over = self._plan.directory.finished_env_steps() >= config.training.train_env_steps
         return -1 if is_over else None
 
@@ -158,13 +136,23 @@ class Follower:
                 _log.warning("evaluator: %s cannot be evaluated: %s", place, reasons.reason(error))
                 self._last = number
             return
-        policy.load(network.get_weights())
+        weights = network.get_weights()
+        policy.load(weights)
         returns = self._evaluator.evaluate(policy, seeding.integer(seed, seeding.Stream.EVALUATION, number))
-        row = {"eval/return_mean": float(returns.mean()), "eval/return_max": float(returns.max())}
-        self._writer.scalars(number, row)
-        self._writer.flush()
-        metrics.log_row(number, row)
+        mean = float(returns.mean())
+        row = {"eval/return_mean": mean, "eval/return_max": float(returns.max())}
+        if number > self._told:  # else it was killed before it could tell the chief
+            self._writer.scalars(number, row)
+            self._writer.flush()
+            metrics.log_row(number, row)
+            self._told = number
+        wall_seconds = made.progress.get("wall_seconds", 0.0)
+        self._best = best.add(self._best, number, mean, weights, self._threshold, wall_seconds)
         self._last = number
+        try:
+            best.write(self._path, self._best)
+        except OSError as error:
+            _log.warning("evaluator: %s: %s", error.filename or self._path / best.NAME, reasons.reason(error))
         self._storage.push_or_warn()
 
     def _is_there(self, number):

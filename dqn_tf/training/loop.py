@@ -184,10 +184,12 @@ class Loop:
             self._parts.actor.close()  # before evaluation: an environment may be such that only one can exist
         if is_last or self._is_due(evaluation.log_period, now):
             self._log()
-        if is_last or self._is_due(evaluation.eval_period, now):
+        is_evaluated = is_last or self._is_due(evaluation.eval_period, now)
+        if is_evaluated and not self._parts.is_followed:
             self._progress.evaluation_due = True
             number = number or self._evaluate()
-        if number or is_last or self._is_due(evaluation.checkpoint_period, now):
+        is_saved = is_evaluated and self._parts.is_followed or self._is_due(evaluation.checkpoint_period, now)
+        if number or is_last or is_saved:
             if not self._save() and (number or is_last):
                 raise NotSaved(f"the last checkpoint, of {now} env steps, could not be written")
         self._leave_if(number)

@@ -221,8 +221,8 @@ def _unreachable(place, reason, is_mistake=False):
 
 
 def _rank(name):
-    """Returns what is least for what must be there first: a manifest names others, a summary says that all is there."""
-    if name.endswith("/manifest.json"):
+    """Returns what is least for what must be there first: manifests name others, a summary says that all is there."""
+    if name.endswith(("/manifest.json", "/best.npz")):
         return 1, name
     return {".newest": 2, "summary.json": 3}.get(name, 0), name
 

@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import logging
+import types
 from collections.abc import Mapping
+from typing import Any
 
 from dqn_tf import config as config_lib
 from dqn_tf.agent import architecture
@@ -12,7 +14,7 @@ from dqn_tf.config import Config, ConfigError
 from dqn_tf.environment import atari
 from dqn_tf.environment.factory import Factory
 from dqn_tf.environment.spec import EnvironmentSpec
-from dqn_tf.training import hardware, memory, places, rundir, threads
+from dqn_tf.training import following, hardware, memory, places, rundir, threads
 
 _log = logging.getLogger(__name__)
 
@@ -35,16 +37,18 @@ class Plan:
       is_evaluator: this process evaluates the checkpoints of a run that others train.
       places: where the run is kept; `directory` is where it is written.
       started: time.time() when the command was given.
+      typed: values of the flags that were given, by name.
     """
 
     config: Config
-    spec: EnvironmentSpec
-    network_kind: str
+    spec: EnvironmentSpec | None  # an evaluator's, and the next: None before there is the run
+    network_kind: str | None
     cluster: topology.Cluster | None
     is_evaluator: bool
     places: places.Places
     directory: rundir.RunDirectory
     started: float
+    typed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def needs_launcher(self) -> bool:
@@ -67,6 +71,13 @@ class Plan:
     @property
     def is_chief(self) -> bool:
         return not self.is_evaluator and (self.cluster is None or self.cluster.is_chief)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether an evaluator task evaluates the run and chooses its best model, not the chief."""
+        asked = self.config.cluster.evaluated_by
+        is_named = self.cluster is not None and self.cluster.has_evaluator
+        return asked == "evaluator" or asked == "auto" and is_named
 
     @property
     def is_finished(self) -> bool:
@@ -124,11 +135,18 @@ class Plan:
         return True
 
 
-def make(config: Config, problems: list[str], environ: Mapping[str, str], started: float) -> Plan:
+def make(
+    config: Config,
+    problems: list[str],
+    environ: Mapping[str, str],
+    started: float,
+    typed: Mapping[str, Any] = types.MappingProxyType({}),
+) -> Plan:
     """Returns the Plan of a command.
 
     Args:
       problems: mistakes that were found on the command line.
+      typed: values of the flags that were given there, by name; what else `config` has is no wish of the user's.
     Raises:
       ConfigError: with these and every other mistake that can be known without TensorFlow.
     """
@@ -142,14 +160,14 @@ def make(config: Config, problems: list[str], environ: Mapping[str, str], starte
 
     environments = dataclasses.replace(Factory.of(config), num_threads=config.hardware.actor_threads)
     config = dataclasses.replace(config, atari=environments.resolved())
-    spec = attempt(environments.describe)
-    kind = None
-    if spec is not None:
-        kind = attempt(architecture.choose, config.network.network, spec.observation_shape, spec.observation_dtype)
     num_problems = len(problems)
     cluster = attempt(_cluster, config, environ)
     problems_of_cluster = problems[num_problems:]
+    del problems[num_problems:]
     is_evaluator = cluster is not None and cluster.is_evaluator
+    spec = None if is_evaluator else attempt(environments.describe)
+    kind = spec and attempt(architecture.choose, config.network.network, spec.observation_shape, spec.observation_dtype)
+    problems += problems_of_cluster
     where = attempt(places.find, config.run, environ)
     if is_evaluator:
         cluster = None
@@ -157,12 +175,15 @@ def make(config: Config, problems: list[str], environ: Mapping[str, str], starte
             problems.append("the evaluator needs the --logdir of the run that it evaluates.")
     where = where or places.Places(rundir.default_logdir(config.run.env))
     directory = _directory(where, "evaluator" if is_evaluator else str(cluster.index if cluster else 0))
-    plan = Plan(config, spec, kind, cluster, is_evaluator, where, directory, started)
+    plan = Plan(config, spec, kind, cluster, is_evaluator, where, directory, started, typed)
     if not is_evaluator and (cluster is not None or not problems_of_cluster):
         indivisible = config_lib.check_division(config, plan.num_workers, _replicas_per_worker(plan, environ))
         mistaken = {line.split("=")[0] for line in problems}  # their values are not those given
         problems += [line for line in indivisible if line.split("=")[0] not in mistaken]
-    problems += _check_precision(config, environ)
+    if not is_evaluator:
+        problems += _check_precision(config, environ)
+    elif not problems:
+        plan = attempt(following.settle, plan) or plan
     if spec is not None:
         problems += _check_open_files(plan)
     if spec is not None and not is_evaluator and (cluster is not None or not problems_of_cluster):

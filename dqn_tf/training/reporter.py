@@ -14,7 +14,7 @@ from dqn_tf.training import curve, reasons, rows, tuning
 from dqn_tf.training.metrics import MetricsWriter, ProgressDisplay
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.rundir import RunDirectory
-from dqn_tf.training.storage import Storage
+from dqn_tf.training.storage import FOLLOWER, Storage
 from dqn_tf.training.versions import versions
 
 _log = logging.getLogger(__name__)
@@ -178,6 +178,10 @@ class Reporter:
 
     def _draw(self, threshold):
         read = rows.read(self._directory.path / rows.ROWS)
+        mine = {row["env_steps"] for row in read if "eval/return_mean" in row}
+        others = rows.read(self._directory.path / FOLLOWER / rows.ROWS)  # an evaluator's, where there is one
+        read += [row for row in others if row["env_steps"] not in mine]
+        read.sort(key=lambda row: row["env_steps"])
         title = f"{self._config.run.env}, seed {self._config.run.seed}, {self._config.cluster.strategy}"
         curve.draw(read, self._directory.path / "reward_curve.png", title, threshold)
 

@@ -1,12 +1,21 @@
 """Which weights are the run's best: those of the evaluation with the highest mean return, the later of equal ones."""
 
+import logging
+import time
 from collections.abc import Callable
 
 from dqn_tf.config import Config
-from dqn_tf.training import seeding
+from dqn_tf.training import best, seeding
 from dqn_tf.training.builder import Components
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.reporter import Reporter
+from dqn_tf.training.rundir import RunDirectory
+from dqn_tf.training.storage import FOLLOWER, Storage
+
+_log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 1.0
+_POLL_SECONDS_OF_A_BUCKET = 15.0
 
 
 def evaluate(
@@ -32,3 +41,58 @@ def evaluate(
         progress.best_return = mean
         parts.kept.set_weights(weights)
     reporter.evaluated(progress, returns)
+
+
+def settle(
+    config: Config,
+    parts: Components,
+    progress: Progress,
+    reporter: Reporter,
+    storage: Storage,
+    directory: RunDirectory,
+    check: Callable[[], None],
+) -> None:
+    """Makes `parts.kept` the best of all weights that were evaluated, the last ones among them; the chief's.
+
+    An evaluator task has evaluated them, where there is one. One that is silent for --cluster_timeout is not waited
+    for longer, and the last weights are evaluated here. So are those of a run that left before it was done with that.
+    """
+    found = _await(config.cluster.cluster_timeout, progress, storage, directory, check) if parts.is_followed else None
+    if found is not None and (progress.best_return is None or found.best_return >= progress.best_return):
+        if _fits(found, parts):
+            parts.kept.set_weights(found.weights)
+            for name, value in found.told.items():
+                setattr(progress, name, value)
+    if progress.evaluated_env_steps != progress.env_steps:
+        evaluate(config, parts, progress, reporter, check)
+
+
+def _await(timeout, progress, storage, directory, check):
+    """Returns what the evaluator has found, once that is all; or what there is when it has been silent for too long."""
+    _log.info("waiting for the evaluator, which chooses the best model, for at most %d s", timeout)
+    found, heard = None, time.monotonic()
+    while True:
+        check()
+        storage.pull_best_or_warn()
+        news = best.read(directory.path / FOLLOWER)
+        if news is not None and (found is None or news.evaluated_env_steps > found.evaluated_env_steps):
+            found, heard = news, time.monotonic()
+        if found is not None and found.evaluated_env_steps >= progress.env_steps:
+            return found
+        if time.monotonic() - heard > timeout:
+            _log.warning(
+                "the evaluator has %s for %d s (--cluster_timeout): the last model is evaluated here",
+                "said nothing new" if found else "not been seen",
+                timeout,
+            )
+            return found
+        time.sleep(_POLL_SECONDS_OF_A_BUCKET if storage.is_private else _POLL_SECONDS)
+
+
+def _fits(found, parts):
+    """Returns whether weights are those of this network; else that is a warning."""
+    shapes = [tuple(weights.shape) for weights in parts.kept.get_weights()]
+    fits = [tuple(weights.shape) for weights in found.weights] == shapes
+    if not fits:
+        _log.warning("the evaluator's best model is not one of this network: it is passed over")
+    return fits

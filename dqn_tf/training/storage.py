@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dqn_tf.config import ConfigError
-from dqn_tf.training import reasons, rundir
+from dqn_tf.training import best, reasons, rundir
 from dqn_tf.training.mirror import Mirror, Unreachable
 from dqn_tf.training.places import Places
 from dqn_tf.training.rundir import RunDirectory
@@ -92,6 +92,14 @@ class Storage:
         """Brings what the evaluator task has found before. Raises Unreachable."""
         if self._run is not None:
             self._run.pull(self._run.names(f"{FOLLOWER}/*"))
+
+    def pull_best_or_warn(self) -> None:
+        """Brings what the evaluator task has found so far; a place that does not answer is a warning."""
+        if self._run is not None:
+            try:
+                self._run.pull([f"{FOLLOWER}/{best.NAME}", f"{FOLLOWER}/metrics.jsonl"])
+            except Unreachable as error:
+                _log.warning("the evaluator's files cannot be read: %s: %s", error.filename, error.strerror)
 
     def pull_news(self) -> None:
         """Brings what tells how far the run is: records, and manifests that are not here. Raises Unreachable."""

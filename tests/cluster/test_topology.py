@@ -92,6 +92,12 @@ def test_resolve_of_vertex_evaluator_is_beside_the_cluster():
     assert (cluster.index, cluster.is_evaluator, cluster.is_chief, cluster.num_workers) == (None, True, False, 3)
 
 
+@pytest.mark.parametrize("evaluators, expected", [(["e:1"], True), ([], False), (None, False)])
+def test_resolve_says_whether_an_evaluator_is_named(evaluators, expected):
+    spec = {"cluster": {"worker": ["a:1"], "evaluator": evaluators}, "task": {"type": "worker", "index": 0}}
+    assert topology.resolve({"TF_CONFIG": json.dumps(spec)}).has_evaluator is expected
+
+
 def test_resolve_of_a_second_evaluator_is_refused():
     assert problems_of(resolve, {**VERTEX, "task": {"type": "evaluator", "index": 1}}) == [
         "TF_CONFIG names task evaluator/1; a run has one evaluator, evaluator/0."

@@ -6,10 +6,11 @@ import signal
 import threading
 import time
 
+import keras
 import pytest
 
 from dqn_tf import config, flags
-from dqn_tf.training import manifest, plan, run
+from dqn_tf.training import best, manifest, plan, run
 from tests import runs
 
 
@@ -20,7 +21,7 @@ def evaluate(logdir, *argv, environ=None):
 
 
 def follow(argv, environ):
-    return run.evaluate(plan.make(*flags.parse(argv), environ, time.time()))
+    return run.evaluate(plan.make(*flags.parse(argv), environ, time.time(), flags.typed(argv)))
 
 
 def found(logdir):
@@ -59,12 +60,40 @@ def test_evaluator_plays_the_episodes_that_its_own_flags_ask_for(logdir):
     assert found(logdir)[0]["eval/return_mean"] == found(logdir)[0]["eval/return_max"]
 
 
-def test_evaluator_needs_no_flag_of_the_run_but_its_environment(train, tmp_path):
-    train(tmp_path / "run", "--env=Acrobot-v1", "--hidden_units=8", "--eval_max_episode_steps=20")
-    argv = ["train.py", "--task_type=evaluator", "--env=Acrobot-v1", f"--logdir={tmp_path}/run", "--eval_episodes=1"]
-    argv.append("--eval_max_episode_steps=20")
-    assert follow(argv, {}) == 0
-    assert found(tmp_path / "run")[0]["env_steps"] == 1200
+def test_evaluator_needs_no_flag_but_the_directory(train, tmp_path):
+    run = train(tmp_path / "run", "--env=Acrobot-v1", "--hidden_units=8", "--eval_max_episode_steps=20")
+    assert follow(["train.py", "--task_type=evaluator", f"--logdir={run}"], {}) == 0
+    assert found(run) == runs.rows(run, "eval/")[-1:]
+
+
+def of_module(logdir):
+    """Makes a run one of a foreign module's environment."""
+    stored = runs.read_json(logdir / "config.json")
+    stored["run"]["env"] = "tests.environments:Tape-v0"
+    (logdir / "config.json").write_text(json.dumps(stored))
+
+
+@pytest.mark.parametrize("when", ["at once", "when the run is there"])
+def test_evaluator_of_a_run_of_a_module_wants_it_named(logdir, when):
+    argv = ["train.py", "--task_type=evaluator", f"--logdir={logdir}"]
+    made = plan.make(*flags.parse(argv), {}, time.time(), flags.typed(argv))
+    of_module(logdir)
+    with pytest.raises(config.ConfigError) as error:
+        follow(argv, {}) if when == "at once" else run.evaluate(made)
+    assert list(error.value.problems) == [
+        f"--logdir={logdir} is a run of tests.environments:Tape-v0, whose module would be imported; "
+        "add --env=tests.environments:Tape-v0 to trust it."
+    ]
+    argv.append("--env=tests.environments:Tape-v0")
+    assert plan.make(*flags.parse(argv), {}, time.time(), flags.typed(argv)).spec.num_actions == 2
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"run": {"env": 7}}', '{"run": {"en": "x"}}', "[" * 9999])
+def test_evaluator_of_a_damaged_config_says_so_in_one_line(logdir, content):
+    (logdir / "config.json").write_text(content)
+    with pytest.raises(config.ConfigError) as error:
+        follow(["train.py", "--task_type=evaluator", f"--logdir={logdir}"], {})
+    assert len(error.value.problems) == 1 and f"{logdir}/config.json" in str(error.value)
 
 
 def test_evaluator_beside_a_run_evaluates_what_comes_and_ends_with_it(finished, tmp_path, monkeypatch):
@@ -98,6 +127,24 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
+def test_run_with_an_evaluator_leaves_evaluating_to_it_and_exports_its_best(train, tmp_path, monkeypatch):
+    monkeypatch.setattr("dqn_tf.training.follower._POLL_SECONDS", 0.01)
+    monkeypatch.setattr("dqn_tf.training.selection._POLL_SECONDS", 0.01)
+    logdir, codes = tmp_path / "run", []
+    thread = threading.Thread(target=lambda: codes.append(evaluate(logdir)), daemon=True)
+    thread.start()
+    train(logdir, "--evaluated_by=evaluator", "--checkpoint_period=0")
+    thread.join(runs.SECONDS)
+    assert codes == [0]
+    assert runs.rows(logdir, "eval/") == []
+    assert runs.checkpoints(logdir) == [400, 800, 1200]  # an evaluation each, as the chief would make
+    rows, taken = found(logdir), best.read(logdir / "evaluator")
+    assert rows[-1]["env_steps"] == taken.evaluated_env_steps == 1200
+    assert taken.best_return == max(row["eval/return_mean"] for row in rows)
+    exported = keras.models.load_model(logdir / "model" / "q_network.keras", compile=False).get_weights()
+    assert [one.tobytes() for one in exported] == [one.tobytes() for one in taken.weights]
+
+
 def test_evaluator_of_a_run_that_says_nothing_leaves_to_be_started_again(tmp_path, caplog):
     (tmp_path / "run").mkdir()
     assert evaluate(tmp_path / "run", "--round_timeout=1") == 143
@@ -128,7 +175,7 @@ def test_evaluator_names_a_damaged_checkpoint_and_goes_on(logdir, caplog, monkey
 def test_evaluator_of_another_environment_is_refused(logdir):
     with pytest.raises(config.ConfigError) as error:
         evaluate(logdir, "--env=Acrobot-v1")
-    assert list(error.value.problems) == [f"--env=Acrobot-v1 but {logdir} is a run of CartPole-v1."]
+    assert list(error.value.problems) == [f"--env=Acrobot-v1 but --logdir={logdir} is a run of CartPole-v1."]
 
 
 def test_evaluator_without_a_logdir_is_refused():

@@ -19,6 +19,7 @@ _DECIDED = {
     "num_workers": (_SPREAD, "give --workers=N."),
     "num_replicas": (_SPREAD, "give --gpus=N; every GPU is a replica."),
     "tf_config": (_SPREAD, "leave it out; the platform tells every worker of its peers."),
+    "evaluated_by": ("who evaluates the run", "give --evaluator, or leave it out for the chief."),
     "task_type": ("which task a process is", "leave it out; the platform tells every worker which one it is."),
     "task_index": ("which task a process is", "leave it out; the platform tells every worker which one it is."),
     "logdir": (_PLACE, "give --storage=...; the run is kept in its directory <name>."),

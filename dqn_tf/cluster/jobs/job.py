@@ -62,7 +62,8 @@ class Job:
     @property
     def arguments(self) -> tuple[str, ...]:
         """All of train.py's flags except places such as --logdir."""
-        return (f"--strategy={self.strategy}", *self.flags)
+        evaluator = ("--evaluated_by=evaluator",) if self.evaluator else ()
+        return (f"--strategy={self.strategy}", *evaluator, *self.flags)
 
 
 @dataclasses.dataclass(frozen=True)

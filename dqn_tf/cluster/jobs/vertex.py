@@ -92,8 +92,7 @@ def tuning_job(job: Job) -> dict[str, Any]:
     """Returns the HyperparameterTuningJob of a job: learning rate and batch size by the mean return of evaluations."""
     tuned = ("--learning_rate=", "--batch_size=")
     flags = tuple(flag for flag in job.flags if not flag.startswith(tuned))
-    trial = custom_job(dataclasses.replace(job, flags=flags))
-    trial["workerPoolSpecs"] = trial["workerPoolSpecs"][: 1 + (job.workers > 1)]  # the chief must report the metric
+    trial = custom_job(dataclasses.replace(job, flags=flags, evaluator=False))  # the chief must report the metric
     replicas = job.workers * max(1, job.gpus)
     sizes = sorted({-(-size // replicas) * replicas for size in (32, 64, 128)})  # divisible among the replicas
     return {

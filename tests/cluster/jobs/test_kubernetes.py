@@ -229,6 +229,11 @@ def test_network_policy_lets_the_workers_in_and_nobody_else():
     assert (policy["policyTypes"], policy["ingress"]) == (["Ingress"], [{"from": [{"podSelector": workers}]}])
 
 
+@pytest.mark.parametrize("evaluator", [False, True])
+def test_workers_are_told_who_evaluates(evaluator):
+    assert ("--evaluated_by=evaluator" in container(make_job(evaluator=evaluator))["args"]) == evaluator
+
+
 def test_evaluator_is_a_job_beside_the_workers():
     job = make_job(evaluator=True, gpus=1, machine=jobs.make_machine(**{**GKE, "gpus": 1}))
     main, labels = container(job, "dqn-run-evaluator"), pod(job)["containers"][0]["args"]

@@ -135,9 +135,11 @@ def test_evaluator_is_pool_3_and_the_pools_before_it_are_there(workers, counts):
 
 
 @pytest.mark.parametrize("changes", [{}, {"gpus": 0}, {"workers": 1, "gpus": 4, "strategy": "mirrored"}])
-def test_evaluator_changes_nothing_in_the_training(changes):
+def test_evaluator_changes_nothing_in_the_training_but_who_evaluates(changes):
     pools = sent(make_job(evaluator=True, **changes))["workerPoolSpecs"]
     training = read(make_job(**changes))["workerPoolSpecs"]
+    for pool in training:
+        pool["containerSpec"]["args"].insert(1, "--evaluated_by=evaluator")
     assert [pool for pool in pools[:2] if pool] == training
     assert pools[3] == training[0]
 
