@@ -182,8 +182,7 @@ class Cluster:
     )
     evaluated_by: str = _field(
         "auto",
-        "who evaluates the run and chooses the best model: chief; evaluator, a task beside it; auto is the evaluator "
-        "where the cluster names one, else the chief",
+        "who chooses the best model: the chief, or an evaluator task; auto: the latter where the cluster names one",
         choices=("auto", "chief", "evaluator"),
         stored=False,
         source="docs/clouds.md",
