@@ -137,6 +137,7 @@ def command(finished, tmp_path, monkeypatch):
                     learner=types.SimpleNamespace(num_updates=500),
                     placement=types.SimpleNamespace(num_workers=1, num_replicas=1),
                     evaluator=evaluator.Evaluator(now.environments, 1, 1),
+                    is_followed=False,
                 )
                 watchdog = types.SimpleNamespace(heard_by_all=lambda doing: None)
                 finish.finish(now, parts, at, told, files_of, {}, watchdog)
