@@ -47,6 +47,7 @@ class Follower:
         plan = self._wait(lambda: following.settle(self._plan))
         if plan is None:
             return EXIT_AGAIN
+        self._plan = plan
         config, evaluation = plan.config, plan.config.evaluation
         make = Networks(config, plan.network_kind, plan.spec)
         self._open_files()

@@ -14,7 +14,7 @@ from dqn_tf.training import reasons
         (OSError(errno.ENOSPC, "No space left on device", "/file"), "No space left on device"),
         (ValueError("first\nsecond"), "first"),
         (ValueError(), "ValueError"),
-        (tf.errors.UnknownError(None, None, " {{function_node __x}}\n {{node b}} gone [Op:B] name: c"), "gone"),
+        (tf.errors.UnknownError(None, None, " {{function_node __x}}\n {{node b}} gone [Op:B]"), "gone"),
         (tf.errors.AbortedError(None, None, "{{function_node __wrapped__A}}"), "AbortedError"),
         (RuntimeError("x" * 300), "x" * 200),
     ],
