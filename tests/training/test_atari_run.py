@@ -131,3 +131,20 @@ def test_evaluation_of_the_run_plays_it_the_same_way(run, monkeypatch, capsys):
     assert evaluation.main([f"--logdir={run[0]}", "--episodes=1", "--max_episode_steps=30"]) == 0
     assert played == [("ALE/SpaceInvaders-v5", "nature")]
     assert json.loads(capsys.readouterr().out)["eval_return_mean"] % 5 == 0
+
+
+@pytest.mark.parametrize("protocol", ["machado", "nature"])
+def test_games_that_are_saved_at_other_times_and_resumed_come_to_the_same(train, tmp_path, monkeypatch, protocol):
+    monkeypatch.setattr(atari, "_MAX_FRAMES", 4 * GAME_LENGTH)
+    argv = [*ARGV, f"--atari_protocol={protocol}", "--learning_starts=80", "--round_env_steps=20"]
+    argv += ["--replay_ratio=0.05", "--learning_rate_schedule=constant"]
+    whole = train(tmp_path / "whole", *argv, "--train_env_steps=240")
+    train(tmp_path / "often", *argv, "--train_env_steps=140", "--checkpoint_period=20")  # games end at 120 and 240
+    often = train(tmp_path / "often", *argv, "--train_env_steps=240", "--checkpoint_period=100")
+    assert learned(often) == learned(whole)
+    assert runs.rows(often, "train/episode_return") == runs.rows(whole, "train/episode_return") != []
+
+
+def learned(logdir):
+    """Returns the bits of a run but for the best model: a shorter run is evaluated at its end, too."""
+    return {name: array for name, array in runs.bits(logdir).items() if not name.startswith("kept/")}
