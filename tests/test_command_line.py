@@ -587,7 +587,7 @@ def test_signal_to_a_default_command_says_how_to_go_on(tmp_path, number):
         os.killpg(process.pid, number)  # as a terminal does
         assert reader.finish() == 128 + number
         assert f"{number.name}: saving at the end of this round\n" in reader.lines
-        assert re.fullmatch(r"stopped at \d+ env steps, saved; the same command goes on from there\n", reader.lines[-1])
+        assert re.fullmatch(r"stopped at \d+ env steps, saved; the same command resumes from there\n", reader.lines[-1])
         assert "Traceback" not in "".join(reader.lines)
     finally:
         runs.kill(process)
