@@ -40,6 +40,7 @@ def main(argv: list[str]) -> int:
         if is_finished and not (plan.is_chief and plan.places.copies):
             return 0
         if plan.needs_launcher and not is_finished:
+            plan.directory.release()  # to the first worker
             return launch.run(
                 [sys.executable, *argv, f"--logdir={plan.places.run}"],
                 plan.num_workers,

@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import json
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,13 @@ class Setting:
 
     def parse(self, value: Any) -> Any:
         """Returns `value`, a flag's text or a JSON value, as this setting's type. Raises ConfigError."""
+        if isinstance(value, str) and "path" in self.field.metadata["unit"].split(",")[0].split():
+            value = os.path.expanduser(value)
+            try:
+                os.fsencode(value).decode("utf-8")
+            except UnicodeError:
+                shown = ascii(value)[1:-1]
+                raise ConfigError(f"--{self.name}={shown} is not UTF-8, as names of files must be here.") from None
         try:
             parsed = _CONVERTERS[self.field.type](value)
         except (ValueError, TypeError, OverflowError, RecursionError):

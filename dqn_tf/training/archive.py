@@ -13,6 +13,7 @@ import numpy as np
 
 from dqn_tf import files
 from dqn_tf.config import one_line
+from dqn_tf.training import ownfiles
 
 # Replays of frames shrink tenfold at the fastest level, and hardly more at the default one, which takes twice as long.
 _COMPRESSION_LEVEL = 1
@@ -48,7 +49,7 @@ class File:
 
 def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays, compressed, so that they are on the disk when this returns. Raises OSError."""
-    with path.open("wb") as file:
+    with ownfiles.create(path) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_COMPRESSION_LEVEL) as archive:
             for name, array in arrays.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -105,8 +106,8 @@ def sync_directory(path: pathlib.Path) -> None:
 def write_whole(path: pathlib.Path, text: str) -> None:
     """Writes a file whole or not at all, so that it is on the disk when this returns. Raises OSError."""
     temporary = path.with_name(f"{path.name}.new")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with ownfiles.create(temporary) as file:
+        file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)

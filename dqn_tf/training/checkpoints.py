@@ -13,7 +13,7 @@ import tensorflow as tf
 from dqn_tf import files
 from dqn_tf.agent.learner import Learner
 from dqn_tf.cluster.strategy import Placement
-from dqn_tf.training import archive, manifest, reasons
+from dqn_tf.training import archive, manifest, ownfiles, reasons
 from dqn_tf.training.manifest import Manifest, Worker
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.recovery import Recovery, Restored
@@ -115,7 +115,8 @@ class Checkpoints:
 
     def _write(self, place, worker, suffix):
         """Writes this worker's part, and returns what the manifest says of it."""
-        place.mkdir(parents=True, exist_ok=True)
+        ownfiles.make_directory(self._root)
+        ownfiles.make_directory(place)
         index, num_workers = self._placement.worker_index, self._placement.num_workers
         path = place / f"worker-{index}-of-{num_workers}{suffix}.npz"
         archive.write(path, worker.to_arrays())

@@ -33,6 +33,7 @@ def draw(rows: Sequence[dict], path: pathlib.Path, title: str, threshold: float 
     axes.grid(alpha=0.3)
     if axes.has_data():
         axes.legend(loc="best")
+    path.unlink(missing_ok=True)  # a link would be followed
     figure.savefig(path)
 
 

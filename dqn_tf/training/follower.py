@@ -74,6 +74,8 @@ class Follower:
             self._evaluate(number, network, policy, seed)
 
     def _open_files(self):
+        if self._path.is_symlink():
+            raise ConfigError(f"{self._path} is a link, which is not followed for writing; remove it.")
         self._lock = RunDirectory(str(self._path))
         self._lock.acquire()  # two evaluators would write the same rows
         self._best = best.read(self._path)

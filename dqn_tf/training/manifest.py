@@ -7,12 +7,12 @@
 A manifest carries the checksum of itself and of every file. Without TensorFlow.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import pathlib
 import re
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +24,11 @@ from dqn_tf.training.archive import Damaged, File
 FORMAT = 2
 _NAME = "manifest.json"
 _NEWEST = ".newest"
+_OWN = re.compile(
+    r"manifest\.json(\.new|\.damaged)?|(worker-\d+-of-\d+|replay-\d+-of-\d+-\d+)\.npz"
+    r"|model\.(index|data-.*)",
+    re.ASCII,
+)
 _PLACE = re.compile(r"ckpt-(0|[1-9]\d*)", re.ASCII)
 _SHA256 = re.compile("[0-9a-f]{64}")
 MOST_BYTES = 256 << 20  # of a manifest: thousands of segments of hundreds of workers
@@ -221,6 +226,9 @@ def set_aside(root: pathlib.Path, good: int) -> list[pathlib.Path]:
     """
     gone = [location(root, number) for number in numbers(root) if number > good]
     for path in gone:
+        if path.parent.is_symlink():  # what it points to is not the run's to change
+            path.parent.rename(path.parent.with_name(f"{path.parent.name}.damaged"))
+            continue
         path.replace(path.with_name(f"{_NAME}.damaged"))
     archive.write_whole(root.with_name(_NEWEST), f"{good}\n")
     return gone
@@ -243,8 +251,13 @@ def remove_unfinished(place: pathlib.Path) -> list[pathlib.Path]:
     """
     if (place / _NAME).exists() or not place.is_dir():
         return []
-    gone = list(place.iterdir())
-    shutil.rmtree(place, ignore_errors=True)
+    if place.is_symlink():
+        return []
+    gone = [path for path in place.iterdir() if _is_own(path)]
+    with contextlib.suppress(OSError):
+        for path in gone:
+            path.unlink()
+        place.rmdir()
     return gone
 
 
@@ -258,18 +271,26 @@ def prune(root: pathlib.Path, num_kept: int) -> list[pathlib.Path]:
     manifests = [manifest for manifest in manifests if manifest is not None]
     evaluated = [manifest for manifest in manifests if manifest.eval_return is not None]
     best = max(evaluated, key=_rank, default=None)
-    kept = [manifest for manifest in manifests if manifest in manifests[-num_kept:] or manifest is best]
+    kept = [manifest for manifest in manifests if manifest in manifests[-num_kept:] or manifest is best
+            or directory(root, manifest.env_steps).is_symlink()]
     needed = {root / file.path for manifest in kept for file in manifest.files}
     needed |= {directory(root, manifest.env_steps) / _NAME for manifest in kept}
     for place in _places(root):
+        if place.is_symlink():  # moved away by somebody, and linked back to be read
+            continue
         # The manifest first: a checkpoint without some of its files must not be there, even for a moment.
         for path in sorted(place.iterdir(), key=lambda path: path.name != _NAME):
-            if path not in needed and path.is_file():
+            if path not in needed and _is_own(path):
                 path.unlink()
                 gone.append(path)
         if not any(place.iterdir()):
             place.rmdir()
     return gone
+
+
+def _is_own(path):
+    """Returns whether a file in a checkpoint's directory is one that checkpoints write; notes beside it are not."""
+    return _OWN.fullmatch(path.name) is not None and (path.is_symlink() or path.is_file())
 
 
 def _rank(manifest):

@@ -19,7 +19,7 @@ from tensorboard.plugins.text import summary_v2 as text_summary
 from tensorboard.summary.writer import record_writer
 
 from dqn_tf import files
-from dqn_tf.training import rows
+from dqn_tf.training import ownfiles, rows
 
 _log = logging.getLogger(__name__)
 
@@ -42,25 +42,30 @@ class MetricsWriter:
         self.dropped = []
         path_of_rows = logdir / rows.ROWS
         rows.set_aside(path_of_rows)
+        self._own = set(journal) | ownfiles.listed(logdir)
         for path in self._grown():
             if path.name not in journal:
                 path.unlink()
                 self.dropped.append(path)
             elif path.stat().st_size > journal[path.name]:
-                os.truncate(path, journal[path.name])
+                with open(ownfiles.open_own(path), "ab") as file:
+                    file.truncate(journal[path.name])
         for name, size in journal.items():
             if not (logdir / name).exists() or (logdir / name).stat().st_size < size:
                 _log.warning("resume: rows of metrics are missing, because %s was cut", logdir / name)
         rows.read(path_of_rows)  # which names what is none, now and not only at the end
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.v2"
+        self._own |= {rows.ROWS, name}
+        ownfiles.to_list(logdir, self._own)
         self._rows = _Appender(path_of_rows)
         self._events = _Appender(logdir / name, _record(file_version="brain.Event:2"))
         if not rows.ends_line(path_of_rows):
             self._rows.add(b"\n")
 
     def _grown(self):
-        patterns = (rows.ROWS, "events.out.tfevents.*")
-        return [path for pattern in patterns for path in self._logdir.glob(pattern) if files.is_regular(path)]
+        """Returns the run's own files of rows; others of such names are somebody's."""
+        names = (name for name in sorted(self._own) if name == rows.ROWS or name.startswith("events.out.tfevents."))
+        return [self._logdir / name for name in names if files.is_regular(self._logdir / name)]
 
     def scalars(self, env_steps: int, values: Mapping[str, float]) -> None:
         """Adds one row."""
@@ -110,8 +115,8 @@ class _Appender:
         self._waiting += record
 
     def flush(self):
-        with self._path.open("ab", buffering=0) as file:
-            size = file.tell()
+        with open(ownfiles.open_own(self._path), "ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
             content = (b"" if size else self._header) + bytes(self._waiting)
             try:
                 if file.write(content) < len(content):
@@ -122,7 +127,7 @@ class _Appender:
         self._waiting.clear()
 
     def sync(self):
-        with self._path.open("ab") as file:
+        with open(ownfiles.open_own(self._path), "ab") as file:
             os.fsync(file.fileno())
 
 

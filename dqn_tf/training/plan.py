@@ -195,7 +195,11 @@ def make(
     if problems:
         raise ConfigError(*problems)
     if plan.is_chief:
-        places.prepare(where)
+        try:
+            places.prepare(where)
+        except ConfigError:
+            directory.abandon()
+            raise
     return plan
 
 
@@ -233,17 +237,17 @@ def _check_open_files(plan):
 
 def _check_directory(plan, is_config_known):
     """Raises ConfigError where the directory cannot be written or, unless `is_config_known` is false, gone on in."""
-    is_new = not plan.directory.path.exists()
-    is_refused = True
+    plan.directory.acquire()  # and kept: between two looks another command could come, and both be refused
     try:
-        with plan.directory.acquired():
-            if is_config_known:
-                plan.directory.check(plan.config)
-                plan.directory.check_environment(plan.spec)
-                is_refused = False
+        if is_config_known:
+            plan.directory.check(plan.config)
+            plan.directory.check_environment(plan.spec)
+    except ConfigError:
+        is_config_known = False
+        raise
     finally:
-        if is_new and is_refused and plan.directory.path.exists():
-            plan.directory.remove()  # a refused command leaves nothing
+        if not is_config_known:
+            plan.directory.abandon()  # a refused command leaves nothing
 
 
 def _replicas_per_worker(plan, environ):

@@ -1,7 +1,9 @@
 """One run on one worker, from its plan to its results."""
 
 import contextlib
+import dataclasses
 import logging
+import os
 import sys
 import time
 
@@ -20,6 +22,7 @@ from dqn_tf.training.mirror import Taken, Unreachable
 from dqn_tf.training.plan import Plan
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.reporter import Reporter
+from dqn_tf.training.rundir import RunDirectory
 from dqn_tf.training.stopping import Stop, Stopped
 from dqn_tf.training.storage import FOLLOWER, Storage
 from dqn_tf.training.watchdog import WAITING, Watchdog
@@ -101,6 +104,8 @@ def _start(plan, storage, stop):
         placement = strategy.create(
             config.cluster.strategy, config.cluster.num_replicas, plan.cluster, threads.learner, threads.operations
         )
+    if placement.num_workers > 1:
+        plan, storage = _with_directory_of_chief(plan, storage, placement)
     if plan.cluster is not None:
         _confine(plan.cluster)
     if placement.is_chief:
@@ -139,6 +144,15 @@ def _start(plan, storage, stop):
         if watch:
             watch.stop()
     return 0
+
+
+def _with_directory_of_chief(plan, storage, placement):
+    """Returns Plan and Storage of a worker that was given no --logdir: it writes where the chief does."""
+    told = placement.exchange("" if plan.places.is_bucket else os.path.abspath(plan.directory.path))[0]
+    if placement.is_chief or not plan.places.is_default or not told:
+        return plan, storage
+    where, directory = dataclasses.replace(plan.places, run=told), RunDirectory(told)
+    return dataclasses.replace(plan, places=where, directory=directory), Storage(where, directory, "worker")
 
 
 def _meet(cluster, timeout):

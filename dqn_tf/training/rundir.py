@@ -2,12 +2,14 @@
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import hashlib
 import json
 import logging
 import os
 import pathlib
+import secrets
 import shutil
 import stat
 import tempfile
@@ -16,17 +18,18 @@ from typing import Any
 from dqn_tf import files, settings
 from dqn_tf.config import Config, ConfigError, one_line
 from dqn_tf.environment.spec import EnvironmentSpec
-from dqn_tf.training import archive, identity, manifest, results
+from dqn_tf.training import archive, identity, manifest, ownfiles, results
 
 _log = logging.getLogger(__name__)
 
-_CONFIG, _SUMMARY = "config.json", "summary.json"
+_CONFIG, _SUMMARY, _ROWS = "config.json", "summary.json", "metrics.jsonl"
 
 
 def default_logdir(env_id: str) -> str:
-    """Returns runs/<env>/<time>."""
+    """Returns runs/<env>/<time>-<six digits>, the last so that commands of one second differ."""
     name = env_id.rsplit(":", 1)[-1].replace("/", "-")
-    return os.path.join("runs", name, datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    moment = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return os.path.join("runs", name, f"{moment}-{secrets.token_hex(3)}")
 
 
 def scratch(place: str, task: str) -> str:
@@ -64,6 +67,7 @@ class RunDirectory:
         self.name = name or path
         self._is_scratch = bool(name)
         self._lock = None
+        self._made: list[pathlib.Path] = []
 
     @property
     def checkpoints(self) -> pathlib.Path:
@@ -84,7 +88,12 @@ class RunDirectory:
             raise ConfigError(f"--resume=never but --logdir={self.name} holds a run; use a new --logdir.")
         if resume == "must" and not self.has_checkpoint:
             raise ConfigError(f"--resume=must but --logdir={self.name} holds no checkpoint; use the --logdir of a run.")
+        links = ownfiles.links(self.path)
+        if links:
+            raise ConfigError(f"{links[0]} is a link, which is not followed; remove it or use a new --logdir.")
         made = manifest.newest_readable(self.checkpoints)
+        if not self.has_checkpoint:
+            self._check_foreign()
         if made is not None:
             self._check_same(made.config, settings.to_json(config))
         for name in (_SUMMARY, results.MODEL):
@@ -93,6 +102,19 @@ class RunDirectory:
                     f"--logdir={self.name} holds {name} of a finished run, but none of its checkpoints; "
                     "bring them back, or use a new --logdir."
                 )
+
+    def _check_foreign(self):
+        """Raises ConfigError where files of somebody else's have names of the run's."""
+        foreign = _ROWS if os.path.lexists(self.path / _ROWS) and _ROWS not in ownfiles.listed(self.path) else ""
+        if os.path.lexists(self.path / _CONFIG):
+            try:
+                is_own = isinstance(files.read_object(self.path / _CONFIG).get("run"), dict)
+            except OSError:
+                is_own = False
+            foreign = foreign if is_own else _CONFIG
+        if foreign:
+            raise ConfigError(f"--logdir={self.name} holds a {foreign} that no run of this program has made; "
+                              "use a new --logdir.")
 
     def _check_same(self, old, new):
         """Raises ConfigError where a run is another one: its checkpoint knows that, config.json may be anything."""
@@ -141,22 +163,41 @@ class RunDirectory:
         Raises:
           ConfigError: it cannot be written, or another process writes it.
         """
+        lock = None
+        while lock is None:
+            try:
+                self._make()
+                lock = os.fdopen(ownfiles.open_own(self.lock_path, os.O_RDWR), "rb+", buffering=0)
+            except FileNotFoundError:
+                if os.path.lexists(self.path) and not self.path.is_dir():
+                    raise ConfigError(f"--logdir={self.path} cannot be written: it is a link to nothing.") from None
+                continue  # who had made the directory was refused, and has removed it
+            except OSError as error:
+                raise ConfigError(f"--logdir={self.path} cannot be written: {error.strerror}.") from None
+            if not self._take(lock):
+                lock.close()
+                raise ConfigError(f"--logdir={self.name} is being written by another process; use a new --logdir.")
+            self._lock = lock
+            if self.is_gone():  # who had it was refused, and has removed it
+                self.release()
+                lock = None
+
+    def _take(self, lock):
+        """Returns False where another process has the lock."""
         try:
-            self._make()
-            self._lock = open(self.lock_path, "w")  # noqa: SIM115 - held until release
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ConfigError(f"--logdir={self.path} cannot be written: {error.strerror}.") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self.release()
-            raise ConfigError(
-                f"--logdir={self.name} is being written by another process; use a new --logdir."
-            ) from None
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                return False
+            _log.warning("%s cannot be locked (%s): see to it that no other process writes there",
+                         self.name, error.strerror)
+        return True
 
     def _make(self):
         if not self._is_scratch:
+            missing = [path for path in (self.path, *self.path.parents) if not os.path.lexists(path)]
             self.path.mkdir(parents=True, exist_ok=True)
+            self._made += [path for path in missing if path not in self._made]
             return
         self.path.mkdir(exist_ok=True, mode=0o700)  # in a directory that others may write, too
         status = self.path.lstat()
@@ -177,10 +218,15 @@ class RunDirectory:
             elif path != self.lock_path:
                 path.unlink()
 
-    def remove(self) -> None:
-        """Removes the directory, which holds nothing but its lock."""
-        self.lock_path.unlink()
-        self.path.rmdir()
+    def abandon(self) -> None:
+        """Gives the lock back and removes what `acquire` has made, where nothing else is in it; the lock is held."""
+        with contextlib.suppress(OSError):
+            if self._made:
+                self.lock_path.unlink()
+            for path in self._made:
+                path.rmdir()
+        self._made.clear()
+        self.release()
 
     def is_gone(self) -> bool:
         """Returns whether somebody has removed the directory, or its lock, that this process has acquired."""
@@ -191,8 +237,9 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def acquired(self):
-        """Returns a context in which the lock is held."""
-        self.acquire()
+        """Returns a context in which the lock is held, which may be so already."""
+        if self._lock is None:
+            self.acquire()
         try:
             yield self
         finally:

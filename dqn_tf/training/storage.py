@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 _PUSH_PERIOD_SECONDS, _LONGEST_PUSH_PERIOD_SECONDS = 30.0, 960.0
 _SUMMARY = "summary.json"
-_RECORDS = ("config.json", _SUMMARY, ".newest")  # what tells whether and how the run may go on
+_RECORDS = ("config.json", _SUMMARY, ".newest", ".files")  # what tells whether and how the run may go on
 _MANIFESTS = "checkpoints/ckpt-*/manifest.json"
 _EVENTS = "events.out.tfevents."
 FOLLOWER = "evaluator"  # directory of the evaluator task's files

@@ -26,7 +26,9 @@ def make(tmp_path):
 
     def make(environ=NO_GPU, problems=(), **values):
         values = {**VALUES, "logdir": str(tmp_path / "run"), **values}
-        return plan.make(settings.build(values), list(problems), environ, 0.0)
+        made = plan.make(settings.build(values), list(problems), environ, 0.0)
+        made.directory.release()  # which a process keeps until it ends
+        return made
 
     return make
 

@@ -50,7 +50,7 @@ def problems(function, *arguments):
     [("CartPole-v1", "CartPole-v1"), ("ALE/Pong-v5", "ALE-Pong-v5"), ("my.module:sub/Env-v0", "sub-Env-v0")],
 )
 def test_default_logdir_is_of_the_environment_and_the_time(env_id, name):
-    assert re.fullmatch(rf"runs/{name}/\d{{4}}-\d\d-\d\d_\d\d-\d\d-\d\d", rundir.default_logdir(env_id))
+    assert re.fullmatch(rf"runs/{name}/\d{{4}}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{{6}}", rundir.default_logdir(env_id))
 
 
 def test_acquire_makes_the_directory_and_its_parents(tmp_path):
