@@ -8,6 +8,7 @@ import tensorflow as tf
 from dqn_tf import files
 from dqn_tf.cluster.clock import RunningClock
 from dqn_tf.cluster.deadline import EXIT_AGAIN
+from dqn_tf.config import ConfigError
 from dqn_tf.training import archive, best, following, manifest, metrics, reasons, rows, seeding
 from dqn_tf.training.builder import Networks
 from dqn_tf.training.evaluator import Evaluator, episode_limit

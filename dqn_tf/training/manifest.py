@@ -24,11 +24,7 @@ from dqn_tf.training.archive import Damaged, File
 FORMAT = 2
 _NAME = "manifest.json"
 _NEWEST = ".newest"
-_OWN = re.compile(
-    r"manifest\.json(\.new|\.damaged)?|(worker-\d+-of-\d+|replay-\d+-of-\d+-\d+)\.npz"
-    r"|model\.(index|data-.*)",
-    re.ASCII,
-)
+_OWN = re.compile(r"manifest\.json(\.new|\.damaged)?|(worker|replay)-\d+-of-\d+(-\d+)?\.npz|model\.(index|data-.*)")
 _PLACE = re.compile(r"ckpt-(0|[1-9]\d*)", re.ASCII)
 _SHA256 = re.compile("[0-9a-f]{64}")
 MOST_BYTES = 256 << 20  # of a manifest: thousands of segments of hundreds of workers
@@ -249,9 +245,7 @@ def remove_unfinished(place: pathlib.Path) -> list[pathlib.Path]:
 
     As far as the disk lets it.
     """
-    if (place / _NAME).exists() or not place.is_dir():
-        return []
-    if place.is_symlink():
+    if (place / _NAME).exists() or not place.is_dir() or place.is_symlink():
         return []
     gone = [path for path in place.iterdir() if _is_own(path)]
     with contextlib.suppress(OSError):
@@ -276,8 +270,8 @@ def prune(root: pathlib.Path, num_kept: int) -> list[pathlib.Path]:
     needed = {root / file.path for manifest in kept for file in manifest.files}
     needed |= {directory(root, manifest.env_steps) / _NAME for manifest in kept}
     for place in _places(root):
-        if place.is_symlink():  # moved away by somebody, and linked back to be read
-            continue
+        if place.is_symlink():
+            continue  # moved away by somebody, and linked back to be read
         # The manifest first: a checkpoint without some of its files must not be there, even for a moment.
         for path in sorted(place.iterdir(), key=lambda path: path.name != _NAME):
             if path not in needed and _is_own(path):

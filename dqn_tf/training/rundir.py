@@ -22,6 +22,7 @@ from dqn_tf.training import archive, identity, manifest, ownfiles, results
 
 _log = logging.getLogger(__name__)
 
+_MOST_TRIES = 1000
 _CONFIG, _SUMMARY, _ROWS = "config.json", "summary.json", "metrics.jsonl"
 
 
@@ -163,16 +164,15 @@ class RunDirectory:
         Raises:
           ConfigError: it cannot be written, or another process writes it.
         """
-        lock = None
+        lock, tries = None, 0
         while lock is None:
+            tries += 1
             try:
                 self._make()
                 lock = os.fdopen(ownfiles.open_own(self.lock_path, os.O_RDWR), "rb+", buffering=0)
-            except FileNotFoundError:
-                if os.path.lexists(self.path) and not self.path.is_dir():
-                    raise ConfigError(f"--logdir={self.path} cannot be written: it is a link to nothing.") from None
-                continue  # who had made the directory was refused, and has removed it
             except OSError as error:
+                if isinstance(error, FileNotFoundError) and tries < _MOST_TRIES:
+                    continue  # who had made the directory was refused, and has removed it
                 raise ConfigError(f"--logdir={self.path} cannot be written: {error.strerror}.") from None
             if not self._take(lock):
                 lock.close()

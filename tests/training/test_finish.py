@@ -103,6 +103,7 @@ def command(finished, tmp_path, monkeypatch):
     shutil.copytree(finished, where["run"], ignore=shutil.ignore_patterns("summary.json", "model", "reward_curve.png"))
     network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     made = plan.make(*flags.parse(["train.py", *runs.SMALL, f"--logdir={tmp_path}/run"]), {}, time.time())
+    made.directory.release()
 
     class Command:
         is_bucket = False
