@@ -13,7 +13,7 @@ import pytest
 
 def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="run the tests marked soak too; they take minutes")
-    parser.addoption("--kills", type=int, default=20, help="how often the run that is killed at random moments is")
+    parser.addoption("--kills", type=int, default=7, help="how often a run that is killed at random moments is")
 
 
 def pytest_collection_modifyitems(config, items):

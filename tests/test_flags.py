@@ -256,16 +256,26 @@ def test_parse_of_a_mistake_says_what_was_given_and_what_to_do(known_presets, ar
     assert problems_of(argument) == [line]
 
 
-@pytest.mark.parametrize("contents", ["", "{", "{} {}", "\ufeff{}", "1" * 5000, "[" * 100_000])
+@pytest.mark.parametrize("contents", ["", "{", "{} {}", "1" * 5000])
 def test_parse_of_a_config_file_that_is_not_json_says_so(config_file, contents):
     path = config_file(contents)
     assert problems_of(f"--config={path}") == [f"--config={path} cannot be read: it is not JSON."]
 
 
+def test_parse_of_a_config_file_that_is_nested_too_deeply_says_so(config_file):
+    path = config_file("[" * 100_000)
+    assert problems_of(f"--config={path}") == [f"--config={path} cannot be read: it is nested too deeply."]
+
+
+def test_parse_of_a_config_file_with_a_byte_order_mark_reads_it(config_file):
+    path = config_file("\ufeff{}")
+    assert problems_of(f"--config={path}") == []
+
+
 def test_parse_of_a_config_file_that_is_not_text_says_so(tmp_path):
     path = tmp_path / "config.json"
     path.write_bytes(b"\xff\xfe{}")
-    assert problems_of(f"--config={path}") == [f"--config={path} cannot be read: it is not JSON."]
+    assert problems_of(f"--config={path}") == [f"--config={path} cannot be read: it is not UTF-8 text."]
 
 
 def test_parse_of_a_config_file_that_is_a_directory_says_so(tmp_path):

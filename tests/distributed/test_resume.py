@@ -25,12 +25,17 @@ KINDS = {
         "--replay_ratio=0.05",
     ],
 }
+MORE_KINDS = {
+    "n-step 10": ["--n_step=10"],
+    "async": ["--vectorization=async"],
+    "Dict observations": ["--env=tests.environments:Mixed-v0"],
+}
 # The rows and the checkpoints of these fall between one another.
 PERIODS = ["--log_period=120", "--checkpoint_period=280", "--eval_period=360"]
 
 
 def flags(kind):
-    return [*runs.SMALL, *PERIODS, *KINDS[kind]]
+    return [*runs.SMALL, *PERIODS, *{**KINDS, **MORE_KINDS}[kind]]
 
 
 @pytest.fixture(scope="module")
@@ -117,20 +122,24 @@ def test_run_killed_when_it_has_just(moment, left_alone, tmp_path):
     assert runs.fingerprint(tmp_path) == expected
 
 
-def test_run_killed_at_random_moments_comes_to_the_same(left_alone, tmp_path, request):
-    expected, seconds = left_alone("default")
-    generator, logdir, finished = random.Random(17), tmp_path / "0", 0
+@pytest.mark.parametrize(
+    "kind",
+    ["default", *(pytest.param(kind, marks=pytest.mark.soak) for kind in ("multiworker", "atari", *MORE_KINDS))],
+)
+def test_run_killed_at_random_moments_comes_to_the_same(kind, left_alone, tmp_path, request):
+    expected, seconds = left_alone(kind)
+    generator, logdir, found = random.Random(kind), tmp_path / "0", []
     for kills in range(request.config.getoption("--kills")):
-        process = runs.start(*flags("default"), f"--logdir={logdir}")
+        process = runs.start(*flags(kind), f"--logdir={logdir}")
         try:
             time.sleep(seconds * generator.uniform(0.4, 1.1))  # it takes a third of the time to start
         finally:
             kill(process)
         if (logdir / "summary.json").exists():
-            assert runs.fingerprint(logdir) == expected
-            finished, logdir = finished + 1, tmp_path / str(kills + 1)
-    finish("default", logdir)
-    assert runs.fingerprint(logdir) == expected
+            found.append(runs.fingerprint(logdir))
+            logdir = tmp_path / str(kills + 1)
+    finish(kind, logdir)
+    assert [*found, runs.fingerprint(logdir)] == [expected] * (len(found) + 1)
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_evaluator_has_memory_of_its_own_on_the_node_that_it_shares():
 
 def test_step_when_run_is_one_cluster(play):
     code, output, calls = play(make_job(), 0)
-    workers = "n9:2222 n9:2223 n10:2222"
+    workers = "n9:13376 n9:13377 n10:13376"  # of job 17: tf_config/README.md
     rest = "train.py --strategy=multiworker --env=CartPole-v1 --logdir=/shared/my runs/dqn-run"
     assert sorted(output.splitlines()) == [f"{i} {workers} {rest} " for i in range(3)]
     assert code == 0
