@@ -11,7 +11,7 @@ import yaml
 
 from dqn_tf import flags, settings
 from dqn_tf.cluster.jobs import assembly, command, options, targets
-from dqn_tf.config import ConfigError
+from dqn_tf.config import ConfigError, JsonObject
 from tests.cluster.jobs import jobs
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -344,6 +344,8 @@ def test_every_stored_setting_that_differs_is_a_flag():
                 other[setting.name] = not value
             elif isinstance(value, tuple):
                 other[setting.name] = (*value, 7)
+            elif isinstance(value, JsonObject):
+                other[setting.name] = JsonObject('{"map_name": "8x8"}')
             else:
                 other[setting.name] = choices[0] if choices else value + 1 if value == 0 else value / 2
                 if isinstance(value, int) and not choices:
