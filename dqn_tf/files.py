@@ -11,6 +11,19 @@ _MOST_BYTES = 16 << 20
 _MOST_LEVELS = 50  # of nesting: what is made of a tree, such as its text, must not run out of stack either
 
 
+def from_user(text: str) -> str:
+    """Returns a path as somebody has typed it, with the home directory for ~. Raises ValueError: what it must be."""
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        user = path.partition("/")[0]
+        raise ValueError(f"below a home directory that there is, or ./{user} where that is a name")
+    try:
+        path.encode()  # as TensorFlow does
+    except UnicodeEncodeError:
+        raise ValueError("UTF-8, as all names of files here") from None
+    return path
+
+
 def open_regular(path: str | os.PathLike) -> BinaryIO:
     """Returns a file opened for reading. A FIFO, a device or a directory is refused at once. Raises OSError."""
     try:

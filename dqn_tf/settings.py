@@ -5,10 +5,10 @@ import dataclasses
 import difflib
 import json
 import math
-import os
 from collections.abc import Mapping
 from typing import Any
 
+from dqn_tf import files
 from dqn_tf.config import Config, ConfigError, JsonObject
 
 
@@ -28,27 +28,32 @@ class Setting:
         """Whether config.json keeps it: it says what the run is, not where."""
         return self.field.metadata["stored"]
 
+    @property
+    def is_path(self) -> bool:
+        """Whether it is a path on this machine, or a bucket's address; ~ is the home directory."""
+        return self.field.metadata["unit"].startswith("path")
+
     def parse(self, value: Any) -> Any:
         """Returns `value`, a flag's text or a JSON value, as this setting's type. Raises ConfigError."""
-        if isinstance(value, str) and "path" in self.field.metadata["unit"].split(",")[0].split():
-            value = os.path.expanduser(value)
-            try:
-                os.fsencode(value).decode("utf-8")
-            except UnicodeError:
-                shown = ascii(value)[1:-1]
-                raise ConfigError(f"--{self.name}={shown} is not UTF-8, as names of files must be here.") from None
         try:
             parsed = _CONVERTERS[self.field.type](value)
         except (ValueError, TypeError, OverflowError, RecursionError):
             parsed = math.nan  # fails every check of its range
         if isinstance(parsed, str):  # platforms make True of true
             parsed = {choice.lower(): choice for choice in self.field.metadata["choices"]}.get(parsed.lower(), parsed)
+            parsed = self._path(parsed) if self.is_path else parsed
         items = parsed if isinstance(parsed, tuple) else (parsed,)
         if not all(self._is_allowed(item) for item in items):
             nearest = difflib.get_close_matches(str(value), self.field.metadata["choices"], n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else "."
             raise ConfigError(f"--{self.name}={to_text(value)} must be {self.allowed()}{hint}")
         return parsed
+
+    def _path(self, text):
+        try:
+            return files.from_user(text)
+        except ValueError as allowed:
+            raise ConfigError(f"--{self.name}={text} must be {allowed}.") from None
 
     def allowed(self) -> str:
         """Returns in words which values are allowed."""

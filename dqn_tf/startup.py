@@ -44,11 +44,12 @@ def prepare(program: str = _ROOT) -> None:
 
 
 def use_utf8() -> None:
-    """Starts this command again in Python's UTF-8 mode where it knows ASCII alone, as with LC_ALL=C PYTHONUTF8=0.
+    """Starts this command again in Python's UTF-8 mode where names of files are in ASCII or Latin-1, as with LC_ALL=C.
 
-    There it could neither open a file whose name has an umlaut nor print it, and nor could any library.
+    With the one it could neither open a file whose name has an umlaut nor print it, and nor could any library; with
+    the other TensorFlow, which knows UTF-8 alone, would write into another directory.
     """
-    if sys.getfilesystemencoding() == "ascii" and os.environ.get("PYTHONUTF8") != "1":
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 

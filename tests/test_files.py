@@ -54,3 +54,26 @@ def test_read_of_a_path_that_no_file_can_have_says_why(path):
 def test_read_object_returns_what_was_written(tmp_path):
     (tmp_path / "file").write_text('\ufeff{"a": [1, {"b": "\xe9"}]}', encoding="utf-8")
     assert files.read_object(tmp_path / "file") == {"a": [1, {"b": "\xe9"}]}
+
+
+@pytest.mark.parametrize(
+    "text, path",
+    [
+        ("~/runs", "/home/me/runs"),
+        ("~", "/home/me"),
+        ("./~/a", "./~/a"),
+        ("a~b", "a~b"),
+        ("", ""),
+        ("gs://b/~", "gs://b/~"),
+        ("ü[1]\\", "ü[1]\\"),
+    ],
+)
+def test_path_of_a_user_has_the_home_directory_for_its_tilde(monkeypatch, text, path):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert files.from_user(text) == path
+
+
+@pytest.mark.parametrize("text, said", [("~no such user/a", "./~no such user"), ("caf\udce9", "UTF-8")])
+def test_path_of_a_user_that_no_directory_should_have_says_what_it_must_be(text, said):
+    with pytest.raises(ValueError, match=said):
+        files.from_user(text)

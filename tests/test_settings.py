@@ -201,6 +201,13 @@ def test_to_text_writes_as_on_the_command_line(value, text):
     assert settings.to_text(value) == text
 
 
+@pytest.mark.parametrize("name", ["config", "logdir", "model_dir", "tensorboard_dir", "tf_config"])
+def test_parse_of_a_path_knows_the_home_directory_and_refuses_what_is_not_utf_8(monkeypatch, name):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert SETTINGS[name].parse("~/x") == "/home/me/x"
+    assert problem(name, "caf\udce9") == f"--{name}=caf\\udce9 must be UTF-8, as all names of files here."
+
+
 def test_parse_all_with_several_mistakes_returns_the_rest_and_every_line():
     parsed, problems = settings.parse_all({"seed": "-1", "n_step": "3", "discount": "2", "env": "X-v0"})
     assert parsed == {"n_step": 3, "env": "X-v0"}

@@ -102,6 +102,16 @@ def test_load_keras_whose_settings_are_damaged_is_refused(tmp_path, monkeypatch)
     )
 
 
+@pytest.mark.parametrize("encoding, again", [("utf-8", 0), ("ascii", 1), ("iso8859-1", 1)])
+def test_command_starts_again_where_names_of_files_are_not_in_utf_8(monkeypatch, encoding, again):
+    started = []
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: encoding)
+    monkeypatch.setattr(os, "execv", lambda *arguments: started.append(os.environ["PYTHONUTF8"]))
+    startup.use_utf8()
+    assert started == ["1"] * again
+
+
 def test_help_without_docstrings_is_the_same():
     code = "from dqn_tf import flags; print(flags.markdown(), end='')"
     environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "utf-8"}

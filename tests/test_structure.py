@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "files": set(),
     "signals": set(),
     "startup": {"config", "console"},
-    "settings": {"config"},
+    "settings": {"config", "files"},
     "presets": {"config"},
     "flags": {"config", "files", "settings", "presets"},
     "cluster": {"config", "console", "files", "lifeline", "signals", "startup", "settings", "flags", "environment"},

@@ -41,6 +41,12 @@ def _parse(argv):
         "--epsilon", type=float, help="probability of a random action (default: as the run had it)"
     )
     arguments = parser.parse_args(argv)
+    for name in ("logdir", "video"):
+        given = getattr(arguments, name)
+        try:
+            setattr(arguments, name, given and files.from_user(given))
+        except ValueError as allowed:
+            raise ConfigError(f"--{name}={given} must be {allowed}.") from None
     for name in ("episodes", "max_episode_steps"):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             raise ConfigError(f"--{name}={getattr(arguments, name)} must be a whole number of at least 1.")

@@ -9,7 +9,7 @@ from dqn_tf import files
 from dqn_tf.cluster.clock import RunningClock
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import ConfigError
-from dqn_tf.training import archive, best, following, manifest, metrics, reasons, rows, seeding
+from dqn_tf.training import archive, best, following, manifest, metrics, modelfiles, reasons, rows, seeding
 from dqn_tf.training.builder import Networks
 from dqn_tf.training.evaluator import Evaluator, episode_limit
 from dqn_tf.training.mirror import Unreachable
@@ -130,7 +130,7 @@ class Follower:
             self._storage.pull(self._root / file.path for file in made.model)
             for file in made.model:
                 archive.check(self._root, file)
-            tf.train.Checkpoint(network=network).read(str(self._root / made.model_prefix)).expect_partial()
+            modelfiles.read(tf.train.Checkpoint(network=network), self._root, made).expect_partial()
         except Unreachable as error:
             _log.warning("evaluator: %s: %s; trying again", error.filename, error.strerror)
             time.sleep(self._poll_seconds)

@@ -7,12 +7,13 @@ import contextlib
 import errno
 import os
 import pathlib
+import re
 import uuid
 from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
-from dqn_tf.training import reasons
+from dqn_tf.training import places, reasons
 
 _OWNER = ".owner"
 # What is the user's to mend: starting again would not help.
@@ -62,7 +63,7 @@ class Mirror:
 
     def check(self) -> None:
         """Raises Unreachable where there is no such bucket, or it does not answer."""
-        if "://" not in self.place:
+        if not places.is_bucket(self.place):
             return
         try:
             self._attempt(tf.io.gfile.stat, "/".join(self.place.split("/")[:3]) + "/")
@@ -71,7 +72,8 @@ class Mirror:
 
     def names(self, pattern: str) -> list[str]:
         """Returns the names of the files there that match a pattern, in which * stands for no slash."""
-        found = self._attempt(tf.io.gfile.glob, f"{self.place}/{pattern}")
+        place = re.sub(r"([*?[\\])", r"\\\1", self.place)  # which is no pattern
+        found = self._attempt(tf.io.gfile.glob, f"{place}/{pattern}")
         return sorted(path.removeprefix(f"{self.place}/") for path in found if not path.endswith("/"))
 
     def size(self, name: str) -> int:
@@ -177,7 +179,7 @@ class Mirror:
 
     def _upload(self, name):
         source, path = self._local / name, f"{self.place}/{name}"
-        if "://" not in path and os.path.exists(path) and os.path.samefile(source, path):
+        if not places.is_bucket(path) and os.path.exists(path) and os.path.samefile(source, path):
             return  # it would be emptied
         _make_directory(path)
         try:
@@ -210,7 +212,7 @@ def _write(path, text):
 
 
 def _make_directory(path):
-    if "://" not in path:  # a bucket has none
+    if not places.is_bucket(path):  # a bucket has none
         tf.io.gfile.makedirs(os.path.dirname(path))
 
 

@@ -8,14 +8,17 @@ import dataclasses
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 
+from dqn_tf import files
 from dqn_tf.config import ConfigError, Run
 from dqn_tf.training import rundir
 
 _log = logging.getLogger(__name__)
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/|(gs|s3|az):", re.IGNORECASE)
+_ROOM = 256  # for the longest name of a file in a run's directory
 _BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/(?!\.\.?(/|$))[^/]+)*/?")
 # What to do where TensorFlow has no file system for a scheme.
 _ADVICE = {
@@ -94,7 +97,10 @@ def find(run: Run, environ: Mapping[str, str]) -> Places:
         "tensorboard": _first(environ, ("--tensorboard_dir", run.tensorboard_dir), "AIP_TENSORBOARD_LOG_DIR"),
         "results": _first(environ, "SM_OUTPUT_DATA_DIR"),
     }
-    problems = [problem for name, place in chosen.values() if (problem := _problem(name, place))]
+    checked = list(chosen.values())
+    if is_bucket(chosen["run"][1]):
+        checked.append(("TMPDIR", tempfile.gettempdir()))  # where it is written, see rundir.scratch
+    problems = [problem for name, place in checked if (problem := _problem(name, place))]
     if problems:
         raise ConfigError(*problems)
     for what, (name, place) in chosen.items():
@@ -135,11 +141,23 @@ def _first(environ, *sources):
 def _problem(name, place):
     scheme = _SCHEME.match(place)
     if scheme is None:
-        return None
+        return _problem_of_path(name, place)
     kind = (scheme[1] or scheme[2]).lower()
     if kind != "gs":
         advice = _ADVICE.get(kind, "use a directory or gs://BUCKET/path")
         return f"{name}={place} cannot be written by TensorFlow, which knows gs:// only; {advice}."
     if not _BUCKET.fullmatch(place) or not place.isprintable():
         return f"{name}={place} must look like gs://BUCKET/path, the bucket in small letters, digits, dashes and dots."
+    return None
+
+
+def _problem_of_path(name, place):
+    """Returns why a directory cannot hold a run, which would be found at the first checkpoint."""
+    try:
+        files.from_user(place)
+    except ValueError as allowed:
+        return f"{name}={place} must be {allowed}."
+    most = os.pathconf("/", "PC_PATH_MAX") - _ROOM
+    if len(os.fsencode(place)) > most:
+        return f"{name}={place} is too long: with the names of a run's files there may be {most} bytes of it."
     return None

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from dqn_tf.cluster.strategy import Placement
 from dqn_tf.config import ConfigError, one_line
-from dqn_tf.training import archive, identity, manifest, reasons, state
+from dqn_tf.training import archive, identity, manifest, modelfiles, reasons, state
 from dqn_tf.training.archive import Damaged, Invalid
 from dqn_tf.training.progress import Progress
 from dqn_tf.training.shards import Shard
@@ -168,8 +168,8 @@ class Recovery:
         """Reads the model in place, which is half another one's where it is refused."""
         path = self._root / made.model_prefix
         try:
-            status = self._checkpoint.read(str(path)).expect_partial()  # which says nothing by itself
-            status.assert_consumed()
+            status = modelfiles.read(self._checkpoint, self._root, made)
+            status.expect_partial().assert_consumed()  # the first says nothing by itself
         except (AssertionError, ValueError, TypeError, LookupError, tf.errors.OpError) as error:
             raise Invalid(f"{path} is none of this run: {one_line(reasons.reason(error))}") from None
         for name, part in vars(self._checkpoint).items():

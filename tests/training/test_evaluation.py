@@ -49,6 +49,14 @@ def test_evaluation_by_function_gives_the_same_as_the_command(evaluated, finishe
     assert json.loads(capsys.readouterr().out) == json.loads(evaluated.stdout)
 
 
+def test_evaluation_knows_the_home_directory_and_refuses_what_is_not_utf_8(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert mistake(capsys, "--logdir=~/run").startswith(f"--logdir={tmp_path}/run holds no run")
+    for name in ("logdir", "video"):
+        line = mistake(capsys, "--logdir=run", f"--{name}=caf\udce9")
+        assert line == f"--{name}=caf\\udce9 must be UTF-8, as all names of files here."
+
+
 def test_evaluation_of_episodes_that_are_cut_counts_their_steps(finished, capsys):
     argv = [f"--logdir={finished}", "--episodes=3", "--max_episode_steps=2"]
     assert evaluation.main(argv) == 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import tempfile
 
 import pytest
 
@@ -111,6 +112,20 @@ def test_find_tells_of_all_mistakes_and_names_the_variable():
         "--logdir",
         "AIP_MODEL_DIR",
     ]
+
+
+@pytest.mark.parametrize("variables", [{"AIP_MODEL_DIR": "caf\udce9"}, {"AIP_CHECKPOINT_DIR": "a/" * 1950}])
+def test_find_of_what_could_not_hold_the_files_of_a_run_is_refused(variables):
+    [problem] = problems_of(variables)
+    assert problem.startswith(f"{next(iter(variables))}=")
+    assert "must be UTF-8" in problem or "is too long: with the names of a run's files" in problem
+
+
+def test_find_of_a_bucket_looks_at_the_directory_where_it_is_written(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "caf\udce9")
+    assert find(logdir="here").run == "here"
+    [problem] = problems_of(logdir="gs://bucket/run")
+    assert problem == "TMPDIR=caf\\udce9 must be UTF-8, as all names of files here."
 
 
 @pytest.mark.parametrize("place", ["gs://bucket", "gs://bucket/", "gs://my.bucket-1/a.b/..c/run/", "a:b", "./gs", "C:"])

@@ -138,6 +138,14 @@ def test_mirror_writes_manifests_last_and_removes_them_first(tmp_path, monkeypat
     assert done == ["-ckpt/manifest.json", "-ckpt/z"]
 
 
+@pytest.mark.parametrize("name", ["lr=[1e-3]", "what?*", "back\\slash", "ü {a,b}", "gs://a"])
+def test_mirror_finds_its_files_in_a_place_of_any_name(tmp_path, name):
+    copies = mirror.Mirror(tree(tmp_path / "here", c__m="1", d="2"), f"{tmp_path}/{name}")
+    copies.push()
+    assert copies.names("*/m") == copies.tree("c") == ["c/m"]
+    assert names(tmp_path / name) == ["c/m", "d"]
+
+
 def test_mirror_that_another_has_claimed_is_refused(tmp_path):
     copies = [mirror.Mirror(tree(tmp_path / name, a=name), f"{tmp_path}/there") for name in ("first", "second")]
     for one in copies:

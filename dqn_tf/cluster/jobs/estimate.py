@@ -69,16 +69,19 @@ def _options():
     options.add_argument("--gpus", Option("of each machine; needs --updates_per_second or --summary", int, 0, 0, 64))
     options.add_argument("--spot", Option("choose by the spot price", bool, False))
     options.add_argument("--deadline_hours", Option("choose the cheapest that meets this", float, None, 0.001, 100_000))
-    options.add_argument("--prices", Option(f"price file {path}"))
-    options.add_argument("--measured", Option(f"figures of a machine: --json of benchmarks/scaling.py {path}"))
+    options.add_argument("--prices", Option(f"price file {path}", is_path=True))
+    measured = f"figures of a machine: --json of benchmarks/scaling.py {path}"
+    options.add_argument("--measured", Option(measured, is_path=True))
     rate = dict(kind=float, default=None, low=0.001, high=10**9)
     options.add_argument("--updates_per_second", Option("of one worker, with this run's flags", **rate))
     options.add_argument("--env_steps_per_second", Option("of one worker that acts and waits for no update", **rate))
-    options.add_argument("--summary", Option("summary.json of a run of one worker with these flags: both of these"))
+    summary = "summary.json of a run of one worker with these flags: both of these"
+    options.add_argument("--summary", Option(summary, is_path=True))
     options.add_argument("--gigabits", Option("network, Gbit/s", float, 10.0, 0.001, 100_000))
     options.add_argument("--latency_us", Option("of the network, in microseconds", float, 50.0, 0, 10**6))
     options.add_argument("--all", Option("list every machine, not the cheapest of each platform", bool, False))
-    options.add_argument("--plot", Option("draw cost against hours of what is listed into this PNG file"))
+    plot = "draw cost against hours of what is listed into this PNG file"
+    options.add_argument("--plot", Option(plot, is_path=True))
     return options
 
 

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dqn_tf import files
 from dqn_tf.cluster.jobs import targets
 
 _LABEL = r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?"
@@ -32,6 +33,7 @@ class Option:
       default: value where it is not given; "" and None say not given.
       low, high: of numbers.
       pattern: of text, and `words` what it allows.
+      is_path: whether the text is a path on this machine, in which ~ is the home directory.
       most: of numbers, where less than `high` is allowed for a reason: how many, and what is said of more.
     """
 
@@ -43,13 +45,14 @@ class Option:
     pattern: str = r"[^\x00-\x1f\x7f]*"
     words: str = "text of one line"
     most: tuple[float, str] | None = None
+    is_path: bool = False
 
     def parse(self, text: str) -> Any:
         """Returns the value of `text`. Raises ValueError with what is allowed."""
         if self.kind is str:
             if not re.fullmatch(self.pattern, text):
                 raise ValueError(self.words)
-            return text
+            return files.from_user(text) if self.is_path else text
         if self.kind is bool:
             if text.lower() not in ("true", "false", "1", "0"):
                 raise ValueError("true or false")
@@ -101,8 +104,8 @@ OPTIONS: Mapping[str, Option] = {
         1,
         3600,
     ),
-    "prices": Option("price file to use instead of the one that comes with the program"),
-    "output": Option("directory of the files; default: jobs/<platform>/<name>"),
+    "prices": Option("price file to use instead of the one that comes with the program", is_path=True),
+    "output": Option("directory of the files; default: jobs/<platform>/<name>", is_path=True),
     "submit": Option("submit the job too; without it nothing leaves this machine", bool, False),
 }
 

@@ -184,6 +184,7 @@ class TestMain:
         (["--num-workers=2"], "--num-workers=2 is not for the estimate: leave it out; --workers decides how many"),
         (["--prices=/no/such"], "--prices=/no/such cannot be read: No such file or directory."),
         (["--measured=/no/such"], "--measured=/no/such cannot be read: No such file or directory."),
+        (["--summary=caf\udce9"], "--summary=caf\\udce9 must be UTF-8"),
         (["--summary=/no/such"], "--summary=/no/such cannot be read: No such file or directory."),
         (["--plot=p.svg"], "--plot=p.svg must be a PNG file"),
         (["--plot=/no/such/p.png"], "--plot=/no/such/p.png cannot be written: there is no directory /no/such."),
