@@ -91,10 +91,3 @@ def test_acquire_on_a_file_system_without_locks_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", no_locks)
     with rundir.RunDirectory(str(tmp_path / "run")).acquired():
         pass
-
-
-def test_path_flags_know_the_home_directory_and_refuse_other_bytes_than_utf8(monkeypatch):
-    monkeypatch.setenv("HOME", "/home/me")
-    assert settings.SETTINGS["logdir"].parse("~/run") == "/home/me/run"
-    with pytest.raises(config.ConfigError, match="is not UTF-8"):
-        settings.SETTINGS["logdir"].parse("caf\udce9")
