@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dqn_tf import console, files, settings, startup
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
+from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost
 from dqn_tf.training import following, hardware, places, reasons, video
 from dqn_tf.training.rundir import RunDirectory
 
@@ -100,7 +101,7 @@ def _find(logdir, name, trusted):
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns the exit code: 0 done, 2 the user's mistake, 130 interrupted, 1 the result cannot be written."""
+    """Returns the exit code: 0 done, 2 the user's mistake, 130 interrupted, 1 an environment or the output fails."""
     try:
         arguments = _parse(argv)
         with _local(arguments.logdir) as logdir:
@@ -111,6 +112,9 @@ def main(argv: Sequence[str]) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+    except (EnvironmentFailure, EnvironmentLost) as failure:
+        print(failure, getattr(failure, "trace", ""), sep="\n", end="", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return console.print_result(json.dumps(result, indent=2))
@@ -140,12 +144,11 @@ def _evaluate(arguments, config, path, spec):
     epsilon, longest = arguments.epsilon, arguments.max_episode_steps
     epsilon = config.evaluation.eval_epsilon if epsilon is None else epsilon
     longest = episode_limit(config, spec) if longest is None else longest
-    evaluator = Evaluator(environments, arguments.episodes, longest, epsilon)
-    returns = evaluator.evaluate(policy, arguments.seed)
-    evaluator.close()
+    with contextlib.closing(Evaluator(environments, arguments.episodes, longest, epsilon)) as evaluator:
+        returns = evaluator.evaluate(policy, arguments.seed)
     if arguments.video:
         directory = pathlib.Path(arguments.video)
-        video.record(environments, policy, arguments.seed, evaluator.max_episode_steps, directory, epsilon)
+        video.record(environments, policy, arguments.seed, longest, directory, epsilon)
     return {
         "env": environments.env_id,
         "eval_return_mean": float(returns.mean()),

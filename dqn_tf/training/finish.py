@@ -3,6 +3,7 @@
 Whatever ends it before that, the same command does it again, from the last checkpoint.
 """
 
+import contextlib
 from collections.abc import Mapping
 
 import tensorflow as tf
@@ -44,12 +45,11 @@ def finish(
     selection.settle(plan.config, parts, progress, reporter, storage, plan.directory, check)
     parts.evaluator.close()  # there may be an environment that can exist only once
     evaluation = plan.config.evaluation
-    evaluator = Evaluator(
-        plan.environments, evaluation.final_eval_episodes, parts.evaluator.max_episode_steps, evaluation.eval_epsilon
-    )
+    limits = parts.evaluator.max_episode_steps, evaluation.eval_epsilon
     parts.policy.load(parts.kept.get_weights())
-    returns = evaluator.evaluate(parts.policy, seeding.integer(plan.config.run.seed, Stream.FINAL_EVALUATION), check)
-    evaluator.close()
+    seed = seeding.integer(plan.config.run.seed, Stream.FINAL_EVALUATION)
+    with contextlib.closing(Evaluator(plan.environments, evaluation.final_eval_episodes, *limits)) as evaluator:
+        returns = evaluator.evaluate(parts.policy, seed, check)
     watchdog.heard_by_all("writing the results")
     try:
         storage.unfinish()

@@ -97,6 +97,8 @@ class Loop:
         sys.setswitchinterval(_GIL_SWITCH_SECONDS)  # the learner's thread gets the lock back sooner
         total = self._config.training.train_env_steps
         with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="actor") as executor, self._stop.waited_for():
+            if self._progress.env_steps >= total:
+                self._parts.actor.close()
             if self._progress.evaluation_due:  # the checkpoint says so too: to leave once more changes nothing
                 self._leave_if(self._evaluate())
                 if self._progress.env_steps >= total:

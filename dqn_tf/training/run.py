@@ -87,6 +87,18 @@ def evaluate(plan: Plan) -> int:
         return Follower(plan, storage).run()
     except Unreachable as error:
         return _again(error)
+    except (EnvironmentFailure, EnvironmentLost) as failure:
+        return _failed(failure)
+
+
+def _failed(failure):
+    """Says which environment has failed, with its own traceback, and returns the exit code."""
+    if isinstance(failure, EnvironmentLost):
+        _log.error("%s: leaving with exit code %d", failure, EXIT_AGAIN)
+        return EXIT_AGAIN
+    _log.error("%s", failure)
+    sys.stderr.write(failure.trace)
+    return 1
 
 
 def _again(error):
@@ -129,13 +141,8 @@ def _start(plan, storage, stop):
             raise
         _log.error("a worker was lost, leaving with exit code %d: %s", EXIT_AGAIN, _reason(error))
         return EXIT_AGAIN
-    except EnvironmentFailure as failure:
-        _log.error("%s", failure)
-        sys.stderr.write(failure.trace)
-        return 1
-    except EnvironmentLost as lost:
-        _log.error("%s: leaving with exit code %d", lost, EXIT_AGAIN)
-        return EXIT_AGAIN
+    except (EnvironmentFailure, EnvironmentLost) as failure:
+        return _failed(failure)
     except NotSaved as error:
         _log.error("the run cannot be written: %s", error)
         return EXIT_AGAIN if storage.is_behind else 1
@@ -207,13 +214,18 @@ def _train(plan, storage, placement, stop, watchdog):
     )
     if placement.is_chief:
         _log.info("run: %s, seed %d, in %s", config.run.env, config.run.seed, directory.name)
-    loop = Loop(config, parts, progress, reporter, stop, watchdog)
-    loop.run()
-    watchdog.heard("evaluating the kept model and writing the results")
-    if placement.is_chief:
-        finish.finish(plan, parts, progress, reporter, storage, loop.waits.overall(), watchdog)
-    watchdog.heard(WAITING)
-    placement.barrier()  # for the results
+    try:
+        loop = Loop(config, parts, progress, reporter, stop, watchdog)
+        loop.run()
+        watchdog.heard("evaluating the best model and writing the results")
+        if placement.is_chief:
+            finish.finish(plan, parts, progress, reporter, storage, loop.waits.overall(), watchdog)
+        watchdog.heard(WAITING)
+        placement.barrier()  # for the results
+    finally:
+        parts.actor.close()
+        if parts.evaluator:
+            parts.evaluator.close()
 
 
 def _check_shared(placement, directory):

@@ -29,7 +29,7 @@ def check(environments: Factory, directory: pathlib.Path) -> None:
             environment.reset([lambda _: 0])
             picture = environment.render()[0]
     except (gymnasium.error.DependencyNotInstalled, EnvironmentFailure) as error:
-        missing = error.__cause__ or error
+        missing = error.__cause__ if isinstance(error, EnvironmentFailure) else error
         if not isinstance(missing, gymnasium.error.DependencyNotInstalled):  # such as one that knows no render_mode
             raise ConfigError(f"--video: {environments.env_id} draws no pictures: {error}") from error
         raise ConfigError(
