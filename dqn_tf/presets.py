@@ -15,6 +15,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "learning_rate": 2e-3,
             "epsilon_final": 0.02,
             "epsilon_decay_env_steps": 3_000,
+            "eval_episodes": 50,
         },
         # Dopamine's schedule (Castro et al. 2018, arXiv:1812.06110) with n-step returns and double Q-learning.
         "atari": {
