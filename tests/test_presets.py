@@ -81,6 +81,7 @@ def test_presets_are_valid_with_their_environment(monkeypatch, tmp_path, name):
     for values in ({}, {"strategy": "mirrored"}, {"strategy": "multiworker"}):
         with_strategy = settings.build({**values_of(built), **values})
         made = plan.make(with_strategy, [], {"CUDA_VISIBLE_DEVICES": "-1"}, 0.0)
+        made.directory.release()
         assert made.spec == factory.Factory(env).describe()
     chosen = {"atari": "nature_cnn"}.get(name, "mlp")
     assert made.network_kind == chosen
