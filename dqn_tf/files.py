@@ -1,4 +1,7 @@
-"""Reads files that anybody may have written. What cannot be read says why in a few words, and nothing is waited for."""
+"""Paths that users give, and files that anybody may have written, read.
+
+What cannot be read says why in a few words, and nothing is waited for.
+"""
 
 import errno
 import json
@@ -22,6 +25,13 @@ def from_user(text: str) -> str:
     except UnicodeEncodeError:
         raise ValueError("UTF-8, as all names of files here") from None
     return path
+
+
+def make_writable(path: str | os.PathLike) -> None:
+    """Makes a directory where there is none. Raises OSError, also where files cannot be made in it."""
+    os.makedirs(path, exist_ok=True)
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 def open_regular(path: str | os.PathLike) -> BinaryIO:

@@ -77,3 +77,11 @@ def test_path_of_a_user_has_the_home_directory_for_its_tilde(monkeypatch, text, 
 def test_path_of_a_user_that_no_directory_should_have_says_what_it_must_be(text, said):
     with pytest.raises(ValueError, match=said):
         files.from_user(text)
+
+
+def test_make_writable_makes_what_is_missing_and_refuses_where_nothing_can_be_made(tmp_path, monkeypatch):
+    files.make_writable(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # these tests may be root's, who may write anywhere
+    with pytest.raises(PermissionError, match="Permission denied"):
+        files.make_writable(tmp_path / "a")

@@ -122,7 +122,7 @@ def prepare(places: Places) -> None:
     for place in places.copies:
         if not is_bucket(place):
             try:
-                os.makedirs(place, exist_ok=True)
+                files.make_writable(place)
             except OSError as error:
                 problems.append(f"{place} cannot be written: {error.strerror}; use another directory.")
     if problems:

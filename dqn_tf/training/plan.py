@@ -171,7 +171,7 @@ def make(
     where = attempt(places.find, config.run, environ)
     if is_evaluator:
         cluster = None
-        if where and where.is_default:
+        if where and where.is_default and not any(line.startswith("--logdir=") for line in problems):
             problems.append("the evaluator needs the --logdir of the run that it evaluates.")
     where = where or places.Places(rundir.default_logdir(config.run.env))
     directory = _directory(where, "evaluator" if is_evaluator else str(cluster.index if cluster else 0))
@@ -190,6 +190,8 @@ def make(
         problems += memory.check(config, spec, kind, plan.num_workers, plan.num_local_workers)
     if plan.is_chief and not where.is_bucket and (config.run.logdir or not problems):
         attempt(_check_directory, plan, not problems)
+    elif not where.is_bucket and not problems:
+        attempt(directory.check_access)
     if is_evaluator and spec is not None and not where.is_bucket:
         attempt(directory.check_environment, spec)
     if problems:

@@ -82,8 +82,18 @@ class RunDirectory:
     def has_checkpoint(self) -> bool:
         return manifest.newest(self.checkpoints) is not None
 
+    def check_access(self) -> None:
+        """Raises ConfigError where it cannot be seen which checkpoints there are."""
+        try:
+            os.listdir(self.checkpoints)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise ConfigError(f"--logdir={self.name}: {self.checkpoints} cannot be read: {error.strerror}.") from None
+
     def check(self, config: Config) -> None:
         """Raises ConfigError where `config` may not be run here: --resume, another run's meaning."""
+        self.check_access()
         resume = config.run.resume
         if resume == "never" and self.is_used:
             raise ConfigError(f"--resume=never but --logdir={self.name} holds a run; use a new --logdir.")

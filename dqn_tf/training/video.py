@@ -7,6 +7,7 @@ import typing
 import gymnasium
 import numpy as np
 
+from dqn_tf import files
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.factory import Factory
 from dqn_tf.environment.spec import EnvironmentFailure
@@ -38,7 +39,7 @@ def check(environments: Factory, directory: pathlib.Path) -> None:
     if picture is None:
         raise ConfigError(f"--video: {environments.env_id} draws no pictures.")
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        files.make_writable(directory)
     except OSError as error:
         raise ConfigError(f"--video={directory} cannot be written: {error.strerror}.") from None
 

@@ -248,6 +248,33 @@ def test_plan_where_the_directory_may_not_be_used_refuses(make, tmp_path):
     ]
 
 
+def is_a_file(path):
+    path.touch()
+
+
+def is_a_loop(path):
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("obstacle", [is_a_file, is_a_loop])
+@pytest.mark.parametrize("where", ["run", "run/checkpoints"])
+@pytest.mark.parametrize("task", ["chief", "worker", "evaluator"])
+def test_plan_where_the_directory_cannot_be_entered_says_one_line(make, tmp_path, task, where, obstacle):
+    path = tmp_path / where
+    path.parent.mkdir(exist_ok=True)
+    obstacle(path)
+    values = {"chief": {}, "worker": {"strategy": "multiworker"}, "evaluator": {"task_type": "evaluator"}}[task]
+    environ = tf_config(1) if task == "worker" else NO_GPU
+    [line] = refused(make, environ, **values)
+    assert str(path) in line
+
+
+def test_plan_of_an_evaluator_whose_directory_is_mistaken_says_one_line(make):
+    assert refused(make, logdir="", task_type="evaluator", problems=["--logdir=x must be y."]) == [
+        "--logdir=x must be y."
+    ]
+
+
 def test_plan_leaves_the_directory_unlocked(make, tmp_path):
     make()
     with rundir.RunDirectory(str(tmp_path / "run")).acquired():
