@@ -7,6 +7,7 @@ replicas, everything after the sum in cross-replica context) is in `agent/learne
 import dataclasses
 import functools
 import logging
+import os
 
 import numpy as np
 import tensorflow as tf
@@ -128,13 +129,13 @@ class Placement:
         """Returns the texts of all workers, in order of worker. All must call it."""
         if self.num_workers == 1:
             return [text]
-        mine = np.frombuffer(text.encode(), np.uint8)
+        mine = np.frombuffer(os.fsencode(text), np.uint8)  # a path in it may have other bytes than those of UTF-8
         rows = np.zeros([-(-len(mine) // _TEXT_COLUMNS), _TEXT_COLUMNS])
         rows.reshape(-1)[: len(mine)] = mine
         sizes = self.gather(np.array([[len(mine), len(rows)]], np.float64)).astype(int)  # [W, (bytes, rows)]
         parts = np.split(self.gather(rows), np.cumsum(sizes[:-1, 1]))
         return [
-            part.astype(np.uint8).reshape(-1)[:size].tobytes().decode()
+            os.fsdecode(part.astype(np.uint8).reshape(-1)[:size].tobytes())
             for part, size in zip(parts, sizes[:, 0], strict=True)
         ]
 

@@ -73,3 +73,10 @@ def test_bfloat16_is_of_all_gpus_else_of_the_processor(monkeypatch, capabilities
     details = [{} if capability is None else {"compute_capability": capability} for capability in capabilities]
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details[gpu])
     assert one_replica().has_bfloat16(processor_has) == expected
+
+
+@pytest.mark.parametrize("text", ["", "a warning of /tmp/ü", "/tmp/caf\udce9/run", "long" * 100])
+def test_exchange_of_two_workers_returns_any_text_that_may_hold_a_path(monkeypatch, text):
+    placement = strategy.Placement(tf.distribute.get_strategy(), 2, 0, 1)
+    monkeypatch.setattr(strategy.Placement, "gather", lambda self, mine: np.concatenate([mine, mine]))
+    assert placement.exchange(text) == [text, text]
