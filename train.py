@@ -39,16 +39,16 @@ def main(argv: list[str]) -> int:
         is_finished = not plan.places.is_bucket and plan.says_finished()
         if is_finished and not (plan.is_chief and plan.places.copies):
             return 0
-        if plan.needs_launcher and not is_finished:
-            plan.directory.release()  # to the first worker
-            return launch.run(
-                [sys.executable, *argv, f"--logdir={plan.places.run}"],
-                plan.num_workers,
-                max_restarts=plan.config.cluster.max_restarts,
-                restart_arguments=["--resume=auto"],
-                progress=lambda: manifest.newest(plan.directory.checkpoints),
-            )
         with plan.locked():
+            if plan.needs_launcher and not is_finished:
+                return launch.run(
+                    [sys.executable, *argv, f"--logdir={plan.places.run}"],
+                    plan.num_workers,
+                    max_restarts=plan.config.cluster.max_restarts,
+                    restart_arguments=["--resume=auto"],
+                    progress=lambda: manifest.newest(plan.directory.checkpoints),
+                    lock=plan.directory.lock,
+                )
             os.environ.update(plan.variables(os.environ))
             startup.load_keras()
             from dqn_tf.training import run

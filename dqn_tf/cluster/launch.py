@@ -28,6 +28,7 @@ _SAVE_SECONDS = 110.0  # between SIGTERM and SIGKILL where this process is asked
 _MAX_PAUSE_SECONDS = 60.0
 _LEFTOVER_SECONDS = 2.0  # for the last output of workers that have left
 _MAX_NAMED = 8  # ports in a line
+_LOCK = "DQN_TF_LOCK"  # the descriptor, in the chief
 
 
 def run(
@@ -36,6 +37,7 @@ def run(
     max_restarts: int = 0,
     restart_arguments: Sequence[str] = (),
     progress: Callable[[], int | None] = lambda: None,
+    lock: int | None = None,
 ) -> int:
     """Runs `command` as a cluster of `num_workers` processes on loopback and returns the exit code for all.
 
@@ -53,6 +55,7 @@ def run(
       max_restarts: how often they are started again without progress in between.
       restart_arguments: added to the command then.
       progress: returns what changes when the run has got further.
+      lock: descriptor of a locked file, which the chief inherits, and its lock with it.
     Raises:
       config.ConfigError: the visible GPUs cannot be shared out equally.
     """
@@ -61,7 +64,7 @@ def run(
     life, count, reached = command, 0, progress()
     with _signals_to(events):
         while True:
-            code, is_lost = _run_once(life, _environments(num_workers, shares), events)
+            code, is_lost = _run_once(life, _environments(num_workers, shares), events, lock)
             if not is_lost or not max_restarts:
                 return code
             count, reached = (count, reached) if progress() == reached else (0, progress())
@@ -81,6 +84,15 @@ def run(
 def is_launched() -> bool:
     """Returns whether `run` has started this process."""
     return bool(os.environ.get("DQN_TF_LAUNCHED"))
+
+
+def take_lock() -> int | None:
+    """Returns the descriptor of the locked file that `run` has given to this process; None: none, or it was taken."""
+    descriptor = os.environ.pop(_LOCK, None)
+    if descriptor is None:
+        return None
+    os.set_inheritable(int(descriptor), False)
+    return int(descriptor)
 
 
 def follow_parent() -> None:
@@ -176,14 +188,17 @@ def _signals_to(events):
         signals.give_back(before)
 
 
-def _run_once(command, environments, events):
+def _run_once(command, environments, events, lock):
     """Runs one life of the cluster, from its start until no worker is left, and returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     console, workers = processes.Console(), []
     try:
         for index, environment in enumerate(environments):
-            workers.append(processes.Worker(index, command, environment, console, events))
+            inherited = () if lock is None or index else (lock,)
+            if inherited:
+                environment = {**environment, _LOCK: str(lock)}
+            workers.append(processes.Worker(index, command, environment, console, events, inherited))
         return _watch(workers, events)
     finally:
         for worker in workers:

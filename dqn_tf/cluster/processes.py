@@ -48,11 +48,18 @@ class Console:
 class Worker:
     """One process of the cluster, with the threads that wait for it and forward what it writes."""
 
-    def __init__(self, index, command, environment, console, events):
+    def __init__(self, index, command, environment, console, events, descriptors=()):
         self._index, self._console, self._events = index, console, events
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
-            command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True
+            command,
+            env=environment,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            bufsize=0,
+            start_new_session=True,
+            pass_fds=descriptors,
         )
         outputs = ((self._process.stdout, sys.stdout.fileno()), (self._process.stderr, sys.stderr.fileno()))
         self._waiter = threading.Thread(target=self._wait, daemon=True)

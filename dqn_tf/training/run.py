@@ -15,7 +15,7 @@ from dqn_tf.cluster import deadline, launch, loopback, peers, rendezvous, strate
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost
-from dqn_tf.training import builder, finish, hardware, reasons
+from dqn_tf.training import builder, finish, hardware, places, reasons
 from dqn_tf.training.follower import Follower
 from dqn_tf.training.loop import Loop, NotSaved
 from dqn_tf.training.mirror import Taken, Unreachable
@@ -154,11 +154,19 @@ def _start(plan, storage, stop):
 
 
 def _with_directory_of_chief(plan, storage, placement):
-    """Returns Plan and Storage of a worker that was given no --logdir: it writes where the chief does."""
-    told = placement.exchange("" if plan.places.is_bucket else os.path.abspath(plan.directory.path))[0]
-    if placement.is_chief or not plan.places.is_default or not told:
+    """Returns Plan and Storage; a worker that was given no --logdir writes where the chief does.
+
+    Raises ConfigError on all workers where only some of them keep the run in a bucket.
+    """
+    where = plan.places
+    is_told = where.is_default and not placement.is_chief
+    mine = where.run if where.is_bucket else os.path.abspath(where.run)
+    given = placement.exchange("" if is_told else mine)
+    if any(places.is_bucket(place) != places.is_bucket(given[0]) for place in given):
+        raise ConfigError(f"--logdir={given[0]} is the chief's; give it to all workers.")
+    if not is_told:
         return plan, storage
-    where, directory = dataclasses.replace(plan.places, run=told), RunDirectory(told)
+    where, directory = dataclasses.replace(where, run=given[0]), RunDirectory(given[0])
     return dataclasses.replace(plan, places=where, directory=directory), Storage(where, directory, "worker")
 
 

@@ -16,6 +16,7 @@ import tempfile
 from typing import Any
 
 from dqn_tf import files, settings
+from dqn_tf.cluster import launch
 from dqn_tf.config import Config, ConfigError, one_line
 from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.training import archive, identity, manifest, ownfiles, results
@@ -174,12 +175,15 @@ class RunDirectory:
         Raises:
           ConfigError: it cannot be written, or another process writes it.
         """
-        lock, tries = None, 0
+        lock, tries, inherited = None, 0, launch.take_lock()
         while lock is None:
             tries += 1
             try:
                 self._make()
-                lock = os.fdopen(ownfiles.open_own(self.lock_path, os.O_RDWR), "rb+", buffering=0)
+                if inherited is None:
+                    lock = os.fdopen(ownfiles.open_own(self.lock_path, os.O_RDWR), "rb+", buffering=0)
+                else:  # the launcher's, which is held already
+                    lock, inherited = os.fdopen(inherited, "rb+", buffering=0), None
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and tries < _MOST_TRIES:
                     continue  # who had made the directory was refused, and has removed it
@@ -214,6 +218,11 @@ class RunDirectory:
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
             raise ConfigError(f"{self.path} is somebody else's; set TMPDIR to a directory of your own.")
 
+    @property
+    def lock(self) -> int:
+        """The descriptor of the lock that this process has."""
+        return self._lock.fileno()
+
     def release(self) -> None:
         """Gives the lock back."""
         if self._lock is not None:
@@ -247,11 +256,14 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def acquired(self):
-        """Returns a context in which the lock is held, which may be so already."""
+        """Returns a context in which the lock is held, which may be so already; refused, it leaves nothing behind."""
         if self._lock is None:
             self.acquire()
         try:
             yield self
+        except ConfigError:
+            self.abandon()
+            raise
         finally:
             self.release()
 

@@ -425,3 +425,20 @@ def test_run_when_gpus_cannot_be_shared_out_is_refused_before_anything_starts(mo
     with pytest.raises(config.ConfigError) as error:
         launch.run(["/no/such/command"], num_workers)
     assert error.value.problems == (problem,)
+
+
+def test_chief_and_only_it_inherits_the_lock(tmp_path):
+    locked = "import fcntl; lock = open('lock', 'w'); fcntl.flock(lock, fcntl.LOCK_EX)"
+    program = LAUNCHER.replace("signal.alarm(30)", locked).replace("argv[2])", "argv[2]), lock=lock.fileno()")
+    worker = """
+import fcntl
+from dqn_tf.cluster import launch
+lock = launch.take_lock()
+assert (lock is None) == (me == 1) and launch.take_lock() is None and "DQN_TF_LOCK" not in os.environ
+if me == 0:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+"""
+    words = command(worker)
+    words[2] = program
+    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stderr

@@ -91,6 +91,36 @@ def test_acquire_within_one_process_refuses_until_released(directory):
         pass
 
 
+def test_acquire_below_a_launcher_goes_on_with_its_lock_and_releases_only_its_own_share(directory, monkeypatch):
+    launcher, other = (rundir.RunDirectory(str(directory.path)) for _ in range(2))
+    with launcher.acquired():
+        monkeypatch.setenv("DQN_TF_LOCK", str(os.dup(launcher.lock)))
+        with directory.acquired():
+            assert not directory.is_gone()
+        with pytest.raises(config.ConfigError, match="another process"):
+            other.acquire()
+
+
+def test_acquire_below_a_launcher_whose_directory_was_removed_takes_a_new_lock(directory, monkeypatch):
+    with rundir.RunDirectory(str(directory.path)).acquired() as launcher:
+        monkeypatch.setenv("DQN_TF_LOCK", str(os.dup(launcher.lock)))
+        directory.path.rename(directory.path.with_name("moved"))
+        with directory.acquired():
+            assert not directory.is_gone()
+
+
+def test_acquire_where_no_directory_can_be_made_says_why():
+    assert problems(rundir.RunDirectory("/proc/none/run").acquire) == [
+        "--logdir=/proc/none/run cannot be written: No such file or directory."
+    ]
+
+
+def test_acquired_refused_inside_leaves_nothing(tmp_path):
+    with pytest.raises(config.ConfigError), rundir.RunDirectory(str(tmp_path / "a" / "b")).acquired():
+        raise config.ConfigError("cannot be shared out")
+    assert os.listdir(tmp_path) == []
+
+
 def test_acquire_where_a_file_is_in_the_way_says_why(tmp_path):
     (tmp_path / "file").write_text("")
     inside, itself = (rundir.RunDirectory(str(tmp_path / name)) for name in ("file/run", "file"))

@@ -1,0 +1,46 @@
+"""Where the processes of a cluster write: one directory, of which one command has the lock."""
+
+import json
+import types
+
+import pytest
+
+from dqn_tf import config
+from dqn_tf.training import places, run
+from tests import runs
+
+SHORT = [*runs.SMALL, "--train_env_steps=400", "--eval_period=0", "--final_eval_episodes=2", "--strategy=multiworker"]
+
+
+def test_workers_without_a_logdir_started_one_after_the_other_write_in_the_chiefs(tmp_path):
+    cluster = {"worker": runs.addresses(2)}
+    started = []
+    for index in range(2):
+        task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+        started.append(runs.start(*SHORT, before=("env", "-C", tmp_path), TF_CONFIG=json.dumps(task)))
+    done = [runs.finish(process) for process in started]
+    assert [process.returncode for process in done] == [0, 0], [process.stderr for process in done]
+    (logdir,) = (tmp_path / "runs" / "CartPole-v1").iterdir()
+    assert (logdir / "summary.json").exists() and len(list(logdir.glob("checkpoints/ckpt-400/worker-*"))) == 2
+
+
+@pytest.mark.parametrize("strategy", [[], ["--strategy=multiworker", "--num_workers=2"]], ids=["alone", "launcher"])
+def test_commands_of_one_moment_with_one_logdir_are_one_run(tmp_path, strategy):
+    argv = [*SHORT[:-1], *strategy, f"--logdir={tmp_path}/run"]
+    done = [runs.finish(process) for process in [runs.start(*argv), runs.start(*argv)]]
+    assert sorted(process.returncode for process in done) == [0, 2], [process.stderr for process in done]
+    (refused,) = (process.stderr for process in done if process.returncode == 2)
+    assert refused == f"--logdir={tmp_path}/run is being written by another process; use a new --logdir.\n"
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+@pytest.mark.parametrize("chiefs, given", [("gs://bucket/run", ""), ("/run", "gs://bucket/run")])
+@pytest.mark.parametrize("index", [0, 1])
+def test_workers_of_which_only_some_keep_the_run_in_a_bucket_are_all_refused(chiefs, given, index):
+    mine = (chiefs, given)[index]
+    plan = types.SimpleNamespace(places=places.Places(mine or "runs/1", is_default=not mine))
+    told = []
+    placement = types.SimpleNamespace(is_chief=index == 0, exchange=lambda text: told.append(text) or [chiefs, given])
+    with pytest.raises(config.ConfigError, match="is the chief's; give it to all workers"):
+        run._with_directory_of_chief(plan, None, placement)
+    assert told == [mine]
