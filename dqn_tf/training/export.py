@@ -21,6 +21,7 @@ def export(network: keras.Model, space: gymnasium.Space, directory: pathlib.Path
     each entry, see input_names) and returns <float32>[B, A] `q_values`.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    (directory / "q_network.keras").unlink(missing_ok=True)  # where it has another name too, that keeps what it is
     network.save(directory / "q_network.keras")
     module = tf.Module()
     module.network = network

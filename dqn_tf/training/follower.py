@@ -9,7 +9,7 @@ from dqn_tf import files
 from dqn_tf.cluster.clock import RunningClock
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import ConfigError
-from dqn_tf.training import archive, best, following, manifest, metrics, modelfiles, reasons, rows, seeding
+from dqn_tf.training import archive, best, following, manifest, metrics, modelfiles, ownfiles, reasons, rows, seeding
 from dqn_tf.training.builder import Networks
 from dqn_tf.training.evaluator import Evaluator, episode_limit
 from dqn_tf.training.mirror import Unreachable
@@ -75,8 +75,9 @@ class Follower:
             self._evaluate(number, network, policy, seed)
 
     def _open_files(self):
-        if self._path.is_symlink():
-            raise ConfigError(f"{self._path} is a link, which is not followed for writing; remove it.")
+        for path in [self._path, *ownfiles.links(self._path)]:
+            if path.is_symlink():
+                raise ConfigError(f"{path} is a link, which is not followed for writing; remove it.")
         self._lock = RunDirectory(str(self._path))
         self._lock.acquire()  # two evaluators would write the same rows
         self._best = best.read(self._path)

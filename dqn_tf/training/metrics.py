@@ -65,7 +65,8 @@ class MetricsWriter:
     def _grown(self):
         """Returns the run's own files of rows; others of such names are somebody's."""
         names = (name for name in sorted(self._own) if name == rows.ROWS or name.startswith("events.out.tfevents."))
-        return [self._logdir / name for name in names if files.is_regular(self._logdir / name)]
+        paths = [self._logdir / name for name in names]
+        return [path for path in paths if files.is_regular(path) and not path.is_symlink()]
 
     def scalars(self, env_steps: int, values: Mapping[str, float]) -> None:
         """Adds one row."""

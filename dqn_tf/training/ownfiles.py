@@ -51,6 +51,8 @@ def to_list(directory: pathlib.Path, names: set[str]) -> None:
 
 
 def links(directory: pathlib.Path) -> list[pathlib.Path]:
-    """Returns links in the place of what a run writes in its directory; a checkpoint may be one, to be read."""
+    """Returns links in the place of what a run writes in its directory; one to a checkpoint is there to be read."""
     places = [directory / name for name in ("checkpoints", "metrics.jsonl", "model")]
-    return [path for path in (*places, *(directory / "model").rglob("*")) if path.is_symlink()]
+    places += (directory / "model").rglob("*")
+    places += (path for path in (directory / "checkpoints").glob("ckpt-*") if not (path / "manifest.json").exists())
+    return [path for path in places if path.is_symlink()]

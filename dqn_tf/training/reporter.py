@@ -74,7 +74,7 @@ class Reporter:
             _log.warning("%s was removed; going on in a new one, without the rows so far", self._directory.path)
             self._directory.release()
             self._directory.acquire()
-            self._directory.write_json("config.json", settings.to_json(self._config))
+            self._directory.begin(self._config)
         return self._writer.journal()
 
     def first_update(self) -> None:

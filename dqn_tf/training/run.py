@@ -10,7 +10,6 @@ import time
 import tensorflow as tf
 
 from dqn_tf import config as config_lib
-from dqn_tf import settings
 from dqn_tf.cluster import deadline, launch, loopback, peers, rendezvous, strategy
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import ConfigError
@@ -203,7 +202,7 @@ def _reason(error):
 def _train(plan, storage, placement, stop, watchdog):
     config, directory = plan.config, plan.directory
     if placement.is_chief:
-        directory.write_json("config.json", settings.to_json(config))
+        directory.begin(config)
     if placement.num_workers > 1 and not storage.is_private:
         _check_shared(placement, directory)
     watchdog.heard("building and restoring")

@@ -19,12 +19,14 @@ from dqn_tf import files, settings
 from dqn_tf.cluster import launch
 from dqn_tf.config import Config, ConfigError, one_line
 from dqn_tf.environment.spec import EnvironmentSpec
-from dqn_tf.training import archive, identity, manifest, ownfiles, results
+from dqn_tf.training import archive, identity, manifest, ownfiles, results, rows
 
 _log = logging.getLogger(__name__)
 
 _MOST_TRIES = 1000
-_CONFIG, _SUMMARY, _ROWS = "config.json", "summary.json", "metrics.jsonl"
+_CONFIG, _SUMMARY = "config.json", "summary.json"
+# What of these a run finds in its directory is its own, or refused.
+_OWN = (_CONFIG, "checkpoints", rows.ROWS, "reward_curve.png")
 
 
 def default_logdir(env_id: str) -> str:
@@ -104,8 +106,6 @@ class RunDirectory:
         if links:
             raise ConfigError(f"{links[0]} is a link, which is not followed; remove it or use a new --logdir.")
         made = manifest.newest_readable(self.checkpoints)
-        if not self.has_checkpoint:
-            self._check_foreign()
         if made is not None:
             self._check_same(made.config, settings.to_json(config))
         for name in (_SUMMARY, results.MODEL):
@@ -114,19 +114,17 @@ class RunDirectory:
                     f"--logdir={self.name} holds {name} of a finished run, but none of its checkpoints; "
                     "bring them back, or use a new --logdir."
                 )
+        if not self.has_checkpoint:
+            self._check_foreign()
 
     def _check_foreign(self):
         """Raises ConfigError where files of somebody else's have names of the run's."""
-        foreign = _ROWS if os.path.lexists(self.path / _ROWS) and _ROWS not in ownfiles.listed(self.path) else ""
-        if os.path.lexists(self.path / _CONFIG):
-            try:
-                is_own = isinstance(files.read_object(self.path / _CONFIG).get("run"), dict)
-            except OSError:
-                is_own = False
-            foreign = foreign if is_own else _CONFIG
+        foreign = {name for name in _OWN if os.path.lexists(self.path / name)} - ownfiles.listed(self.path)
         if foreign:
-            raise ConfigError(f"--logdir={self.name} holds a {foreign} that no run of this program has made; "
-                              "use a new --logdir.")
+            raise ConfigError(
+                f"--logdir={self.name} holds {' and '.join(sorted(foreign))}, which no run there has made; "
+                "use a new --logdir."
+            )
 
     def _check_same(self, old, new):
         """Raises ConfigError where a run is another one: its checkpoint knows that, config.json may be anything."""
@@ -266,6 +264,11 @@ class RunDirectory:
             raise
         finally:
             self.release()
+
+    def begin(self, config: Config) -> None:
+        """Writes config.json; before it, that what the run is about to write is its own. Raises OSError."""
+        ownfiles.to_list(self.path, ownfiles.listed(self.path) | set(_OWN))
+        self.write_json(_CONFIG, settings.to_json(config))
 
     def write_json(self, name: str, tree: Any) -> None:
         """Writes `name` whole or not at all."""

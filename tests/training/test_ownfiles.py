@@ -45,10 +45,10 @@ def test_check_where_a_place_of_the_run_is_a_link_refuses(tmp_path, victim, name
         rundir.RunDirectory(str(tmp_path)).check(settings.build({}))
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "config.json"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "config.json", "reward_curve.png", "checkpoints"])
 def test_check_of_somebody_elses_file_refuses(tmp_path, name):
     (tmp_path / name).write_text("{}\n")
-    with pytest.raises(config.ConfigError, match="that no run of this program has made"):
+    with pytest.raises(config.ConfigError, match="which no run there has made"):
         rundir.RunDirectory(str(tmp_path)).check(settings.build({}))
     assert (tmp_path / name).read_text() == "{}\n"
 

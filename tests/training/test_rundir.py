@@ -35,7 +35,7 @@ def leave_run(directory, of_config, checkpoint=True):
     if checkpoint:
         return made.leave(directory, of_config)
     directory.path.mkdir(parents=True)
-    directory.write_json("config.json", settings.to_json(of_config))
+    directory.begin(of_config)
     return directory
 
 
