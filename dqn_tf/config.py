@@ -107,7 +107,7 @@ class Run:
     )
     logdir: str = _field(
         "",
-        "where the run is written; empty: where the platform keeps checkpoints, else runs/<env>/<time>",
+        "where the run is written; empty: where the platform keeps checkpoints, else runs/<env>/<time>-<digits>",
         unit="path, on a disk all workers see, or gs://BUCKET/path",
         stored=False,
         source="docs/results.md",

@@ -30,7 +30,7 @@ _OWN = (_CONFIG, "checkpoints", rows.ROWS, "reward_curve.png")
 
 
 def default_logdir(env_id: str) -> str:
-    """Returns runs/<env>/<time>-<six digits>, the last so that commands of one second differ."""
+    """Returns runs/<env>/<time>-<six hex digits>, the last so that commands of one second differ."""
     name = env_id.rsplit(":", 1)[-1].replace("/", "-")
     moment = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     return os.path.join("runs", name, f"{moment}-{secrets.token_hex(3)}")

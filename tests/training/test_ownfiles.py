@@ -1,11 +1,13 @@
 """A run writes and removes its own files only: no link is followed, nobody else's file goes."""
 
+import contextlib
 import os
 
 import pytest
 
 from dqn_tf import config, settings
-from dqn_tf.training import manifest, metrics, ownfiles, rundir
+from dqn_tf.training import curve, manifest, metrics, ownfiles, rundir
+from tests.training import made
 
 
 @pytest.fixture
@@ -91,3 +93,46 @@ def test_acquire_on_a_file_system_without_locks_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", no_locks)
     with rundir.RunDirectory(str(tmp_path / "run")).acquired():
         pass
+
+
+PLACES = [".lock", ".newest", ".files", ".newest.new", "metrics.jsonl", "config.json", "summary.json"]
+PLACES += ["reward_curve.png", "model", "model/q_network.keras"]
+PLACES += ["checkpoints", "checkpoints/ckpt-40", "checkpoints/ckpt-80/model.index"]
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+@pytest.mark.parametrize("target", ["file", "directory", "nothing"])
+@pytest.mark.parametrize("place", PLACES)
+def test_link_in_the_place_of_what_a_run_writes_leaves_its_target(tmp_path, place, target, is_resumed):
+    outside, path = tmp_path / "outside", tmp_path / "run" / place
+    (outside / "directory").mkdir(parents=True)
+    (outside / "directory" / "model.index").write_text("theirs")
+    (outside / "file").write_text("theirs\n")
+    if is_resumed:
+        made.leave(rundir.RunDirectory(str(tmp_path / "run")), settings.build({}))
+    if path.is_dir():
+        path.rename(path.with_name("moved"))
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(outside / target)
+    with contextlib.suppress(config.ConfigError):  # one line, exit code 2
+        write(rundir.RunDirectory(str(tmp_path / "run")))
+        assert not place.startswith(("metrics", "model")) and place not in (".lock", "checkpoints")
+    assert {entry.name for entry in outside.rglob("*")} == {"directory", "file", "model.index"}
+    assert (outside / "file").read_text() == "theirs\n"
+
+
+def write(directory):
+    """Does to a directory what a command does there, but for what Keras and TensorFlow write."""
+    with directory.acquired():
+        directory.check(settings.build({}))
+        directory.begin(settings.build({}))
+        writer = metrics.MetricsWriter(directory.path, {})
+        writer.scalars(40, {"loss": 1.0})
+        writer.close()
+        manifest.remove_unfinished(directory.checkpoints / "ckpt-80")
+        made.leave(directory, settings.build({}), env_steps=320)
+        manifest.prune(directory.checkpoints, 1)
+        if (directory.path / "reward_curve.png").is_symlink():
+            curve.draw([], directory.path / "reward_curve.png", "", None)
+        directory.write_json("summary.json", {})
