@@ -29,7 +29,7 @@ def open_own(path: pathlib.Path, flags: int = os.O_WRONLY | os.O_APPEND) -> int:
 
 def make_directory(path: pathlib.Path) -> None:
     """Makes a directory where there is none. Raises OSError: a link or a file is in its place."""
-    path.mkdir(exist_ok=True)
+    path.mkdir(parents=True, exist_ok=True)  # somebody may have removed the run
     if path.is_symlink():
         raise OSError(errno.ENOTDIR, "it is a link, which is not followed for writing", str(path))
 
