@@ -24,9 +24,8 @@ def test_workers_without_a_logdir_started_one_after_the_other_write_in_the_chief
     assert (logdir / "summary.json").exists() and len(list(logdir.glob("checkpoints/ckpt-400/worker-*"))) == 2
 
 
-@pytest.mark.parametrize("strategy", [[], ["--strategy=multiworker", "--num_workers=2"]], ids=["alone", "launcher"])
-def test_commands_of_one_moment_with_one_logdir_are_one_run(tmp_path, strategy):
-    argv = [*SHORT[:-1], *strategy, f"--logdir={tmp_path}/run"]
+def test_launchers_of_one_moment_with_one_logdir_are_one_run(tmp_path):
+    argv = [*SHORT, "--num_workers=2", f"--logdir={tmp_path}/run"]
     done = [runs.finish(process) for process in [runs.start(*argv), runs.start(*argv)]]
     assert sorted(process.returncode for process in done) == [0, 2], [process.stderr for process in done]
     (refused,) = (process.stderr for process in done if process.returncode == 2)
