@@ -47,7 +47,7 @@ def test_check_where_a_place_of_the_run_is_a_link_refuses(tmp_path, victim, name
         rundir.RunDirectory(str(tmp_path)).check(settings.build({}))
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "config.json", "reward_curve.png", "checkpoints"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "config.json", "reward_curve.png"])
 def test_check_of_somebody_elses_file_refuses(tmp_path, name):
     (tmp_path / name).write_text("{}\n")
     with pytest.raises(config.ConfigError, match="which no run there has made"):
