@@ -7,6 +7,7 @@ Environments cannot be saved. But an episode is a function of its seed and of th
 played again.
 """
 
+import collections
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -90,7 +91,8 @@ class Actor:
         self._return = np.zeros(self._num_envs)
         self._length = np.zeros(self._num_envs, np.int64)
         self._checksum = [zlib.crc32(one) for one in self._observation]
-        self._actions: list[np.ndarray] = []  # each <int32>[T, N]; together at least all of the episodes under way
+        # Each <int32>[T, N]; together they are so many rows, at least all of the episodes under way.
+        self._actions, self._num_rows = collections.deque(), 0
         self._keep()
 
     def collect(self, weights: Sequence[np.ndarray], epsilons: Sequence[float]) -> tuple[Steps, Episodes]:
@@ -116,13 +118,18 @@ class Actor:
             observation, step = self._observation, self._environment.step(action)
             self._count(t, step, episodes)
             rows.append(_row(observation, step))
-        self._actions.append(np.stack(actions))
-        self._keep()
+        self._round = np.stack(actions)
         ends = np.array(episodes).reshape(-1, 3)
         return _stacked(rows), Episodes(ends[:, 0].astype(np.int64), ends[:, 1], ends[:, 2].astype(np.int64))
 
+    def keep(self) -> None:
+        """Counts the round that was collected, once all workers have ended it: `unfinished` is that of its end."""
+        self._actions.append(self._round)
+        self._num_rows += len(self._round)
+        self._keep()
+
     def unfinished(self) -> Unfinished:
-        """Returns the episodes under way at the end of the last round, also where `collect` has raised since."""
+        """Returns the episodes under way at the end of the last round that was kept."""
         episode, length, checksum, exploration = self._kept
         rows = np.concatenate(self._actions) if self._actions else np.empty((0, self._num_envs), np.int32)
         action = np.concatenate([rows[len(rows) - count :, i] for i, count in enumerate(length)])
@@ -154,7 +161,8 @@ class Actor:
         if rows:
             yield _stacked(rows)
         longest = int(episodes.length.max())
-        self._actions = [np.stack([np.pad(one, (longest - len(one), 0)) for one in actions], axis=1)]
+        self._actions.append(np.stack([np.pad(one, (longest - len(one), 0)) for one in actions], axis=1))
+        self._num_rows = longest
         self._keep()
 
     def close(self) -> None:
@@ -164,8 +172,8 @@ class Actor:
     def _keep(self):
         """Notes where the environments stand at the end of a round."""
         longest = int(self._length.max())
-        while self._actions and sum(map(len, self._actions[1:])) >= longest:
-            del self._actions[0]
+        while self._actions and self._num_rows - len(self._actions[0]) >= longest:
+            self._num_rows -= len(self._actions.popleft())
         exploration = [generator.bit_generator.state for generator in self._generators]
         self._kept = self._episode.copy(), self._length.copy(), np.array(self._checksum, np.uint32), exploration
 

@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import multiprocessing.util
 import os
+import pickle
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -77,7 +78,7 @@ class Processes:
                     theirs.close()
             self._receive(range(len(self._pipes)))
         except BaseException:
-            self._finalize()
+            self.close()  # those that were made, in order: they may hold what there is only one of
             raise
 
     def call(self, name: str, arguments: Sequence[tuple | None]) -> list[Any]:
@@ -107,7 +108,7 @@ class Processes:
     def _lost(self, i):
         self._processes[i].join(_CLOSE_SECONDS)
         code = self._processes[i].exitcode
-        how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"left with exit code {code}"
+        how = f"was killed by {_name(-code)}" if code and code < 0 else f"left with exit code {code}"
         hint = ", maybe because memory ran out" if code == -signal.SIGKILL else ""
         return EnvironmentLost(f"the process of environment {self._first_number + i} {how}{hint}")
 
@@ -117,12 +118,18 @@ class Processes:
         for pipe in self._pipes:
             with contextlib.suppress(OSError):
                 pipe.send(("close", ()))
-        for pipe in self._pipes:
+        for process, pipe in zip(self._processes, self._pipes, strict=True):
+            process.join(max(0.0, give_up - time.monotonic()))
             with contextlib.suppress(OSError, EOFError):
-                if pipe.poll(max(0.0, give_up - time.monotonic())):
+                while pipe.poll():  # what nobody has taken since an earlier call, and then that of `close`
                     complaints.append(pipe.recv())
         self._finalize()
         return [complaint for complaint in complaints if isinstance(complaint, str) and complaint]
+
+
+def _name(number):
+    """Returns a signal's name; real-time signals have none."""
+    return signal.Signals(number).name if number in signal.valid_signals() & set(signal.Signals) else f"signal {number}"
 
 
 def _kill(processes, pipes):
@@ -157,17 +164,20 @@ def _serve(pipe, make, parent):
     with contextlib.suppress(EOFError, OSError):  # the other end is gone
         try:
             instance = make.fn()
-            pipe.send(None)
         except EnvironmentFailure as failure:
             pipe.send(failure)
             return
+        pipe.send(None)
         while True:
             name, arguments = pipe.recv()
             try:
                 answer = getattr(instance, name)(*arguments)
+                answer = pickle.dumps(answer)
             except EnvironmentFailure as failure:
-                answer = failure
-            pipe.send(answer)
+                answer = pickle.dumps(failure)
+            except (pickle.PicklingError, TypeError, AttributeError) as error:  # of a picture, say
+                answer = pickle.dumps(EnvironmentFailure(f"what {name} gave cannot leave its process: {error}"))
+            pipe.send_bytes(answer)
             if name == "close":
                 return
 

@@ -135,6 +135,7 @@ class Loop:
                 self._save()
             self._leave_if(number)
         self._acting = None
+        parts.actor.keep()
         if batches is not None:
             self.waits.add(time.perf_counter() - begin, acting_seconds, learning_seconds)
         parts.replay.add(transitions)
@@ -192,7 +193,7 @@ class Loop:
             number = number or self._evaluate()
         is_saved = is_evaluated and self._parts.is_followed or self._is_due(evaluation.checkpoint_period, now)
         if number or is_last or is_saved:
-            if not self._save() and (number or is_last):
+            if not self._save() and (number or is_last) and not self._failure:
                 raise NotSaved(f"the last checkpoint, of {now} env steps, could not be written")
         self._leave_if(number)
         self._reporter.show(self._progress)
@@ -266,11 +267,11 @@ class Loop:
         episodes = parts.actor.unfinished()
         if len(episodes.action) > _MANY_ACTIONS and not self._has_warned:
             self._has_warned = True
+            advice = "" if parts.spec.max_episode_steps else f"; give {self._config.run.env} a time limit"
             _log.warning(
-                "the episodes under way have %d actions, all of which a resumed run plays again: "
-                "give %s a time limit if that takes too long",
+                "the episodes under way have %d actions, all of which a resumed run plays again%s",
                 len(episodes.action),
-                self._config.run.env,
+                advice,
             )
         worker = WorkerState(
             episodes=episodes,

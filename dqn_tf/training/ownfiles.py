@@ -40,7 +40,8 @@ def listed(directory: pathlib.Path) -> set[str]:
         names = files.read_object(directory / _LIST).get("files")
     except OSError:
         return set()
-    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+    names = names if isinstance(names, list) else []
+    return {name for name in names if isinstance(name, str) and name == os.path.basename(name) not in ("", ".", "..")}
 
 
 def to_list(directory: pathlib.Path, names: set[str]) -> None:
@@ -54,5 +55,6 @@ def links(directory: pathlib.Path) -> list[pathlib.Path]:
     """Returns links in the place of what a run writes in its directory; one to a checkpoint is there to be read."""
     places = [directory / name for name in ("checkpoints", "metrics.jsonl", "model")]
     places += (directory / "model").rglob("*")
+    places += (directory / name for name in listed(directory) if name.startswith("events.out."))
     places += (path for path in (directory / "checkpoints").glob("ckpt-*") if not (path / "manifest.json").exists())
     return [path for path in places if path.is_symlink()]

@@ -5,7 +5,7 @@ import time
 
 from dqn_tf.agent.actor import Unfinished
 from dqn_tf.training.builder import Components
-from dqn_tf.training.watchdog import Watchdog
+from dqn_tf.training.watchdog import WAITING, Watchdog
 
 _log = logging.getLogger(__name__)
 
@@ -26,11 +26,12 @@ def play_again(episodes: Unfinished, parts: Components, env_id: str, watchdog: W
     count, report_at = 0, time.monotonic() + _REPORT_SECONDS
     for steps in actor.replay(episodes):
         accumulator.add(steps)  # its transitions are in the replay
-        watchdog.heard("playing the environments to where they were")
+        watchdog.heard_by_all("playing the environments to where they were")
         count += len(steps.action)
         if time.monotonic() > report_at:
             _log.info("resume: played %d of %d steps again", count, longest)
             report_at = time.monotonic() + _REPORT_SECONDS
+    watchdog.heard(WAITING)
     differs = (actor.unfinished().checksum != episodes.checksum).any()
     if parts.placement.max(float(differs)):  # on any worker
         _log.warning(

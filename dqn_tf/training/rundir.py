@@ -147,7 +147,7 @@ class RunDirectory:
 
     @property
     def is_used(self) -> bool:
-        return (self.path / "config.json").exists()
+        return self.has_checkpoint or os.path.lexists(self.path / "config.json")
 
     def finished_env_steps(self) -> int:
         """Returns the env steps of the run here that says it is finished, 0 where none does."""

@@ -91,7 +91,7 @@ def test_restart_leaves_the_episodes_under_way_uncounted():
     acting = make_actor(Script([[1, 10], [2, 20], [4, 40]], terminated=[[0, 0], [0, 0], [1, 1]]))
     acting.collect([0], [0.0] * 2)
     acting.restart([3, 4])
-    steps, episodes = acting.collect([0], [0.0])
+    steps, episodes = played(acting, [0.0])
     assert_episodes(episodes, (0, 4, 1), (0, 40, 1))
     np.testing.assert_array_equal(steps.observation, [[(0, 3, 0), (1, 4, 0)]])
     assert acting.unfinished().episode.tolist() == [3 + 1, 4 + 1]
@@ -326,11 +326,18 @@ def assert_equal(a, b):
         np.testing.assert_array_equal(x, y, err_msg=field, strict=isinstance(x, np.ndarray))
 
 
+def played(acting, epsilons):
+    """Returns what `collect` does, in a round that all workers end."""
+    collected = acting.collect([0], epsilons)
+    acting.keep()
+    return collected
+
+
 def begun(num_rounds, num_steps, acting):
     """Returns an actor after some rounds."""
     acting.restart([0, 0, 0])
     for _ in range(num_rounds):
-        acting.collect([0], [0.5] * num_steps)
+        played(acting, [0.5] * num_steps)
     return acting
 
 
@@ -343,7 +350,7 @@ def test_replay_in_new_environments_goes_on_as_if_nothing_had_been(play, num_rou
         pass
     assert_equal(other.unfinished(), unfinished)
     for _ in range(3):
-        (steps, episodes), (steps_too, episodes_too) = (one.collect([0], [0.5] * 8) for one in (acting, other))
+        (steps, episodes), (steps_too, episodes_too) = (played(one, [0.5] * 8) for one in (acting, other))
         assert_equal(steps_too, steps)
         assert_equal(episodes_too, episodes)
         assert len(episodes.length)  # of which some began before
@@ -354,7 +361,7 @@ def test_unfinished_counts_episodes_and_the_actions_in_each(play):
     acting = play()
     acting.restart([0, 2, 0])
     assert acting.unfinished().length.tolist() == [0, 0, 0] and acting.unfinished().action.tolist() == []
-    steps, ends = acting.collect([0], [0.5] * 20)
+    steps, ends = played(acting, [0.5] * 20)
     unfinished = acting.unfinished()
     assert unfinished.length.max() <= 7 and sum(unfinished.length) + sum(ends.length) == 3 * 20
     assert sum(unfinished.episode) == 2 + len(ends.length)
@@ -376,12 +383,18 @@ def test_unfinished_is_of_the_end_of_the_last_round_where_an_environment_has_rai
     assert_equal(acting.unfinished(), other.unfinished())
 
 
+def test_unfinished_is_of_the_end_of_the_last_round_where_another_worker_has_failed_in_this_one(play):
+    acting, other = begun(2, 3, play()), begun(2, 3, play())
+    acting.collect([0], [0.5] * 9)  # and no keep
+    assert_equal(acting.unfinished(), other.unfinished())
+
+
 @pytest.mark.parametrize("at_a_time", [1, 2, 100])
 def test_replay_gives_the_steps_of_the_episodes_once_more(play, monkeypatch, at_a_time):
     monkeypatch.setattr(actor, "_REPLAYED_STEPS", at_a_time)
     acting = play()
     acting.restart([0, 0, 0])
-    steps, _ = acting.collect([0], [0.5] * 20)
+    steps, _ = played(acting, [0.5] * 20)
     unfinished = acting.unfinished()
     longest = max(unfinished.length)
     assert longest > min(unfinished.length)
@@ -399,7 +412,7 @@ def test_replay_gives_the_steps_of_the_episodes_once_more(play, monkeypatch, at_
 def test_checksum_is_of_observations_and_rewards():
     def checksum(script):
         acting = make_actor(script)
-        acting.collect([0], [0.0] * 2)
+        played(acting, [0.0] * 2)
         return acting.unfinished().checksum.tolist()
 
     class Other(Script):

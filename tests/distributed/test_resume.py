@@ -170,6 +170,21 @@ def test_run_asked_to_stop_between_checkpoints_saves_and_comes_to_the_same(kind,
     assert found == expected
 
 
+def test_environment_of_one_of_two_workers_that_fails_costs_none_of_them_a_step(tmp_path):
+    argv = [*flags("multiworker"), "--env=tests.environments:Frail-v0"]
+    done = runs.command(*argv, f"--logdir={tmp_path / 'alone'}", FRAIL_STEP="0", FRAIL="none")
+    assert done.returncode == 0, done.stderr
+    frail = {"FRAIL_STEP": "251", "FRAIL": str(tmp_path / "failed")}  # of 600, in a round after the first updates
+    done = runs.command(*argv, f"--logdir={tmp_path / 'run'}", **frail)
+    assert done.returncode == 1 and "RuntimeError: the simulator has crashed" in done.stderr, done.stderr
+    done = runs.command(*argv, f"--logdir={tmp_path / 'run'}", **frail)
+    assert done.returncode == 0, done.stderr
+    found, expected = runs.fingerprint(tmp_path / "run"), runs.fingerprint(tmp_path / "alone")
+    for parts in (found, expected):
+        del parts["checkpoints"]
+    assert found == expected
+
+
 def test_run_of_two_workers_goes_on_with_others(left_alone, tmp_path):
     assert kill_when("multiworker", tmp_path, lambda: manifest.numbers(tmp_path / "checkpoints") == [280, 560])
     held = {}
