@@ -83,6 +83,7 @@ class Actor:
         self._seeds = seeds
         self._generators = generators
         self._num_envs = len(seeds)
+        self._held: Unfinished | None = None
 
     def restart(self, episodes: Sequence[int]) -> None:
         """Leaves all episodes as they are and begins those of these numbers."""
@@ -130,10 +131,16 @@ class Actor:
 
     def unfinished(self) -> Unfinished:
         """Returns the episodes under way at the end of the last round that was kept."""
+        if self._held:
+            return self._held
         episode, length, checksum, exploration = self._kept
         rows = np.concatenate(self._actions) if self._actions else np.empty((0, self._num_envs), np.int32)
         action = np.concatenate([rows[len(rows) - count :, i] for i, count in enumerate(length)])
         return Unfinished(episode, length, action, checksum, exploration)
+
+    def hold(self, episodes: Unfinished) -> None:
+        """Takes episodes over that nobody will go on with, without playing them."""
+        self._held = episodes
 
     def replay(self, episodes: Unfinished) -> Iterator[Steps]:
         """Plays episodes again, those of all environments so that they arrive at the same time.

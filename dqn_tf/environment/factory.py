@@ -37,6 +37,7 @@ class Factory:
       atari: how ALE's games are played.
       num_threads: that step ALE's games; 0: as many as there are cores.
       kwargs: keyword arguments that environments that are not ALE's are made with.
+      spec: what `describe` has returned before, if it has.
     """
 
     env_id: str
@@ -44,12 +45,13 @@ class Factory:
     atari: config.Atari = config.Atari()
     num_threads: int = 0
     kwargs: config.JsonObject = config.NO_KWARGS
+    spec: EnvironmentSpec | None = None
 
     @classmethod
-    def of(cls, settings: config.Config) -> "Factory":
+    def of(cls, settings: config.Config, spec: EnvironmentSpec | None = None) -> "Factory":
         """Returns the Factory of a run's environments."""
         run = settings.run
-        return cls(run.env, settings.training.vectorization, settings.atari, kwargs=run.env_kwargs)
+        return cls(run.env, settings.training.vectorization, settings.atari, kwargs=run.env_kwargs, spec=spec)
 
     @property
     def is_atari(self) -> bool:
@@ -101,5 +103,6 @@ class Factory:
         if self.is_atari:
             return atari.AtariEnvironment(self.env_id, num_envs, self.atari, self.num_threads, render)
         return vector.VectorEnvironment(
-            self.env_id, num_envs, self.vectorization, "rgb_array" if render else None, first_number, self.kwargs
+            *(self.env_id, num_envs, self.vectorization, "rgb_array" if render else None, first_number),
+            *(self.kwargs, self.spec),
         )

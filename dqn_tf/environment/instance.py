@@ -51,7 +51,9 @@ class Instance:
         self._seeds: EpisodeSeeds | None = None
         self._episode = self._step = 0
         self._env = self._call(make)
-        space = self._env.action_space
+        space = self._call(lambda: self._env.action_space)
+        if space.n != spec.num_actions:
+            raise self._failure(f"it has the action space {line(space)}, others have {spec.num_actions} actions")
         # In the space's own dtype: an int32 shifts and multiplies in other bits than the int64 of Discrete.
         self._actions = [space.dtype.type(space.start + number) for number in range(spec.num_actions)]
 
@@ -175,6 +177,11 @@ def _check_numbers(space, given):
             _check_numbers(part, one)
     elif isinstance(space, spaces.Discrete):
         if not space.start <= given < space.start + space.n:
+            raise ValueError(f"it is not in {line(space)}")
+    elif isinstance(space, spaces.Box | spaces.MultiBinary) and space.dtype.kind in "iub":
+        number = np.asarray(given)
+        is_binary = isinstance(space, spaces.MultiBinary)
+        if is_binary and not np.isin(number, (0, 1)).all() or not np.array_equal(number.astype(space.dtype), number):
             raise ValueError(f"it is not in {line(space)}")
     elif isinstance(space, spaces.MultiDiscrete):
         number = np.subtract(given, space.start)

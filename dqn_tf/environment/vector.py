@@ -46,6 +46,8 @@ def describe(
     try:
         made = _spec(env_id, registered, kwargs.tree, environment)
         play(environment, made)
+    except AttributeError as error:
+        raise config.ConfigError(f"{called} has no spaces: {spec.told(error)}{spec.place(error)}") from error
     finally:
         with contextlib.suppress(Exception, SystemExit):  # told where a run ends: nothing depends on it here
             environment.close()
@@ -85,6 +87,7 @@ class VectorEnvironment:
         render_mode: str | None = None,
         first_number: int = 0,
         kwargs: config.JsonObject = config.NO_KWARGS,
+        made: EnvironmentSpec | None = None,
     ):
         """Makes the environments; `reset` them before the first step.
 
@@ -95,11 +98,12 @@ class VectorEnvironment:
           render_mode: gymnasium's; rgb_array for `render`.
           first_number: the number of the first of these environments in the run, for messages.
           kwargs: keyword arguments that they are made with.
+          made: what describe(env_id, kwargs) has returned before; else another one is made here to be described.
         Raises:
           config.ConfigError: as describe.
           spec.EnvironmentFailure: one cannot be made.
         """
-        self.spec = describe(env_id, kwargs)
+        self.spec = made or describe(env_id, kwargs)
         self.num_envs = num_envs
         given = {**kwargs.tree, **({"render_mode": render_mode} if render_mode else {})}
         make = functools.partial(gymnasium.make, spec.registered(env_id), disable_env_checker=True, **given)

@@ -80,6 +80,8 @@ def read(directory: pathlib.Path) -> Best | None:
         steps, returns = (best.evaluated_env_steps,), (best.last_return, best.best_return)
         if not all(type(one) is int and one >= 0 for one in steps) or not all(map(math.isfinite, returns)):
             raise ValueError("its numbers are none")
+        if not all(np.isfinite(weights).all() for weights in best.weights):
+            raise ValueError("its weights are not finite")
         return best
     except (Damaged, LookupError, ValueError, TypeError, RecursionError) as error:
         _log.warning("%s cannot be used: %s", path, error)

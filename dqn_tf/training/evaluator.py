@@ -74,35 +74,53 @@ class Evaluator:
           EnvironmentFailure, EnvironmentLost: an environment has failed; the next call makes them anew.
         """
         try:
-            environment = self._environment = self._environment or self._make()
-            returns = []
-            for first in range(0, self._num_episodes, environment.num_envs):
-                returns.append(self._one_episode_each(environment, policy, (seed, first), check))
+            observation, returns = None, []
+            if self._environment is None:
+                observation = self._begin(seed)
+            for first in range(0, self._num_episodes, self._environment.num_envs):
+                returns.append(self._one_episode_each(policy, (seed, first), observation, check))
+                observation = None
             return np.concatenate(returns)[: self._num_episodes]
         except (EnvironmentFailure, EnvironmentLost):
             self.close()
             raise
 
-    def _make(self):
-        """Returns as many environments as are wanted, or one where there can be no second at the same time."""
+    def _begin(self, seed):
+        """Makes as many environments as are wanted, or one where there can be no second; begins their first episodes.
+
+        Returns what these show, [N, *obs].
+        """
         num_envs = min(self._num_episodes, MAX_NUM_ENVS)
         try:
-            environment = self._environments.make(num_envs)
+            self._environment = self._environments.make(num_envs)
+            return self._reset(seed, 0)
         except EnvironmentFailure as failure:
             if num_envs == 1:
                 raise
-            environment = self._environments.make(1)
             _log.warning("evaluation: in one environment instead of %d, because %s", num_envs, failure)
-        return environment
+        self.close()
+        self._environment = self._environments.make(1)
+        return self._reset(seed, 0)
 
-    def _one_episode_each(self, environment, policy, key, check):
-        """Returns <float64>[N], the returns of as many episodes; `key` is the seed and the number of the first."""
-        num_envs, (seed, first) = environment.num_envs, key
+    def _reset(self, seed, first):
+        numbers = range(first, first + self._environment.num_envs)
+        # A function of a module without TensorFlow, which a process of an environment would import.
+        of = functools.partial(seeding.integer, seed, Stream.ENVIRONMENT)
+        return self._environment.reset([functools.partial(of, number) for number in numbers])
+
+    def _one_episode_each(self, policy, key, observation, check):
+        """Returns <float64>[N], the returns of as many episodes.
+
+        Args:
+          key: the seed and the number of the first.
+          observation: [N, *obs] what they show, where they have begun; else None.
+        """
+        environment, (seed, first) = self._environment, key
+        if observation is None:
+            observation = self._reset(seed, first)
+        num_envs = environment.num_envs
         sequences = [np.random.SeedSequence((seed, first + i)) for i in range(num_envs)]
         generators = [np.random.default_rng(sequence) for sequence in sequences] if self._epsilon else []
-        # A function of a module without TensorFlow, which a process of an environment would import.
-        seeds = [functools.partial(seeding.integer, seed, Stream.ENVIRONMENT, first + i) for i in range(num_envs)]
-        observation = environment.reset(seeds)
         returns, running = np.zeros(num_envs), np.ones(num_envs, bool)
         for _ in range(self.max_episode_steps):
             check()

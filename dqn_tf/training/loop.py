@@ -84,7 +84,10 @@ class Loop:
         self._acting = worker.acting or None
         self._round_metrics = list(worker.round_metrics)
         self._episode_rows = worker.episode_rows.tolist()
-        replaying.play_again(worker.episodes, components, config.run.env, watchdog)
+        if progress.env_steps >= training.train_env_steps:  # there is nothing left but to finish
+            components.actor.hold(worker.episodes)
+        else:
+            replaying.play_again(worker.episodes, components, config.run.env, watchdog)
 
     def run(self) -> None:
         """Runs rounds until --train_env_steps; the last one ends at or after it.

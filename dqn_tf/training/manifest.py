@@ -24,10 +24,7 @@ from dqn_tf.training.archive import Damaged, File
 FORMAT = 2
 _NAME = "manifest.json"
 _NEWEST = ".newest"
-_OWN = re.compile(
-    r"manifest\.json(\.new|\.damaged)?|worker-\d+-of-\d+(-again)?\.npz|"
-    r"replay-\d+-of-\d+-\d+\.npz|model(-again)?\.(index|data-).*"
-)
+_OWN = re.compile(r"manifest\.json(\.new|\.damaged)?|(worker|replay)-[-\w]+\.npz|model(-again)?\.(index|data-).*")
 _PLACE = re.compile(r"ckpt-(0|[1-9]\d*)", re.ASCII)
 _SHA256 = re.compile("[0-9a-f]{64}")
 MOST_BYTES = 256 << 20  # of a manifest: thousands of segments of hundreds of workers

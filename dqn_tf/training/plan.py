@@ -92,7 +92,7 @@ class Plan:
     def environments(self) -> Factory:
         """What makes the environments of this run."""
         num_threads = hardware.num_cores() if atari.is_atari(self.config.run.env) else 0
-        return dataclasses.replace(Factory.of(self.config), num_threads=num_threads)
+        return dataclasses.replace(Factory.of(self.config, self.spec), num_threads=num_threads)
 
     @property
     def threads(self) -> threads.Threads:

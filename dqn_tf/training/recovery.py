@@ -131,7 +131,8 @@ class Recovery:
                 raise Invalid(f"{path} was trained with {differences[0]}")
             states = [self._state(part, len(made.workers)) for part in made.workers]
             self._read_model(made)
-            self._check_acting(made, states[0].acting)
+            for one in states:
+                self._check_acting(made, one.acting)
             self._shard.restore(made.workers, capacity, self._num_actions)
         except Invalid:
             raise

@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 _MOST_TRIES = 1000
 _CONFIG, _SUMMARY = "config.json", "summary.json"
 # What of these a run finds in its directory is its own, or refused.
+_BEST = "evaluator/best.npz"
 _OWN = (_CONFIG, "checkpoints", rows.ROWS, "reward_curve.png")
 
 
@@ -120,6 +121,8 @@ class RunDirectory:
     def _check_foreign(self):
         """Raises ConfigError where files of somebody else's have names of the run's."""
         foreign = {name for name in _OWN if os.path.lexists(self.path / name)} - ownfiles.listed(self.path)
+        if os.path.lexists(self.path / _BEST):  # which an evaluator writes after the first checkpoint
+            foreign.add(_BEST)
         if foreign:
             raise ConfigError(
                 f"--logdir={self.name} holds {' and '.join(sorted(foreign))}, which no run there has made; "

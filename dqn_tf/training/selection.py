@@ -75,6 +75,8 @@ def _await(timeout, progress, storage, directory, check):
         check()
         storage.pull_best_or_warn()
         news = best.read(directory.path / FOLLOWER)
+        if news is not None and news.evaluated_env_steps > progress.env_steps:
+            news = None  # of another run
         if news is not None and (found is None or news.evaluated_env_steps > found.evaluated_env_steps):
             found, heard = news, time.monotonic()
         if found is not None and found.evaluated_env_steps >= progress.env_steps:

@@ -154,6 +154,23 @@ def test_restore_brings_the_workers_own_state_back(trained, placement, tmp_path)
     assert theirs.episodes.action.dtype == np.int32
 
 
+def test_checkpoint_made_again_replaces_its_files_and_is_restored(trained, placement, tmp_path):
+    trained.save()
+    before = {path.name for path in (tmp_path / "ckpt-1200").iterdir()}
+    trained.progress.evaluation_due = False
+    trained.kept.set_weights(trained.learner.weights())
+    assert trained.checkpoints.save(worker_state(trained), lambda: {"metrics.jsonl": 17}, is_again=True)
+    after = {path.name for path in (tmp_path / "ckpt-1200").iterdir()}
+    assert {name for name in before - after} == {"worker-0-of-1.npz", "model.index", "model.data-00000-of-00001"}
+    other = Run(placement, tmp_path, seed=5)
+    other.restore()
+    assert other.state() == trained.state()
+    trained.add(CAPACITY)
+    for env_steps in range(1300, 1304):
+        trained.save(env_steps, last_return=0.0)
+    assert not (tmp_path / "ckpt-1200").exists()
+
+
 def test_restored_learner_and_replay_go_on_as_the_originals_do_bit_for_bit(trained, placement, tmp_path):
     trained.save()
     other = Run(placement, tmp_path, seed=5)

@@ -1,6 +1,7 @@
 """A run writes and removes its own files only: no link is followed, nobody else's file goes."""
 
 import contextlib
+import json
 import os
 
 import pytest
@@ -47,8 +48,9 @@ def test_check_where_a_place_of_the_run_is_a_link_refuses(tmp_path, victim, name
         rundir.RunDirectory(str(tmp_path)).check(settings.build({}))
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "config.json", "reward_curve.png"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "config.json", "reward_curve.png", "evaluator/best.npz"])
 def test_check_of_somebody_elses_file_refuses(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("{}\n")
     with pytest.raises(config.ConfigError, match="which no run there has made"):
         rundir.RunDirectory(str(tmp_path)).check(settings.build({}))
@@ -136,3 +138,9 @@ def write(directory):
         if (directory.path / "reward_curve.png").is_symlink():
             curve.draw([], directory.path / "reward_curve.png", "", None)
         directory.write_json("summary.json", {})
+
+
+@pytest.mark.parametrize("name", ["events.out.tfevents.d/../../victim", "../victim", "/victim", "..", "", 7])
+def test_list_of_own_files_that_names_what_lies_elsewhere_is_read_without_it(tmp_path, name):
+    (tmp_path / ".files").write_text(json.dumps({"files": [name, "metrics.jsonl"]}))
+    assert ownfiles.listed(tmp_path) == {"metrics.jsonl"}
