@@ -4,7 +4,6 @@ import contextlib
 import multiprocessing
 import multiprocessing.util
 import os
-import pickle
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -172,12 +171,14 @@ def _serve(pipe, make, parent):
             name, arguments = pipe.recv()
             try:
                 answer = getattr(instance, name)(*arguments)
-                answer = pickle.dumps(answer)
             except EnvironmentFailure as failure:
-                answer = pickle.dumps(failure)
-            except (pickle.PicklingError, TypeError, AttributeError) as error:  # of a picture, say
-                answer = pickle.dumps(EnvironmentFailure(f"what {name} gave cannot leave its process: {error}"))
-            pipe.send_bytes(answer)
+                answer = failure
+            try:
+                pipe.send(answer)
+            except OSError:
+                return
+            except Exception as error:  # whatever there is against sending a picture, say
+                pipe.send(EnvironmentFailure(f"what {name} gave cannot leave its process: {error}"))
             if name == "close":
                 return
 
