@@ -241,7 +241,8 @@ def test_to_json_holds_what_the_run_is_and_not_where():
     tree = settings.to_json(config.Config(run=config.Run(logdir="/somewhere", config="c.json")))
     leaves = {name for section in tree.values() for name in section}
     places = {"logdir", "model_dir", "tensorboard_dir"}
-    assert set(SETTINGS) - leaves == places | {"config", "resume", "tf_config", "task_type", "task_index", "evaluated_by"}
+    others = {"config", "resume", "tf_config", "task_type", "task_index", "evaluated_by"}
+    assert set(SETTINGS) - leaves == places | others
     assert tree["run"] == {"env": "CartPole-v1", "env_kwargs": {}, "preset": "auto", "seed": 0}
     assert list(tree) == ["run", "cluster", "training", "atari", "network", "agent", "evaluation", "hardware"]
 
