@@ -194,7 +194,8 @@ def test_run_leaves_these_files_and_no_others(strategy, folder):
     events = [name for name in names if name.startswith("events.out.tfevents.")]
     assert len(events) == 1  # only the chief writes
     assert sorted(set(names) - set(events)) == sorted(
-        [".lock", ".newest", "config.json", "metrics.jsonl", "checkpoints", "model", "reward_curve.png", "summary.json"]
+        [".files", ".lock", ".newest", "config.json", "metrics.jsonl", "checkpoints", "model"]
+        + ["reward_curve.png", "summary.json"]
     )
     assert sorted(path.name for path in (folder / strategy / "model").iterdir()) == ["q_network.keras", "saved_model"]
     assert runs.checkpoints(folder / strategy) == [400, 800, 1200]
