@@ -83,7 +83,7 @@ class WorkerState:
             raise ValueError("its parts do not fit together")
         if (episode.dtype, length.dtype, checksum.dtype) != (np.int64, np.int64, np.uint32):
             raise ValueError("its numbers are of other types")
-        if (episode < 0).any() or (length < 0).any() or length.sum() != len(action):
+        if (episode < 0).any() or (episode >= 2**31).any() or (length < 0).any() or length.sum() != len(action):
             raise ValueError("its episodes are none")
         if action.dtype != np.int32 or (action < 0).any():
             raise ValueError("its actions are none")

@@ -425,6 +425,7 @@ FORGERIES = [
     (WORKER, {"action": np.zeros(3, np.int32)}),
     (WORKER, {"length": np.array([5, -1])}),
     (WORKER, {"episode": np.array([3, -5])}),
+    (WORKER, {"episode": np.array([3, 2**62])}),
     (WORKER, {"acting_0": np.full((3, 8), np.nan, np.float32)}),
     (WORKER, {"acting_0": np.zeros((8, 3), np.float32)}),
     (REPLAY, {"a_tm1": np.full(20, 2, np.int32)}),
