@@ -109,15 +109,21 @@ def test_evaluator_beside_a_run_evaluates_what_comes_and_ends_with_it(finished, 
             target = logdir / path.relative_to(finished)
             target.parent.mkdir(parents=True, exist_ok=True)
             if path.name != "manifest.json":
-                shutil.copy(path, target)
-        shutil.copy(manifest.location(finished / "checkpoints", env_steps), target.parent / "manifest.json")
-        shutil.copy(finished / "config.json", logdir)
+                deliver(path, target)
+        deliver(manifest.location(finished / "checkpoints", env_steps), target.parent / "manifest.json")
+        deliver(finished / "config.json", logdir / "config.json")
         wait_for(lambda: (logdir / "evaluator" / "metrics.jsonl").exists() and found(logdir)[-1]["env_steps"] == env_steps)  # noqa: B023, E501
         assert thread.is_alive()
-    shutil.copy(finished / "summary.json", logdir)
+    deliver(finished / "summary.json", logdir / "summary.json")
     thread.join(runs.SECONDS)
     assert codes == [0]
     assert [row["env_steps"] for row in found(logdir)] == [400, 800, 1200]
+
+
+def deliver(source, target):
+    """Copies a file as a run writes it: at its name it is whole or not there."""
+    shutil.copy(source, target.with_suffix(".new"))
+    target.with_suffix(".new").replace(target)
 
 
 def wait_for(condition):

@@ -89,7 +89,9 @@ def test_threads_share_the_cores_with_local_workers(make, monkeypatch, values, e
 
 
 def test_environments_are_made_as_the_settings_say(make):
-    assert make(vectorization="async").environments == factory.Factory("CartPole-v1", "async", config.Atari())
+    kwargs = config.JsonObject('{"sutton_barto_reward": true}')
+    made = make(vectorization="async", env_kwargs=kwargs)
+    assert made.environments == factory.Factory("CartPole-v1", "async", config.Atari(), kwargs=kwargs, spec=made.spec)
 
 
 def test_environments_of_a_game_are_played_as_the_settings_say(make):
