@@ -213,7 +213,7 @@ def _watch(workers, events):
 
     A signal is passed on at once, with time to save. After a failure the others are first left time to notice it.
     """
-    codes, signalled, is_stopping = [], 0, False
+    left, signalled, is_stopping = [], 0, False
     running, due = dict(enumerate(workers)), []  # when to do what to those that run
     while running:
         event = _next(events, due)
@@ -222,7 +222,7 @@ def _watch(workers, events):
             continue
         if event.index is not None:
             del running[event.index]
-            codes.append(event.code)
+            left.append(event)
         if event.code and not is_stopping:
             is_stopping, now = True, time.monotonic()
             _log.warning("cluster: stopping, because of %s", event.reason)
@@ -235,8 +235,13 @@ def _watch(workers, events):
             signalled = signalled or event.code
     if signalled:
         return signalled, False
-    failures = [code for code in codes if code]
-    code = next((code for code in failures if code < 128), failures[0] if failures else 0)
+    failures = [event for event in left if event.code]
+    if not failures:
+        return 0, False
+    decisive = next((event for event in failures if event.code < 128), failures[0])
+    if decisive is not failures[0]:
+        _log.warning("cluster: the cause is %s", decisive.reason)
+    code = decisive.code
     return code, code == EXIT_AGAIN or code >= 128 and code - 128 not in signals.ASKING
 
 

@@ -9,16 +9,18 @@ game and its score go on.
 An env step is four frames. Rewards are raw game scores under both: what is learned from is the learner's business.
 """
 
+import contextlib
 import difflib
 import importlib.util
 import re
+import traceback
 from collections.abc import Iterator, Sequence
 
 import gymnasium
 import numpy as np
 
 from dqn_tf import config
-from dqn_tf.environment.spec import EnvironmentSpec, EpisodeSeeds, Step
+from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds, Step, told
 
 FRAMES_PER_STEP = 4
 STACK = 4
@@ -139,18 +141,20 @@ class AtariEnvironment:
         numbers = range(self.num_envs) if mask is None else np.flatnonzero(mask)
         seeds = np.array([self._seeds[i](int(self._episode[i])) for i in numbers], np.int32)
         options = None if mask is None else {"reset_mask": mask}
-        observation, infos = self._envs.reset(seed=seeds, options=options)
-        if self._screens:
-            self._picture, _ = self._screens.reset(seed=seeds, options=options)
+        with self._told("reset"):
+            observation, infos = self._envs.reset(seed=seeds, options=options)
+            if self._screens:
+                self._picture, _ = self._screens.reset(seed=seeds, options=options)
         self._lives = infos["lives"]
         return observation
 
     def step(self, action: np.ndarray) -> Step:
         if self._fire is not None and self._waits.any():
             action = np.where(self._waits, np.int32(self._fire), action)
-        observation, reward, terminated, truncated, infos = self._envs.step(action)
-        if self._screens:
-            self._picture, *_ = self._screens.step(action)
+        with self._told("step"):
+            observation, reward, terminated, truncated, infos = self._envs.step(action)
+            if self._screens:
+                self._picture, *_ = self._screens.step(action)
         ended = terminated | truncated
         self._waits = (infos["lives"] < self._lives) & ~ended  # a life was lost, the game goes on
         self._lives = infos["lives"]
@@ -163,6 +167,15 @@ class AtariEnvironment:
         if self._ends_with_life:
             terminated = terminated | self._waits
         return Step(next_observation, reward.astype(np.float32), terminated, truncated, ended, observation, action)
+
+    @contextlib.contextmanager
+    def _told(self, what):
+        """Raises EnvironmentFailure for whatever ALE raises in the context; it does not say in which game."""
+        try:
+            yield
+        except Exception as error:
+            message = f"--env={self.spec.env_id}: {what} raised {told(error)}"
+            raise EnvironmentFailure(message, traceback.format_exc()) from error
 
     def replay(self, actions: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Step]]:
         length, episode = np.array([len(one) for one in actions]), self._episode.copy()

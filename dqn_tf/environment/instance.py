@@ -4,6 +4,7 @@ Whatever it gives is checked here, where the episode and the step are known: an 
 """
 
 import contextlib
+import signal
 import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -97,17 +98,17 @@ class Instance:
         """Ends the environment; returns what it has against that, "" for nothing: no result is lost by it."""
         try:
             self._env.close()
-        except (Exception, SystemExit) as error:
-            return told(error)
+        except BaseException as error:  # noqa: B036 - as in `_call`
+            return f"raised {told(error)}"
         return ""
 
     def _call(self, function, *args, **kwargs):
         """Returns what a function of the environment's gives; what it raises is told with its own traceback."""
         try:
             return function(*args, **kwargs)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: B036 - it may end the program, or be none of Python's own
+            if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                raise  # the user's: where a run handles signals it can only be the environment's
             trace = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next))
             name = getattr(function, "__name__", "")
             what = f"{name} raised" if name in ("reset", "step", "render") else "it cannot be made:"

@@ -5,6 +5,7 @@ import multiprocessing
 import multiprocessing.util
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing import resource_tracker
@@ -17,6 +18,7 @@ from dqn_tf.environment.instance import Instance
 from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost
 
 _CLOSE_SECONDS = 5.0
+_STUCK = f"has not returned in {_CLOSE_SECONDS:.0f} s"
 
 
 class Here:
@@ -42,9 +44,19 @@ class Here:
         return [None if given is None else getattr(instance, name)(*given) for instance, given in pairs]
 
     def close(self) -> list[str]:
-        """Ends all; returns what they have against that."""
-        complaints = [instance.close() for instance in self._instances]
-        self._instances = []
+        """Ends all; returns what they have against that. One that does not return in time is left."""
+        complaints: list[str] = []
+
+        def close():
+            for instance in instances:
+                complaints.append(instance.close())
+
+        instances, self._instances = self._instances, []
+        closing = threading.Thread(target=close, name="close", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
+        if closing.is_alive():
+            complaints.append(_STUCK)
         return [complaint for complaint in complaints if complaint]
 
 
@@ -119,6 +131,8 @@ class Processes:
                 pipe.send(("close", ()))
         for process, pipe in zip(self._processes, self._pipes, strict=True):
             process.join(max(0.0, give_up - time.monotonic()))
+            if process.is_alive():
+                complaints.append(_STUCK)
             with contextlib.suppress(OSError, EOFError):
                 while pipe.poll():  # what nobody has taken since an earlier call, and then that of `close`
                     complaints.append(pipe.recv())

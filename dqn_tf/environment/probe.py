@@ -12,17 +12,20 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 
 import numpy as np
 from gymnasium import spaces
 
-from dqn_tf import config, lifeline
+from dqn_tf import config, lifeline, signals
 from dqn_tf.config import ConfigError
 from dqn_tf.environment import spec, vector
 from dqn_tf.environment.instance import Instance
 from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec
 
 _log = logging.getLogger(__name__)
+
+_REPORT_SECONDS = 30.0
 
 
 def describe(env_id: str, kwargs: config.JsonObject = config.NO_KWARGS) -> EnvironmentSpec:
@@ -40,6 +43,9 @@ def describe(env_id: str, kwargs: config.JsonObject = config.NO_KWARGS) -> Envir
     process.start()
     theirs.close()
     try:
+        begin = time.monotonic()
+        while not ours.poll(_REPORT_SECONDS):
+            _log.info("waiting for --env=%s to be made and stepped, since %d s", env_id, time.monotonic() - begin)
         answer = ours.recv()
     except EOFError:
         process.join()
@@ -54,7 +60,7 @@ def describe(env_id: str, kwargs: config.JsonObject = config.NO_KWARGS) -> Envir
 
 def _answer(pipe, find, parent):
     """Sends the spec, or the mistake that it ends with; None where that cannot be sent."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in signals.ASKING:
         signal.signal(number, signal.SIG_DFL)
     lifeline.follow(parent)
     try:

@@ -153,7 +153,7 @@ class VectorEnvironment:
     def close(self) -> None:
         """Ends the environments and, where async, their processes. What they have against that is a warning."""
         for complaint in self._pool.close():
-            _log.warning("--env=%s: close raised %s", self.spec.env_id, complaint)
+            _log.warning("--env=%s: close %s", self.spec.env_id, complaint)
 
 
 def _check_spaces(env_id, action_space, observation_space):

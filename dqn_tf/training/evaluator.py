@@ -1,8 +1,10 @@
 """Greedy episodes in environments of their own."""
 
+import dataclasses
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,21 @@ _log = logging.getLogger(__name__)
 
 MAX_NUM_ENVS = 25
 _MAX_EPISODE_STEPS = 10_000  # a greedy policy that is stuck would otherwise never end
+
+
+def settle_limit(config: Config, spec: EnvironmentSpec, stored: Mapping[str, Any]) -> Config:
+    """Returns the settings with the limit of evaluated episodes in them, where the environment has none of its own.
+
+    Returns of episodes of different lengths cannot be compared, so it stays the same, however long the run becomes.
+
+    Args:
+      stored: settings in the checkpoint that the run goes on from, by section and name; empty where there is none.
+    """
+    asked = config.evaluation.eval_max_episode_steps or stored.get("evaluation", {}).get("eval_max_episode_steps", 0)
+    if not asked and spec.max_episode_steps:
+        return config
+    limit = asked or episode_limit(config, spec)
+    return dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, eval_max_episode_steps=limit))
 
 
 def episode_limit(config: Config, spec: EnvironmentSpec) -> int:

@@ -16,6 +16,8 @@ _CHANGES_NOTHING = (
     *("preset", "overlap", "vectorization", "checkpoint_period", "checkpoints_to_keep", "log_period"),
     *("cluster_timeout", "round_timeout", "max_restarts", "num_workers", "actor_threads", "final_eval_episodes"),
 )
+# What the run itself has found out where it was not told; a resumed one that is not told either takes that.
+_FOUND_OUT = {"eval_max_episode_steps": 0}
 _DEFAULTS = settings.to_json(Config())
 
 
@@ -58,7 +60,8 @@ def _pairs(old, new, may_change):
         for name, value in leaves.items():
             is_free = name in _MAY_CHANGE or section in _MAY_CHANGE_SECTIONS and name not in _MAY_NOT_CHANGE
             was = stored.get(name, _DEFAULTS[section][name]) if isinstance(stored, dict) else stored
-            if was != value and is_free == may_change:
+            is_settled = name in _FOUND_OUT and value == _FOUND_OUT[name]
+            if was != value and is_free == may_change and not is_settled:
                 found.append((f"{section}.{name}", was, value))
     return found
 

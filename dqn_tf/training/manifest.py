@@ -161,7 +161,7 @@ def read(root: pathlib.Path, env_steps: int) -> Manifest:
         if content != _text(tree).encode():
             raise Damaged(f"{path} is not what was written: its checksum differs")
         if tree.pop("format") != FORMAT:
-            raise Damaged(f"{path} is of another version of dqn_tf")
+            raise Damaged(f"{path} is of another version of dqn_tf, which alone can resume it")
         manifest = _from_tree(tree)
         validity.check(manifest)
     except FileNotFoundError:

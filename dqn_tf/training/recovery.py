@@ -129,7 +129,7 @@ class Recovery:
             differences = identity.differences(made.config, self._config)
             if differences:
                 raise Invalid(f"{path} was trained with {differences[0]}")
-            states = [self._state(part, len(made.workers)) for part in made.workers]
+            states = [self._state(made, part) for part in made.workers]
             self._read_model(made)
             for one in states:
                 self._check_acting(made, one.acting)
@@ -150,11 +150,12 @@ class Recovery:
             setattr(self._progress, name, value)
         return Restored(path, states[index], made.journal, len(made.workers), made.config, made.versions)
 
-    def _state(self, part, num_workers):
-        path = self._root / part.state.path
+    def _state(self, made, part):
+        path, num_workers = self._root / part.state.path, len(made.workers)
         arrays = archive.read(path)
         try:
-            return WorkerState.from_arrays(arrays, self._num_envs // num_workers, self._num_actions)
+            num_envs = self._num_envs // num_workers
+            return WorkerState.from_arrays(arrays, num_envs, self._num_actions, made.env_steps, num_workers)
         except Invalid as error:
             raise Invalid(f"{path}: {error}") from None
 

@@ -188,14 +188,15 @@ class Reporter:
     def finished(self, summary: Mapping[str, Any]) -> None:
         """Tells the result, which has been delivered."""
         self._tuner.report(summary["eval_return_mean"], summary["env_steps"])
+        speed = summary["env_steps_per_second"]
         _log.info(
-            "result: return %.1f +- %.1f over %d episodes, %d env steps in %.1f s (%.0f env steps/s), in %s",
+            "result: return %.1f +- %.1f over %d episodes, %d env steps in %.1f s%s, in %s",
             summary["eval_return_mean"],
             summary["eval_return_std"],
             summary["eval_episodes"],
             summary["env_steps"],
             summary["wall_seconds"],
-            summary["env_steps_per_second"],
+            "" if speed is None else f" ({speed:.0f} env steps/s)",
             self._directory.name,
         )
 
@@ -216,6 +217,8 @@ class _Rate:
         return rates
 
     def overall(self, env_steps, num_updates):
+        if env_steps == self._begin[1]:
+            return None, None  # all was done before, by another command
         begin = self._begin if self._first in (None, self._last) else self._first  # a short run has no later row
         return _rates(begin, (self._last[0], env_steps, num_updates))
 

@@ -14,7 +14,8 @@ from dqn_tf.cluster import deadline, launch, loopback, peers, rendezvous, strate
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import ConfigError
 from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost
-from dqn_tf.training import builder, finish, hardware, places, reasons
+from dqn_tf.training import builder, finish, hardware, manifest, places, reasons
+from dqn_tf.training.evaluator import settle_limit
 from dqn_tf.training.follower import Follower
 from dqn_tf.training.loop import Loop, NotSaved
 from dqn_tf.training.mirror import Taken, Unreachable
@@ -202,6 +203,9 @@ def _reason(error):
 def _train(plan, storage, placement, stop, watchdog):
     config, directory = plan.config, plan.directory
     if placement.is_chief:
+        made = manifest.newest_readable(directory.checkpoints)
+        config = settle_limit(config, plan.spec, made.config if made else {})
+        plan = dataclasses.replace(plan, config=config)
         directory.begin(config)
     if placement.num_workers > 1 and not storage.is_private:
         _check_shared(placement, directory)

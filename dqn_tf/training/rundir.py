@@ -106,7 +106,7 @@ class RunDirectory:
         links = ownfiles.links(self.path)
         if links:
             raise ConfigError(f"{links[0]} is a link, which is not followed; remove it or use a new --logdir.")
-        made = manifest.newest_readable(self.checkpoints)
+        made = self._newest_readable()
         if made is not None:
             self._check_same(made.config, settings.to_json(config))
         for name in (_SUMMARY, results.MODEL):
@@ -117,6 +117,17 @@ class RunDirectory:
                 )
         if not self.has_checkpoint:
             self._check_foreign()
+
+    def _newest_readable(self):
+        """Returns the newest manifest that can be read, None where there is no checkpoint; else raises ConfigError."""
+        there, made = manifest.numbers(self.checkpoints), manifest.newest_readable(self.checkpoints)
+        if there and made is None:
+            try:
+                return manifest.read(self.checkpoints, there[-1])
+            except archive.Damaged as error:
+                advice = "bring one back from a copy, or use a new --logdir."
+                raise ConfigError(f"--logdir={self.name}: no checkpoint can be read: {error}; {advice}") from None
+        return made
 
     def _check_foreign(self):
         """Raises ConfigError where files of somebody else's have names of the run's."""

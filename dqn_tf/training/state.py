@@ -48,8 +48,17 @@ class WorkerState:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], num_envs: int, num_actions: int) -> "WorkerState":
-        """Returns what `to_arrays` gave. Raises Invalid where it is none of so many environments and actions."""
+    def from_arrays(
+        cls, arrays: Mapping[str, np.ndarray], num_envs: int, num_actions: int, env_steps: int, num_workers: int
+    ) -> "WorkerState":
+        """Returns what `to_arrays` gave.
+
+        Args:
+          num_envs: of this worker.
+          env_steps: of all `num_workers`.
+        Raises:
+          Invalid: it is not that of such a worker.
+        """
         try:
             text = files.parse(str(arrays["state"]))
             made = cls(
@@ -60,6 +69,9 @@ class WorkerState:
                 acting=[arrays[f"{_ACTING}{i}"] for i in range(sum(name.startswith(_ACTING) for name in arrays))],
             )
             made._check(num_envs, num_actions)
+            longest, last = made.episodes.length.max(initial=0), made.episode_rows[:, 0].max(initial=0)
+            if longest * num_envs * num_workers > env_steps or last > env_steps:
+                raise ValueError(f"its episodes are longer than {env_steps} env steps")
             return made
         except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
             reason = one_line(f"{type(error).__name__}: {error}")[:200]

@@ -217,6 +217,14 @@ def test_run_when_stopped_workers_fail_too_returns_the_first_code(run):
     assert done.returncode == 7
 
 
+def test_run_when_the_cause_leaves_after_its_victim_returns_its_code_and_names_it(run):
+    fail_when_asked = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
+    done = run(fail_when_asked + "if me: open('ready', 'w'); time.sleep(60)\nwait_for('ready'); sys.exit(143)")
+    assert done.returncode == 7
+    assert b"stopping, because of worker 0, which left with exit code 143" in done.stderr
+    assert b"the cause is worker 1, which left with exit code 7" in done.stderr
+
+
 def test_run_when_a_worker_is_killed_returns_137(run):
     assert run("if me: os.kill(os.getpid(), 9)\ntime.sleep(60)").returncode == 128 + 9
 

@@ -32,6 +32,21 @@ def shared():
         environment.close()
 
 
+@pytest.mark.parametrize("call", ["reset", "step"])
+def test_what_ale_raises_is_told_with_its_traceback(shared, monkeypatch, call):
+    environment = shared("Pong", 1, MACHADO)
+    environment.reset(seeds(1))
+
+    def crash(*args, **kwargs):
+        raise RuntimeError("no\nROM")
+
+    monkeypatch.setattr(environment._envs, call, crash)
+    with pytest.raises(spec.EnvironmentFailure) as raised:
+        environment.reset(seeds(1)) if call == "reset" else environment.step(np.zeros(1, np.int32))
+    assert str(raised.value) == f"--env=ALE/Pong-v5: {call} raised RuntimeError: no ROM"
+    assert "in crash" in raised.value.trace
+
+
 def random_actions(num_steps, num_envs, num_actions=4):
     return np.random.default_rng(5).integers(num_actions, size=(num_steps, num_envs), dtype=np.int32)
 

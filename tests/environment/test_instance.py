@@ -1,5 +1,7 @@
 """One environment: what it may give, and what is said of all else."""
 
+import signal
+
 import gymnasium
 import numpy as np
 import pytest
@@ -43,6 +45,21 @@ def test_step_of_what_cannot_be_used_says_where_and_what_it_is(number):
         made.step(1)
     assert str(raised.value) == f"{WHERE} 3, step {int(said.startswith('step'))}: {said}"
     assert bool(raised.value.trace) == (" raised " in said)
+
+
+def test_keyboard_interrupt_is_the_users_or_where_signals_are_handled_the_environments(monkeypatch):
+    class Interrupts(Giving):
+        def step(self, action):
+            raise KeyboardInterrupt
+
+    made = make(Interrupts)
+    made.begin(*seeds(TAKEN[0]), 3)
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt):
+        made.step(1)
+    monkeypatch.setattr(signal, "getsignal", lambda number: print)
+    with pytest.raises(spec.EnvironmentFailure, match="step raised KeyboardInterrupt"):
+        made.step(1)
 
 
 @pytest.mark.parametrize("flag", [True, 1, np.True_, np.array([True]), np.float32(1)], ids=repr)
@@ -250,7 +267,7 @@ def test_close_of_an_environment_that_raises_tells_it(error):
         def close(self):
             raise error
 
-    assert make(Clings).close() == f"{type(error).__name__}: {' '.join(str(error).split())}"
+    assert make(Clings).close() == f"raised {type(error).__name__}: {' '.join(str(error).split())}"
     assert make().close() == ""
 
 

@@ -152,6 +152,23 @@ def test_describe_before_tensorflow_is_there_leaves_nothing_of_the_environment_h
     assert "lone" not in sys.modules and "Lone-v0" not in gymnasium.registry
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no process of its own")
+def test_describe_of_an_environment_that_takes_long_says_so(monkeypatch, tmp_path, caplog):
+    (tmp_path / "slow.py").write_text(
+        "import gymnasium, time\n"
+        "def make(**_):\n"
+        "    time.sleep(0.5)\n"
+        "    return gymnasium.make('CartPole-v1').unwrapped\n"
+        "gymnasium.register('Slow-v0', make)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    monkeypatch.setattr(probe, "_REPORT_SECONDS", 0.1)
+    with caplog.at_level("INFO", "dqn_tf"):
+        probe.describe("slow:Slow-v0")
+    assert caplog.records[0].getMessage() == "waiting for --env=slow:Slow-v0 to be made and stepped, since 0 s"
+
+
 def test_environments_are_made_with_the_kwargs_of_the_factory():
     kwargs = JsonObject('{"map_name": "8x8", "max_episode_steps": 9}')
     made = factory.Factory("FrozenLake-v1", kwargs=kwargs).make(2)

@@ -4,6 +4,7 @@ import itertools
 import pathlib
 import subprocess
 import sys
+import time
 import warnings
 
 import gymnasium
@@ -12,7 +13,7 @@ import pytest
 from gymnasium import spaces
 
 from dqn_tf import config
-from dqn_tf.environment import spec, vector
+from dqn_tf.environment import pool, spec, vector
 from tests.environment.scripted import REFUSED, ROWS, TAKEN, Giving, assert_plays_again, seeds
 
 
@@ -533,6 +534,28 @@ def test_close_of_environments_that_raise_is_a_warning_for_each(register, caplog
     ] * 2
     envs.close()  # a second time changes nothing
     assert len(caplog.records) == 2 and Clings.num_closed == 3
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_close_of_an_environment_that_does_not_return_is_a_warning(register, caplog, monkeypatch, vectorization):
+    class Sticks(CountingEnv):
+        is_used = False  # nor is it by describe
+
+        def step(self, action):
+            self.is_used = True
+            return super().step(action)
+
+        def close(self):
+            time.sleep(60 if self.is_used else 0)
+
+    register("dqn_tf/Sticks-v0", Sticks, kwargs={"length": 2})
+    envs = vector.VectorEnvironment("dqn_tf/Sticks-v0", 1, vectorization)
+    envs.reset([int])
+    envs.step(np.zeros(1, np.int32))
+    monkeypatch.setattr(pool, "_CLOSE_SECONDS", 0.2)
+    envs.close()
+    (record,) = caplog.records
+    assert record.getMessage() == "--env=dqn_tf/Sticks-v0: close has not returned in 5 s"
 
 
 def test_a_rollout_when_all_is_well_warns_of_nothing(make):

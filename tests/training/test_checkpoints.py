@@ -424,6 +424,8 @@ FORGERIES = [
     (WORKER, {"action": np.full(4, 2, np.int32)}),
     (WORKER, {"action": np.zeros(3, np.int32)}),
     (WORKER, {"length": np.array([5, -1])}),
+    (WORKER, {"length": np.array([201, 0]), "action": np.zeros(201, np.int32)}),
+    (WORKER, {"episode_rows": np.array([[201.0, 1.5, 12.0]])}),
     (WORKER, {"episode": np.array([3, -5])}),
     (WORKER, {"episode": np.array([3, 2**62])}),
     (WORKER, {"acting_0": np.full((3, 8), np.nan, np.float32)}),

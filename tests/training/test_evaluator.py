@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dqn_tf import config
+from dqn_tf import config, settings
 from dqn_tf.environment import factory, spec, vector
-from dqn_tf.training import evaluator, seeding
+from dqn_tf.training import evaluator, identity, seeding
 from tests import environments
 
 
@@ -136,6 +136,18 @@ def test_episode_limit_is_that_asked_for_or_the_own_one_or_lets_evaluation_play_
     assert evaluator.episode_limit(config.Config(evaluation=asked_for), made) == expected
     is_told = f"has no time limit, so episodes are cut after {expected} env steps" in caplog.text
     assert is_told == (own is None and not asked)
+
+
+def test_limit_of_a_run_stays_when_the_run_becomes_longer():
+    endless = factory_of("Endless-v0").describe()
+    first = evaluator.settle_limit(config.Config(), endless, {})
+    assert first.evaluation.eval_max_episode_steps == evaluator.episode_limit(config.Config(), endless)
+    longer = dataclasses.replace(config.Config(), training=config.Training(train_env_steps=500_000))
+    assert identity.differences(settings.to_json(first), settings.to_json(longer)) == []
+    again = evaluator.settle_limit(longer, endless, settings.to_json(first))
+    assert again.evaluation == first.evaluation
+    with_limit = dataclasses.replace(endless, max_episode_steps=9)
+    assert evaluator.settle_limit(longer, with_limit, {}) == longer
 
 
 def second_actions(played):

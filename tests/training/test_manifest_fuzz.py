@@ -180,6 +180,6 @@ def test_manifest_of_what_no_run_can_have_come_to_is_refused(tmp_path, path, val
 @hypothesis.given(VALUES)
 def test_state_that_was_made_up_is_read_or_refused(value):
     try:
-        state.WorkerState.from_arrays({"state": np.array(json.dumps(value)), "action": np.zeros(1)}, 1, 2)
+        state.WorkerState.from_arrays({"state": np.array(json.dumps(value)), "action": np.zeros(1)}, 1, 2, 0, 1)
     except archive.Damaged:
         pass

@@ -172,6 +172,16 @@ def test_check_of_another_architecture_and_seed_tells_every_difference(trained):
     ]
 
 
+def test_check_of_checkpoints_of_another_version_says_so_at_once(trained):
+    for number in manifest.numbers(trained.checkpoints):
+        path = manifest.location(trained.checkpoints, number)
+        tree = json.loads(path.read_text())
+        del tree["sha256"]
+        path.write_text(manifest._text({**tree, "format": manifest.FORMAT - 1}))
+    (line,) = problems(trained.check, config_with())
+    assert line.startswith(f"--logdir={trained.path}: no checkpoint can be read: {path} is of another version of dqn_tf")
+
+
 # How long, how often and on what a run goes on; all else is part of its meaning. Places are not stored.
 MAY_CHANGE = {"preset", "train_env_steps", "overlap", "vectorization"}
 MAY_CHANGE |= {name for name, s in settings.SETTINGS.items() if s.section in ("cluster", "evaluation", "hardware")}
