@@ -179,7 +179,8 @@ def test_check_of_checkpoints_of_another_version_says_so_at_once(trained):
         del tree["sha256"]
         path.write_text(manifest._text({**tree, "format": manifest.FORMAT - 1}))
     (line,) = problems(trained.check, config_with())
-    assert line.startswith(f"--logdir={trained.path}: no checkpoint can be read: {path} is of another version of dqn_tf")
+    said = f"{path} is of another version of dqn_tf"
+    assert line.startswith(f"--logdir={trained.path}: no checkpoint can be read: {said}")
 
 
 # How long, how often and on what a run goes on; all else is part of its meaning. Places are not stored.
