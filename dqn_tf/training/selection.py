@@ -54,10 +54,12 @@ def settle(
 ) -> None:
     """Makes `parts.kept` the best of all weights that were evaluated, the last ones among them; the chief's.
 
-    An evaluator task has evaluated them, where there is one. One that is silent for --cluster_timeout is not waited
-    for longer, and the last weights are evaluated here. So are those of a run that left before it was done with that.
+    An evaluator task has evaluated them, where there is one, or some of them, where there was one. One that is silent
+    for --cluster_timeout is not waited for longer, and the last weights are evaluated here. So are those of a run that
+    left before it was done with that.
     """
-    found = _await(config.cluster.cluster_timeout, progress, storage, directory, check) if parts.is_followed else None
+    where = (progress, storage, directory)
+    found = _await(config.cluster.cluster_timeout, *where, check) if parts.is_followed else _there(*where)
     if found is not None and (progress.best_return is None or found.best_return >= progress.best_return):
         if _fits(found, parts):
             parts.kept.set_weights(found.weights)
@@ -73,10 +75,7 @@ def _await(timeout, progress, storage, directory, check):
     found, heard = None, time.monotonic()
     while True:
         check()
-        storage.pull_best_or_warn()
-        news = best.read(directory.path / FOLLOWER)
-        if news is not None and news.evaluated_env_steps > progress.env_steps:
-            news = None  # of another run
+        news = _there(progress, storage, directory)
         if news is not None and (found is None or news.evaluated_env_steps > found.evaluated_env_steps):
             found, heard = news, time.monotonic()
         if found is not None and found.evaluated_env_steps >= progress.env_steps:
@@ -89,6 +88,13 @@ def _await(timeout, progress, storage, directory, check):
             )
             return found
         time.sleep(_POLL_SECONDS_OF_A_BUCKET if storage.is_private else _POLL_SECONDS)
+
+
+def _there(progress, storage, directory):
+    """Returns what an evaluator has found so far, None where there is none; it may have been an earlier command's."""
+    storage.pull_best_or_warn()
+    news = best.read(directory.path / FOLLOWER)
+    return None if news is not None and news.evaluated_env_steps > progress.env_steps else news  # of another run
 
 
 def _fits(found, parts):

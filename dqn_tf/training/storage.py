@@ -21,6 +21,7 @@ _RECORDS = ("config.json", _SUMMARY, ".newest", ".files")  # what tells whether 
 _MANIFESTS = "checkpoints/ckpt-*/manifest.json"
 _EVENTS = "events.out.tfevents."
 FOLLOWER = "evaluator"  # directory of the evaluator task's files
+_LISTED = ("metrics.jsonl", "reward_curve.png", "model/q_network.keras", f"{FOLLOWER}/{best.NAME}")
 
 
 class Storage:
@@ -63,6 +64,9 @@ class Storage:
             self._careful(self._run.check)
             self._careful(self._run.pull, _RECORDS)
             self.pull_manifests()
+            if self._task == "chief" and not self._run.names(_MANIFESTS):
+                # Where no run has listed them they are somebody's, and the command is refused.
+                self._run.pull(name for name in _LISTED if self._run.size(name) >= 0)
             if self.size(_SUMMARY) >= 0:
                 self.pull_results()
         if self._task == "chief":

@@ -153,6 +153,15 @@ def test_run_in_a_bucket_with_other_settings_is_refused(bucket):
     )
 
 
+def test_bucket_with_files_of_somebody_elses_is_refused_and_left(bucket):
+    bucket.write("run/metrics.jsonl", b"mine")
+    done = train(bucket, f"--logdir={bucket.url}/run", code=2)
+    assert done.stderr.splitlines()[-1] == (
+        f"--logdir={bucket.url}/run holds metrics.jsonl, which no run there has made; use a new --logdir."
+    )
+    assert bucket.names() == ["run/metrics.jsonl"] and bucket.read("run/metrics.jsonl") == b"mine"
+
+
 def test_bucket_that_is_not_there_is_one_line(bucket):
     done = train(bucket, "--logdir=gs://another-bucket/run", code=2)
     assert done.stderr.splitlines()[-1] == (

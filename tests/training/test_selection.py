@@ -66,6 +66,11 @@ def test_settle_of_a_run_whose_last_weights_were_not_evaluated_evaluates_them(se
     assert (weights, evaluations, at.evaluated_env_steps) == (expected, 1, 1200)
 
 
+def test_settle_of_a_run_that_an_evaluator_followed_before_knows_its_best(settle, warnings):
+    weights, at, evaluations = settle(found(800, 15.0), is_followed=False, evaluated_env_steps=1000, best_return=12.0)
+    assert np.array_equal(weights, BETTER) and (at.best_return, evaluations) == (15.0, 1) and warnings() == []
+
+
 def test_settle_with_an_evaluator_that_is_done_takes_its_best(settle, warnings):
     weights, at, evaluations = settle(found(1200, 15.0))
     assert np.array_equal(weights, BETTER) and evaluations == 0 and warnings() == []
