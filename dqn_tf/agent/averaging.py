@@ -39,7 +39,7 @@ class AveragingLearner(Learner):
         super().__init__(placement.alone(), build_network, agent, worker_batch_size, total_updates, jit_compile)
         self._everyone = placement
         self._period = period
-        self._average = tf.function(self._averaged)
+        self._average = tf.function(self._averaged, autograph=False)
 
     @property
     def num_sent(self) -> int:

@@ -46,7 +46,7 @@ class Gradients:
         self._shapes = [variable.shape for variable in network.trainable_variables]
         if self._factored:
             del self._shapes[self._factored.position]
-        self._of_tensors = tf.function(self._replica_gradients, jit_compile=jit_compile)
+        self._of_tensors = tf.function(self._replica_gradients, jit_compile=jit_compile, autograph=False)
 
     @property
     def num_sent(self) -> int:

@@ -70,7 +70,7 @@ class NetworkPolicy:
 
     def __init__(self, network: keras.Model):
         self._network = network
-        self._call = tf.function(network, reduce_retracing=True)
+        self._call = tf.function(network, reduce_retracing=True, autograph=False)
 
     def load(self, weights):
         for variable, value in zip(self._network.weights, weights, strict=True):

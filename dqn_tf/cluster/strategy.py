@@ -156,7 +156,7 @@ class Placement:
 
     @functools.cached_property
     def _sum_function(self):
-        return tf.function(self.sum)
+        return tf.function(self.sum, autograph=False)
 
     def barrier(self) -> None:
         """Waits for all workers."""

@@ -27,7 +27,9 @@ def export(network: keras.Model, space: gymnasium.Space, directory: pathlib.Path
     module.network = network
     leaves = dict(zip(input_names(space), (leaf for _, leaf in _leaves(space)), strict=True))
 
-    @tf.function(input_signature=[{name: _tensor_spec(name, leaf) for name, leaf in leaves.items()}])
+    signature = {name: _tensor_spec(name, leaf) for name, leaf in leaves.items()}
+
+    @tf.function(input_signature=[signature], autograph=False)
     def serve(observations):
         return {"q_values": network(_encode(observations, leaves, network))}
 
