@@ -180,8 +180,10 @@ def test_parse_of_the_limits_returns_them_and_beyond_refuses(name):
 
 @ANY
 @given(st.sampled_from(list(SETTINGS.values())), trees)
+@hypothesis.example(SETTINGS["env_kwargs"], {})
 def test_parse_of_any_value_returns_the_type_or_says_one_line(setting, value):
     types = {bool: bool, int: int, float: float, str: str, tuple[int, ...]: tuple, int | None: int | None}
+    types[config.JsonObject] = config.JsonObject
     try:
         parsed = setting.parse(value)
     except config.ConfigError as error:
