@@ -74,7 +74,7 @@ def test_close_ends_those_that_do_not_answer_and_tells_what_the_others_have_agai
     each = [dict(close="OSError: no port"), dict(close="waits"), dict()]
     made = pool.Processes([functools.partial(Scripted, number, **how) for number, how in enumerate(each)])
     begin = time.monotonic()
-    assert made.close() == ["OSError: no port"]
+    assert made.close() == ["OSError: no port", "has not returned in 5 s"]
     assert time.monotonic() - begin < 5
     assert pool.Here(makers(2, close="OSError: no port")).close() == ["OSError: no port"] * 2
 
