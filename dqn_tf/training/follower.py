@@ -132,6 +132,8 @@ class Follower:
             for file in made.model:
                 archive.check(self._root, file)
             modelfiles.read(tf.train.Checkpoint(network=network), self._root, made).expect_partial()
+        except ConfigError:  # which is a ValueError
+            raise
         except Unreachable as error:
             _log.warning("evaluator: %s: %s; trying again", error.filename, error.strerror)
             time.sleep(self._poll_seconds)

@@ -184,7 +184,7 @@ def make(
         problems += _check_precision(config, environ)
     elif not problems:
         plan = attempt(following.settle, plan) or plan
-    if spec is not None:
+    if plan.spec is not None:
         problems += _check_open_files(plan)
     if spec is not None and not is_evaluator and (cluster is not None or not problems_of_cluster):
         problems += memory.check(config, spec, kind, plan.num_workers, plan.num_local_workers)
@@ -192,8 +192,8 @@ def make(
         attempt(_check_directory, plan, not problems)
     elif not where.is_bucket and not problems:
         attempt(directory.check_access)
-    if is_evaluator and spec is not None and not where.is_bucket:
-        attempt(directory.check_environment, spec)
+    if is_evaluator and plan.spec is not None and not where.is_bucket:
+        attempt(directory.check_environment, plan.spec)
     if problems:
         raise ConfigError(*problems)
     if plan.is_chief:

@@ -1,5 +1,6 @@
 """The evaluator task beside a run; over a bucket it is in test_bucket.py."""
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -10,6 +11,7 @@ import keras
 import pytest
 
 from dqn_tf import config, flags
+from dqn_tf.environment import probe
 from dqn_tf.training import best, manifest, plan, run
 from tests import runs
 
@@ -86,6 +88,20 @@ def test_evaluator_of_a_run_of_a_module_wants_it_named(logdir, when):
     ]
     argv.append("--env=tests.environments:Tape-v0")
     assert plan.make(*flags.parse(argv), {}, time.time(), flags.typed(argv)).spec.num_actions == 2
+
+
+@pytest.mark.parametrize("when", ["at once", "when the run is there"])
+def test_evaluator_of_an_environment_that_has_changed_refuses_it(logdir, monkeypatch, when):
+    argv = ["train.py", "--task_type=evaluator", f"--logdir={logdir}"]
+    config_json = (logdir / "config.json").rename(logdir / "later.json")
+    made = plan.make(*flags.parse(argv), {}, time.time(), flags.typed(argv))
+    config_json.rename(logdir / "config.json")
+    now = dataclasses.replace(probe.describe("CartPole-v1"), num_actions=3)
+    monkeypatch.setattr(probe, "describe", lambda *_: now)
+    with pytest.raises(config.ConfigError) as error:
+        follow(argv, {}) if when == "at once" else run.evaluate(made)
+    (line,) = error.value.problems
+    assert line.startswith(f"--env=CartPole-v1 has other actions than the run in {logdir}: Discrete(3) now, ")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"run": {"env": 7}}', '{"run": {"en": "x"}}', "[" * 9999])
