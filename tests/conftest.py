@@ -1,8 +1,12 @@
 """What all tests share: quiet, repeatable numerics, four logical CPUs, and `--soak`."""
 
 import os
+import signal
 import sys
 
+# A shell has commands in the background ignore SIGINT, and nohup SIGHUP; processes of tests would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Before numpy and TensorFlow are imported, which read them once.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
