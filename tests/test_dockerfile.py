@@ -160,7 +160,7 @@ def test_constraints_pin_each_distribution_once():
 def test_context_of_the_build_has_the_whole_program_and_nothing_else():
     files = [path for path in (runs.ROOT / "dqn_tf").rglob("*") if path.is_file()]
     package = [path for path in files if path.parent.name != "__pycache__"]
-    others = "README.md deploy/constraints.txt deploy/start.py pyproject.toml setup.cfg train.py".split()
+    others = "LICENSE README.md deploy/constraints.txt deploy/start.py pyproject.toml setup.cfg train.py".split()
     expected = {path.relative_to(runs.ROOT).as_posix() for path in package} | set(others)
     assert set(context(runs.ROOT)) == expected
 

@@ -36,7 +36,9 @@ MAY_IMPORT = {
         *("config", "console", "files", "signals", "startup", "settings"),
         *("agent", "cluster", "environment", "experience"),
     },
-    "train": {"config", "console", "startup", "flags", "cluster", "training"},
+    "cli": {"config", "console", "startup", "flags", "cluster", "training"},
+    "__main__": {"cli"},
+    "train": {"cli"},
 }
 # Where a whole package would be too much: the modules of others that may import from it.
 MAY_IMPORT_FROM = {

@@ -256,7 +256,7 @@ def test_run_whose_curve_or_report_fails_is_finished_with_a_warning(command, mon
 
 KILLED = """
 import os, signal, sys
-import train
+from dqn_tf import cli
 from dqn_tf.training import mirror
 copy = mirror._copy
 def copy_or_die(source, target):
@@ -264,7 +264,7 @@ def copy_or_die(source, target):
     if target.endswith("variables.index"):
         os.kill(os.getpid(), signal.SIGKILL)
 mirror._copy = copy_or_die
-sys.exit(train.main(["train.py", *sys.argv[1:]]))
+sys.exit(cli.main(["train.py", *sys.argv[1:]]))
 """
 
 

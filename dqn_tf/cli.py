@@ -1,0 +1,68 @@
+"""The command: `python train.py`, `python -m dqn_tf` and `dqn-tf` are the same. Argv in, exit code out."""
+
+import time
+
+STARTED = time.time()
+
+import os  # noqa: E402 - the clock starts first
+import sys  # noqa: E402
+
+from dqn_tf import startup  # noqa: E402
+
+# Processes of environments import this module too, because their main module does.
+startup.prepare(os.path.dirname(os.path.abspath(sys.argv[0])))
+
+from dqn_tf.training.stopping import Stop  # noqa: E402
+
+stop = Stop()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 2 the user's mistake, 143 start me again, 1 a bug.
+
+    Args:
+      argv: the program and its flags; None: those of this process.
+    """
+    stop.install()  # before what takes time to import
+    from dqn_tf import console, flags
+    from dqn_tf.cluster import launch
+    from dqn_tf.config import ConfigError
+    from dqn_tf.training import manifest
+    from dqn_tf.training import plan as plan_lib
+
+    argv = sys.argv if argv is None else argv
+    startup.use_utf8()
+    console.set_up()
+    launch.follow_parent()
+    if flags.wants_help(argv):
+        return console.print_result(flags.help_text())
+    try:
+        plan = plan_lib.make(*flags.parse(argv), os.environ, STARTED, flags.typed(argv))
+        is_finished = not plan.places.is_bucket and plan.says_finished()
+        if is_finished and not (plan.is_chief and plan.places.copies):
+            return 0
+        with plan.locked():
+            if plan.needs_launcher and not is_finished:
+                return launch.run(
+                    [*_program(argv[0]), *argv[1:], f"--logdir={plan.places.run}"],
+                    plan.num_workers,
+                    max_restarts=plan.config.cluster.max_restarts,
+                    restart_arguments=["--resume=auto"],
+                    progress=lambda: manifest.newest(plan.directory.checkpoints),
+                    lock=plan.directory.lock,
+                )
+            os.environ.update(plan.variables(os.environ))
+            startup.load_keras()
+            from dqn_tf.training import run
+
+            return run.evaluate(plan) if plan.is_evaluator else run.train(plan, stop)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        console.tell_platform(str(error), os.environ)
+        return 2
+
+
+def _program(path):
+    """Returns the words that start this command again; of `python -m dqn_tf` Python tells the path of __main__.py."""
+    is_module = os.path.abspath(path) == os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+    return [sys.executable, "-m", "dqn_tf"] if is_module else [sys.executable, path]
