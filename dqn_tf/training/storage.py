@@ -64,7 +64,7 @@ class Storage:
             self._careful(self._run.check)
             self._careful(self._run.pull, _RECORDS)
             self.pull_manifests()
-            if self._task == "chief" and not self._run.names(_MANIFESTS):
+            if self._task == "chief" and not any(self._directory.path.glob(_MANIFESTS)):
                 # Where no run has listed them they are somebody's, and the command is refused.
                 self._run.pull(name for name in _LISTED if self._run.size(name) >= 0)
             if self.size(_SUMMARY) >= 0:
