@@ -30,13 +30,14 @@ CALLS, WARM_UP_CALLS = 9, 2
 
 def measure(kind: str, what: str, quick: bool) -> None:
     """Prints {x: [seconds of an update, ...]} as JSON, and of the replay also bytes; the part of a child process."""
-    from dqn_tf.config import Hardware
-    from dqn_tf.training import hardware, threads
+    from dqn_tf.config.schema import Hardware
+    from dqn_tf.process import hardware
+    from dqn_tf.training import threads
 
     chosen = threads.choose(Hardware(), kind, hardware.num_cores(), 1, False)
     if kind == "nature_cnn":
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    from dqn_tf.cluster import strategy
+    from dqn_tf.distribution import strategy
 
     placement = strategy.create("default", 0, None, chosen.learner, chosen.operations)
     if what == "replay":
@@ -49,8 +50,8 @@ def measure(kind: str, what: str, quick: bool) -> None:
 def _learner(placement, kind, batch, units):
     import numpy as np
 
-    from dqn_tf import settings
     from dqn_tf.agent import learner, networks
+    from dqn_tf.config import settings
 
     shape, dtype, num_actions = SHAPES[kind]
     return learner.Learner(
@@ -96,14 +97,14 @@ def _replay(placement, kind, capacities):
     import numpy as np
     from endurance import resident_bytes
 
-    from dqn_tf.experience import frames
+    from dqn_tf.experience import frame_replay
 
     shape, dtype, _ = SHAPES[kind]
     batch, updates, figures = BATCH_SIZE[kind], UPDATES[kind], {}
     made = _learner(placement, kind, batch, 128)
     for capacity in capacities:
         before = resident_bytes(os.getpid())
-        replay = frames.create(capacity, shape, np.dtype(dtype), np.random.default_rng(0))
+        replay = frame_replay.create(capacity, shape, np.dtype(dtype), np.random.default_rng(0))
         for transitions in _episodes(kind, capacity):
             replay.add(transitions)
         grown = resident_bytes(os.getpid()) - before

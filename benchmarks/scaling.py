@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dqn_tf.cluster.scaling_model import (  # noqa: E402
+from dqn_tf.jobs.cost.scaling_model import (  # noqa: E402
     GIGABITS,
     MESSAGES,
     SHOWN,
@@ -42,15 +42,15 @@ CALLS, WARM_UP_CALLS = 5, 2
 
 def measure(kind: str, arguments: argparse.Namespace) -> None:
     """Prints {figure: {x: [seconds, ...]}} as JSON on the chief; the part of a child process."""
-    from dqn_tf.cluster import launch, topology
+    from dqn_tf.cluster import launcher, topology
 
-    launch.follow_parent()
+    launcher.follow_parent()
     cluster = topology.resolve(os.environ) if arguments.workers > 1 else None
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) >= arguments.workers:  # before TensorFlow counts them
             os.sched_setaffinity(0, {cores[cluster.index if cluster else 0]})
-    from dqn_tf.cluster import strategy
+    from dqn_tf.distribution import strategy
 
     placement = strategy.create("multiworker" if cluster else "default", 0, cluster, 1, 1)  # threads
     figures, batches = {}, BATCHES[::3] if arguments.quick else BATCHES
@@ -98,8 +98,8 @@ def _updates(placement, network, batch, xla):
     """Returns seconds of an update of `batch` transitions on each worker, for several calls of the learner."""
     import numpy as np
 
-    from dqn_tf import settings
     from dqn_tf.agent import learner, networks
+    from dqn_tf.config import settings
     from dqn_tf.experience.accumulator import Transitions
 
     kind, shape, dtype, num_actions, updates = NETWORKS[network]
@@ -221,9 +221,9 @@ def main() -> None:
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure and arguments.workers > 1 and "TF_CONFIG" not in os.environ:
-        from dqn_tf.cluster import launch
+        from dqn_tf.cluster import launcher
 
-        sys.exit(launch.run([sys.executable, *sys.argv], arguments.workers))
+        sys.exit(launcher.run([sys.executable, *sys.argv], arguments.workers))
     if arguments.measure:
         return measure(arguments.measure, arguments)
     if arguments.workers < 2:

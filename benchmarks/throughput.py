@@ -31,13 +31,14 @@ def measure_updates(strategy_name: str) -> None:
     """Prints the microseconds of an update, of CALLS calls of the learner, as JSON; the part of a child process."""
     import numpy as np
 
-    from dqn_tf import settings
     from dqn_tf.agent import learner, networks
-    from dqn_tf.cluster import launch, strategy, topology
+    from dqn_tf.cluster import launcher, topology
+    from dqn_tf.config import settings
+    from dqn_tf.config.presets import PRESETS
+    from dqn_tf.distribution import strategy
     from dqn_tf.experience.accumulator import Transitions
-    from dqn_tf.presets import PRESETS
 
-    launch.follow_parent()
+    launcher.follow_parent()
     config = settings.build(dict(PRESETS["classic"]))
     placement = strategy.create(strategy_name, 0, topology.resolve(os.environ), 1, int(strategy_name == "multiworker"))
     made = learner.Learner(
@@ -91,7 +92,7 @@ def loop_figures(*flags: str) -> dict[str, float]:
 
 def machine() -> dict[str, str]:
     """Returns what the figures depend on."""
-    from dqn_tf.training import versions
+    from dqn_tf.persistence import versions
 
     cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     return {"cpu": cpu.group(1) if cpu else platform.processor(), "cores": str(os.cpu_count()), **versions.versions()}
@@ -105,9 +106,9 @@ def main() -> None:
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure == "multiworker" and "TF_CONFIG" not in os.environ:
-        from dqn_tf.cluster import launch
+        from dqn_tf.cluster import launcher
 
-        sys.exit(launch.run([sys.executable, *sys.argv], 2))
+        sys.exit(launcher.run([sys.executable, *sys.argv], 2))
     if arguments.measure:
         measure_updates(arguments.measure)
         return

@@ -7,12 +7,12 @@ STARTED = time.time()
 import os  # noqa: E402 - the clock starts first
 import sys  # noqa: E402
 
-from dqn_tf import startup  # noqa: E402
+from dqn_tf.process import startup  # noqa: E402
 
 # Processes of environments import this module too, because their main module does.
 startup.prepare(os.path.dirname(os.path.abspath(sys.argv[0])))
 
-from dqn_tf.training.stopping import Stop  # noqa: E402
+from dqn_tf.process.stopping import Stop  # noqa: E402
 
 stop = Stop()
 
@@ -24,27 +24,28 @@ def main(argv: list[str] | None = None) -> int:
       argv: the program and its flags; None: those of this process.
     """
     stop.install()  # before what takes time to import
-    from dqn_tf import console, flags
-    from dqn_tf.cluster import launch
-    from dqn_tf.config import ConfigError
-    from dqn_tf.training import manifest
+    from dqn_tf.cluster import launcher
+    from dqn_tf.config import flags
+    from dqn_tf.config.schema import ConfigError
+    from dqn_tf.persistence import manifest
+    from dqn_tf.process import console
     from dqn_tf.training import plan as plan_lib
 
     argv = sys.argv if argv is None else argv
     startup.use_utf8()
     console.set_up()
-    launch.follow_parent()
+    launcher.follow_parent()
     if flags.wants_help(argv):
         return console.print_result(flags.help_text())
     try:
         plan = plan_lib.make(*flags.parse(argv), os.environ, STARTED, flags.typed(argv))
-        is_finished = not plan.places.is_bucket and plan.says_finished()
-        if is_finished and not (plan.is_chief and plan.places.copies):
+        is_finished = not plan.locations.is_bucket and plan.says_finished()
+        if is_finished and not (plan.is_chief and plan.locations.copies):
             return 0
         with plan.locked():
             if plan.needs_launcher and not is_finished:
-                return launch.run(
-                    [*_program(argv[0]), *argv[1:], f"--logdir={plan.places.run}"],
+                return launcher.run(
+                    [*_program(argv[0]), *argv[1:], f"--logdir={plan.locations.run}"],
                     plan.num_workers,
                     max_restarts=plan.config.cluster.max_restarts,
                     restart_arguments=["--resume=auto"],

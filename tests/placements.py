@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from dqn_tf.cluster import strategy
+from dqn_tf.distribution import strategy
 
 
 def replicas(count):

@@ -14,7 +14,7 @@ import time
 import numpy as np
 
 from dqn_tf.experience import accumulator
-from dqn_tf.training import archive, manifest
+from dqn_tf.persistence import archive, manifest
 
 ROOT = pathlib.Path(__file__).parents[1]
 SECONDS = 300  # no test waits longer for a process

@@ -12,8 +12,8 @@ import threading
 
 import pytest
 
-from dqn_tf import config, presets
-from dqn_tf.training import rundir
+from dqn_tf.config import presets, schema
+from dqn_tf.persistence import run_directory
 from tests import runs
 
 # ../shared/design.md, "Names that others rely on".
@@ -395,12 +395,12 @@ SHAPE = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", 
         (
             ["--optimizer=adm"],
             {},
-            [f"--optimizer=adm must be one of {', '.join(config.OPTIMIZERS)}; did you mean adam?"],
+            [f"--optimizer=adm must be one of {', '.join(schema.OPTIMIZERS)}; did you mean adam?"],
         ),
         (
             ["--activation=rel"],
             {},
-            [f"--activation=rel must be one of {', '.join(config.ACTIVATIONS)}; did you mean relu?"],
+            [f"--activation=rel must be one of {', '.join(schema.ACTIVATIONS)}; did you mean relu?"],
         ),
         (["--eval_period=-1"], {}, ["--eval_period=-1 must be a whole number of at least 0."]),
         (["--checkpoint_period=-5"], {}, ["--checkpoint_period=-5 must be a whole number of at least 0."]),
@@ -450,7 +450,7 @@ def test_logdir_of_a_run_of_another_architecture_is_refused(default, folder, wit
 
 
 def test_logdir_that_another_process_writes_is_refused(without_tensorflow, tmp_path):
-    with rundir.RunDirectory(str(tmp_path)).acquired():
+    with run_directory.RunDirectory(str(tmp_path)).acquired():
         for strategy_flags in ([], MULTIWORKER):
             assert refused(without_tensorflow, *runs.SMALL, *strategy_flags, f"--logdir={tmp_path}") == [
                 f"--logdir={tmp_path} is being written by another process; use a new --logdir."

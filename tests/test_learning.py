@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dqn_tf.environment import factory
-from dqn_tf.training import evaluator
+from dqn_tf.evaluation import evaluator
 from tests import runs
 
 CHAIN = "tests.environments:Chain-v0"

@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from dqn_tf import settings
-from dqn_tf.cluster.jobs import options as job_options
+from dqn_tf.config import settings
+from dqn_tf.jobs import options as job_options
 
 ROOT = pathlib.Path(__file__).parents[1]
 PROGRAM = sorted([*(ROOT / "dqn_tf").rglob("*.py"), ROOT / "train.py"])
@@ -42,10 +42,10 @@ MAY_IMPORT = {
 }
 # Where a whole package would be too much: the modules of others that may import from it.
 MAY_IMPORT_FROM = {
-    ("cluster", "startup"): {"dqn_tf.cluster.jobs.__main__"},
-    ("cluster", "settings"): {"dqn_tf.cluster.jobs.assembly"},
-    ("cluster", "flags"): {f"dqn_tf.cluster.jobs.{name}" for name in ("assembly", "command", "estimate")},
-    ("cluster", "environment"): {"dqn_tf.cluster.jobs.assembly"},
+    ("cluster", "startup"): {"dqn_tf.jobs.__main__"},
+    ("cluster", "settings"): {"dqn_tf.jobs.assembly"},
+    ("cluster", "flags"): {f"dqn_tf.jobs.{name}" for name in ("assembly", "command", "estimate")},
+    ("cluster", "environment"): {"dqn_tf.jobs.assembly"},
     ("agent", "cluster"): {f"dqn_tf.agent.{name}" for name in ("averaging", "gradients", "learner", "optimizers")},
     ("agent", "environment"): {"dqn_tf.agent.actor"},
     ("agent", "experience"): {"dqn_tf.agent.actor"},
@@ -152,7 +152,7 @@ def test_tf_distribute_is_named_only_in_cluster_strategy(module):
     names = {".".join(dotted(node)[:2]) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     says = {"tf.distribute", "tensorflow.distribute"} & names
     says |= {name for name in imports(tree) if "distribute" in name.split(".")}
-    assert bool(says) == (module == "dqn_tf.cluster.strategy")
+    assert bool(says) == (module == "dqn_tf.distribution.strategy")
 
 
 @ALL_MODULES

@@ -65,8 +65,9 @@ def measure(given: dict, core: int) -> None:
     """Prints, on the chief, milliseconds of an update and samples per second of all workers."""
     import numpy as np
 
-    from dqn_tf import settings
-    from dqn_tf.cluster import strategy, topology
+    from dqn_tf.cluster import topology
+    from dqn_tf.config import settings
+    from dqn_tf.distribution import strategy
     from dqn_tf.training import threads
 
     config = settings.build({**SETTINGS, **given.get("settings", {})})
@@ -98,16 +99,16 @@ def main() -> int:
     """Starts the local cluster where there are to be two workers and none is named yet."""
     sys.path.insert(0, str(ROOT))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from dqn_tf.cluster import launch
+    from dqn_tf.cluster import launcher
 
     given = json.loads(sys.argv[1])
-    launch.follow_parent()
+    launcher.follow_parent()
     num_cores = len(os.sched_getaffinity(0))
     if num_cores < given["num_workers"] and not given.get("may_share"):
         print(f"{given['num_workers']} workers need a core each, only {num_cores} may be used", file=sys.stderr)
         return 2
     if given["num_workers"] > 1 and "TF_CONFIG" not in os.environ:
-        return launch.run([sys.executable, *sys.argv], given["num_workers"])
+        return launcher.run([sys.executable, *sys.argv], given["num_workers"])
     measure(given, pin())
     return 0
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dqn_tf.config import ConfigError
+from dqn_tf.config.schema import ConfigError
 
 NATURE_MIN_SIZE = 36  # valid convolutions of 8/4, 4/2 and 3/1 leave 1 x 1 of it
 

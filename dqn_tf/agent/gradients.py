@@ -3,9 +3,10 @@
 import keras
 import tensorflow as tf
 
-from dqn_tf.agent import factors, losses, packing
-from dqn_tf.cluster import strategy as strategy_lib
-from dqn_tf.config import Agent
+from dqn_tf.agent import losses
+from dqn_tf.config.schema import Agent
+from dqn_tf.distribution import factors, packing
+from dqn_tf.distribution import strategy as strategy_lib
 
 METRICS = ("loss", "q_mean", "td_error_mean")
 

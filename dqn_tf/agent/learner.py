@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dqn_tf.agent import gradients, optimizers, packing
-from dqn_tf.cluster import strategy as strategy_lib
-from dqn_tf.config import Agent
+from dqn_tf.agent import gradients, optimizers
+from dqn_tf.config.schema import Agent
+from dqn_tf.distribution import packing
+from dqn_tf.distribution import strategy as strategy_lib
 
 METRICS = (*gradients.METRICS, "gradient_norm")
 

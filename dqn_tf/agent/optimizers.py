@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from dqn_tf.cluster import strategy as strategy_lib
-from dqn_tf.config import Agent
+from dqn_tf.config.schema import Agent
+from dqn_tf.distribution import strategy as strategy_lib
 
 
 def create(agent: Agent, total_updates: int) -> keras.Optimizer:

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 
-from dqn_tf import signals
+from dqn_tf.process import signals
 
 EXIT_AGAIN = 143  # start me again: Kubernetes and its kin restart codes from 128 on
 

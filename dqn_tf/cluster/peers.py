@@ -23,7 +23,7 @@ class PeerWatch:
     The others then lose their leader, so all leave.
     """
 
-    def __init__(self, cluster: topology.Cluster):
+    def __init__(self, cluster: topology.Topology):
         """Prepares; `start` begins to watch."""
         self._peers = range(1, cluster.num_workers) if cluster.is_chief else [0]
         self._has_chief = cluster.has_chief

@@ -11,9 +11,9 @@ import select
 import socket
 import time
 
-from dqn_tf import config
 from dqn_tf.cluster import loopback, topology
 from dqn_tf.cluster.clock import RunningClock
+from dqn_tf.config import schema
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _QUIET_SECONDS, _REPORT_SECONDS = 2.0, 30.0  # before the first line, between th
 _MAX_NAMED = 8  # peers in a line
 
 
-def wait_for_peers(cluster: topology.Cluster, timeout: float = float("inf")) -> bool:
+def wait_for_peers(cluster: topology.Topology, timeout: float = float("inf")) -> bool:
     """Returns True once the address of every other worker has accepted a connection, False after `timeout`.
 
     A cluster of one has nobody to wait for; its port must be free all the same, for TensorFlow's server.
@@ -76,7 +76,7 @@ def _listen(cluster):
     try:  # create_server sets SO_REUSEADDR, except on Windows, where that would steal the port
         listener = socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=dual)
     except OSError as error:
-        raise config.ConfigError(
+        raise schema.ConfigError(
             f"{cluster.source}: this process's address {address} cannot be listened on: {os.strerror(error.errno)}; "
             f"end what uses port {port}, or give this task another port in the cluster of every worker."
         ) from None

@@ -1,4 +1,4 @@
-"""Where this process runs: environment variables or a cluster file become one checked Cluster.
+"""Where this process runs: environment variables or a cluster file become one checked Topology.
 
 Pure Python: a mistake in TF_CONFIG is answered before TensorFlow, which would answer it by waiting for peers,
 is started. What the platforms set is in tf_config/README.md.
@@ -8,13 +8,13 @@ import dataclasses
 import json
 from collections.abc import Mapping
 
-from dqn_tf import config, files
 from dqn_tf.cluster import platforms
-from dqn_tf.cluster import spec as spec_lib
+from dqn_tf.cluster import tf_config as spec_lib
+from dqn_tf.config import files, schema
 
 
 @dataclasses.dataclass(frozen=True)
-class Cluster:
+class Topology:
     """The processes that train together, and which of them this one is.
 
     Attributes:
@@ -60,7 +60,7 @@ class Cluster:
 
 def resolve(
     environ: Mapping[str, str], *, path: str = "", task_type: str = "", task_index: int | None = None
-) -> Cluster | None:
+) -> Topology | None:
     """Returns the cluster this process belongs to, or None where none is named.
 
     The file at `path` wins over TF_CONFIG, and that over what platforms.py knows; these two must agree. A file is the
@@ -81,7 +81,7 @@ def resolve(
     given = _given((("--task_type", task_type), ("--task_index", task_index)))
     text = environ.get("TF_CONFIG", "")
     if task_type == "evaluator" and not text.strip():
-        return Cluster((), None, False, given)
+        return Topology((), None, False, given)
     found = platforms.find(environ)
     told = [_build(spec, name, spec_lib.Task(**spec["task"], origin=name), [], source=name) for name, spec in found]
     if text.strip():
@@ -90,7 +90,7 @@ def resolve(
         platforms.check_agreement(told)
         return dataclasses.replace(told[0], has_evaluator=any(one.has_evaluator for one in told))
     if given:
-        raise config.ConfigError(
+        raise schema.ConfigError(
             f"{given} names a task but there is no cluster; give --tf_config=FILE or set TF_CONFIG."
         )
     return None
@@ -108,7 +108,7 @@ def names_evaluator(environ: Mapping[str, str]) -> bool:
 
 
 def _from_file(path, environ, task_type, task_index):
-    where = f"--tf_config={config.one_line(path)}"
+    where = f"--tf_config={schema.one_line(path)}"
     spec = spec_lib.parse(_read(path, where), where)
     type_setting = ("--task_type", task_type) if task_type else ("TASK_TYPE", environ.get("TASK_TYPE", "").strip())
     index_setting = ("TASK_INDEX", environ.get("TASK_INDEX", "").strip())
@@ -143,28 +143,28 @@ def _from_environment(text, given, task_type, task_index):
 
 
 def _build(spec, where, task, problems, source):
-    """Returns the Cluster of `spec`, or raises `problems` with all those found here."""
+    """Returns the Topology of `spec`, or raises `problems` with all those found here."""
     tasks, found = spec_lib.training_tasks(spec, where)
     problems += found
     if task is not None:
         problems += spec_lib.task_problems(task, None if found else tasks)
     if problems:
-        raise config.ConfigError(*problems)
+        raise schema.ConfigError(*problems)
     has_chief, index = bool(tasks["chief"]), spec_lib.index_of(task.index)
     if spec_lib.canonical(task.type) == "worker":
         index += has_chief
     if spec_lib.canonical(task.type) == "evaluator":
         index = None
     has_evaluator = bool(spec["cluster"].get("evaluator"))
-    return Cluster(tuple(tasks["chief"] + tasks["worker"]), index, has_chief, source, has_evaluator)
+    return Topology(tuple(tasks["chief"] + tasks["worker"]), index, has_chief, source, has_evaluator)
 
 
 def _read(path, where):
     try:
         return files.read_text(path)
     except OSError as error:
-        reason = config.one_line(error.strerror)
-        raise config.ConfigError(f"{where} cannot be read ({reason}); give the path of a cluster file.") from None
+        reason = schema.one_line(error.strerror)
+        raise schema.ConfigError(f"{where} cannot be read ({reason}); give the path of a cluster file.") from None
 
 
 def _given(settings):

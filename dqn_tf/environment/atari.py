@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 import gymnasium
 import numpy as np
 
-from dqn_tf import config
+from dqn_tf.config import schema
 from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds, Step, told
 
 FRAMES_PER_STEP = 4
@@ -38,9 +38,9 @@ def is_atari(env_id: str) -> bool:
     return env_id.removeprefix("ale_py:").startswith("ALE/")
 
 
-def resolve(settings: config.Atari) -> config.Atari:
+def resolve(settings: schema.Atari) -> schema.Atari:
     """Returns the settings with `auto` replaced by what it stands for."""
-    return config.Atari(
+    return schema.Atari(
         "machado" if settings.atari_protocol == "auto" else settings.atari_protocol,
         "minimal" if settings.atari_actions == "auto" else settings.atari_actions,
     )
@@ -52,7 +52,7 @@ def check_name(env_id: str) -> None:
         _game(env_id)
 
 
-def describe(env_id: str, settings: config.Atari) -> EnvironmentSpec:
+def describe(env_id: str, settings: schema.Atari) -> EnvironmentSpec:
     """Returns the spec of a game.
 
     Raises:
@@ -105,7 +105,7 @@ class AtariEnvironment:
       num_envs: N.
     """
 
-    def __init__(self, env_id: str, num_envs: int, settings: config.Atari, num_threads: int = 0, render: bool = False):
+    def __init__(self, env_id: str, num_envs: int, settings: schema.Atari, num_threads: int = 0, render: bool = False):
         """Makes the games; `reset` them before the first step.
 
         Args:
@@ -206,7 +206,7 @@ def _game(env_id):
     try:
         import ale_py  # noqa: F401
     except ImportError:
-        raise config.ConfigError(
+        raise schema.ConfigError(
             f"--env={env_id} needs ALE, the Arcade Learning Environment, which is not installed: {_INSTALL}"
         ) from None
     name = env_id.removeprefix("ale_py:")
@@ -217,7 +217,7 @@ def _game(env_id):
         if nearest:
             hint = f"did you mean {' or '.join(nearest)}?"
         problem = f"--env={env_id} is not a game of ALE; {hint}"
-        raise config.ConfigError(advice(name) or problem)
+        raise schema.ConfigError(advice(name) or problem)
     return gymnasium.registry[name].kwargs["game"]
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from dqn_tf import config
+from dqn_tf.config import schema
 from dqn_tf.environment import atari, probe, spec, vector
 from dqn_tf.environment.spec import Environment, EnvironmentSpec
 
@@ -18,12 +18,12 @@ def check_name(env_id: str) -> None:
     module, separator, name = env_id.rpartition(":")
     if not name or separator and not module:
         example = f"{module}:EnvId" if module else "CartPole-v1"
-        raise config.ConfigError(f"--env={env_id} names no environment; give one, such as --env={example}.")
+        raise schema.ConfigError(f"--env={env_id} names no environment; give one, such as --env={example}.")
     if separator:
         return
     hint = atari.advice(env_id)
     if hint:
-        raise config.ConfigError(hint)
+        raise schema.ConfigError(hint)
     spec.registered(env_id)
 
 
@@ -42,13 +42,13 @@ class Factory:
 
     env_id: str
     vectorization: str = "sync"
-    atari: config.Atari = config.Atari()
+    atari: schema.Atari = schema.Atari()
     num_threads: int = 0
-    kwargs: config.JsonObject = config.NO_KWARGS
+    kwargs: schema.JsonObject = schema.NO_KWARGS
     spec: EnvironmentSpec | None = None
 
     @classmethod
-    def of(cls, settings: config.Config, spec: EnvironmentSpec | None = None) -> "Factory":
+    def of(cls, settings: schema.Config, spec: EnvironmentSpec | None = None) -> "Factory":
         """Returns the Factory of a run's environments."""
         run = settings.run
         return cls(run.env, settings.training.vectorization, settings.atari, kwargs=run.env_kwargs, spec=spec)
@@ -58,7 +58,7 @@ class Factory:
         """Whether these are games of ALE."""
         return atari.is_atari(self.env_id)
 
-    def resolved(self) -> config.Atari:
+    def resolved(self) -> schema.Atari:
         """Returns how games are played, with `auto` replaced by what it stands for; as given where these are none."""
         return atari.resolve(self.atari) if self.is_atari else self.atari
 
@@ -69,12 +69,12 @@ class Factory:
         """
         if self.is_atari:
             if self.vectorization == "async":
-                raise config.ConfigError(
+                raise schema.ConfigError(
                     f"--vectorization=async: games such as --env={self.env_id} are stepped by threads of ALE's; "
                     "leave it out, or give --actor_threads."
                 )
             if self.kwargs.tree:
-                raise config.ConfigError(
+                raise schema.ConfigError(
                     f"--env_kwargs={self.kwargs}: games such as --env={self.env_id} take none; "
                     "leave it out, or see --atari_protocol and --atari_actions."
                 )
@@ -87,10 +87,10 @@ class Factory:
             for name, value in given.items()
         ]
         if problems:
-            raise config.ConfigError(*problems)
+            raise schema.ConfigError(*problems)
         hint = atari.advice(self.env_id)
         if hint:
-            raise config.ConfigError(hint)
+            raise schema.ConfigError(hint)
         return probe.describe(self.env_id, self.kwargs)
 
     def make(self, num_envs: int, render: bool = False, first_number: int = 0) -> Environment:

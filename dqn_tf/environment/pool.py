@@ -13,9 +13,9 @@ from typing import Any
 
 from gymnasium.vector.utils import CloudpickleWrapper
 
-from dqn_tf import console, lifeline, signals
 from dqn_tf.environment.instance import Instance
 from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost
+from dqn_tf.process import console, lifeline, signals
 
 _CLOSE_SECONDS = 5.0
 _STUCK = f"has not returned in {_CLOSE_SECONDS:.0f} s"

@@ -17,18 +17,19 @@ import time
 import numpy as np
 from gymnasium import spaces
 
-from dqn_tf import config, lifeline, signals
-from dqn_tf.config import ConfigError
+from dqn_tf.config import schema
+from dqn_tf.config.schema import ConfigError
 from dqn_tf.environment import spec, vector
 from dqn_tf.environment.instance import Instance
 from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec
+from dqn_tf.process import lifeline, signals
 
 _log = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 30.0
 
 
-def describe(env_id: str, kwargs: config.JsonObject = config.NO_KWARGS) -> EnvironmentSpec:
+def describe(env_id: str, kwargs: schema.JsonObject = schema.NO_KWARGS) -> EnvironmentSpec:
     """Returns the spec of an environment that has been seen to work.
 
     Raises:

@@ -14,9 +14,10 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from dqn_tf import config
+import dqn_tf
+from dqn_tf.config import schema
 
-_NOT_OWN = ("site-packages", "<frozen", *(str(pathlib.Path(module.__file__).parent) for module in (config, os)))
+_NOT_OWN = ("site-packages", "<frozen", *(str(pathlib.Path(module.__file__).parent) for module in (dqn_tf, os)))
 
 # The seed of an environment's episode, in [0, 2**31), by the number of the episode, from 0. It can be pickled.
 EpisodeSeeds = Callable[[int], int]
@@ -160,7 +161,7 @@ def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
         advice = f"it is a module: name what it registers too, such as --env={_module_of(name)}:EnvId."
     else:
         advice = f"where a package registers it, name its module too, such as --env=my_package:{name or 'EnvId'}."
-    raise config.ConfigError(f"--env={env_id} is not a registered environment; {advice}")
+    raise schema.ConfigError(f"--env={env_id} is not a registered environment; {advice}")
 
 
 def _import(env_id, module):
@@ -175,7 +176,7 @@ def _import(env_id, module):
             reason += f"; name the module, not its file: --env={name}:{env_id.rpartition(':')[2]}"
         elif isinstance(error, ModuleNotFoundError) and "." in module and module.startswith(f"{error.name}") and top:
             reason += f"; {top.__name__} is {getattr(top, '__file__', None) or ', '.join(top.__path__)}"
-        raise config.ConfigError(
+        raise schema.ConfigError(
             f"--env={env_id}: module {module} cannot be imported: {type(error).__name__}: {reason}{place(error)}"
         ) from error
 

@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from dqn_tf import config
+from dqn_tf.config import schema
 from dqn_tf.environment import pool, spec
 from dqn_tf.environment.instance import Instance, Outcome, is_array
 from dqn_tf.environment.spec import EnvironmentSpec, EpisodeSeeds, Step
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 def describe(
     env_id: str,
-    kwargs: config.JsonObject = config.NO_KWARGS,
+    kwargs: schema.JsonObject = schema.NO_KWARGS,
     play: Callable[[gymnasium.Env, EnvironmentSpec], None] = lambda environment, made: None,
 ) -> EnvironmentSpec:
     """Returns the spec of an environment; makes one of it for that, and closes it.
@@ -40,14 +40,14 @@ def describe(
     try:
         environment = gymnasium.make(registered, disable_env_checker=True, **kwargs.tree)
     except gymnasium.error.DependencyNotInstalled as error:
-        raise config.ConfigError(f"{called} needs a package that is not installed: {spec.line(error)}") from error
+        raise schema.ConfigError(f"{called} needs a package that is not installed: {spec.line(error)}") from error
     except (Exception, SystemExit) as error:  # somebody's code; whatever it raises is an answer to --env
-        raise config.ConfigError(f"{called} cannot be made: {spec.told(error)}{spec.place(error)}") from error
+        raise schema.ConfigError(f"{called} cannot be made: {spec.told(error)}{spec.place(error)}") from error
     try:
         made = _spec(env_id, registered, kwargs.tree, environment)
         play(environment, made)
     except AttributeError as error:
-        raise config.ConfigError(f"{called} has no spaces: {spec.told(error)}{spec.place(error)}") from error
+        raise schema.ConfigError(f"{called} has no spaces: {spec.told(error)}{spec.place(error)}") from error
     finally:
         with contextlib.suppress(Exception, SystemExit):  # told where a run ends: nothing depends on it here
             environment.close()
@@ -86,7 +86,7 @@ class VectorEnvironment:
         vectorization: str = "sync",
         render_mode: str | None = None,
         first_number: int = 0,
-        kwargs: config.JsonObject = config.NO_KWARGS,
+        kwargs: schema.JsonObject = schema.NO_KWARGS,
         made: EnvironmentSpec | None = None,
     ):
         """Makes the environments; `reset` them before the first step.
@@ -160,16 +160,16 @@ def _check_spaces(env_id, action_space, observation_space):
     if not isinstance(action_space, spaces.Discrete):
         is_continuous = isinstance(action_space, spaces.Box) and action_space.dtype.kind == "f"
         kind = "a continuous" if is_continuous else "an"
-        raise config.ConfigError(
+        raise schema.ConfigError(
             f"--env={env_id} has {kind} action space {_shown(action_space)}; DQN needs a Discrete one."
         )
     if not _has_fixed_size(observation_space):
-        raise config.ConfigError(
+        raise schema.ConfigError(
             f"--env={env_id} has an observation space {_shown(observation_space)}; supported are Box, Discrete, "
             "MultiBinary, MultiDiscrete, and Dict and Tuple of these."
         )
     if not spaces.flatdim(observation_space):
-        raise config.ConfigError(
+        raise schema.ConfigError(
             f"--env={env_id} has an observation space {spec.line(observation_space)} without a single number, and "
             "DQN needs something to see."
         )

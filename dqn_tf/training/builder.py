@@ -7,27 +7,29 @@ import logging
 import keras
 import numpy as np
 
-from dqn_tf import settings
 from dqn_tf.agent import architecture, networks, policies
 from dqn_tf.agent.actor import Actor
-from dqn_tf.agent.averaging import AveragingLearner
 from dqn_tf.agent.learner import Learner
-from dqn_tf.cluster.strategy import Placement
-from dqn_tf.config import Config
+from dqn_tf.config import seeding, settings
+from dqn_tf.config.schema import Config
+from dqn_tf.config.seeding import Stream
+from dqn_tf.distribution.averaging import AveragingLearner
+from dqn_tf.distribution.strategy import Placement
 from dqn_tf.environment.spec import EnvironmentSpec
-from dqn_tf.experience import frames
+from dqn_tf.evaluation.evaluator import Evaluator, episode_limit
+from dqn_tf.experience import frame_replay
 from dqn_tf.experience.accumulator import Accumulator
 from dqn_tf.experience.replay import Replay
-from dqn_tf.training import hardware, identity, memory, seeding
-from dqn_tf.training.checkpoints import Checkpoints
-from dqn_tf.training.evaluator import Evaluator, episode_limit
+from dqn_tf.persistence import identity
+from dqn_tf.persistence.checkpoints import Checkpoints
+from dqn_tf.persistence.progress import Progress
+from dqn_tf.persistence.recovery import Restored
+from dqn_tf.persistence.replay_segments import ReplaySegments
+from dqn_tf.persistence.storage import Storage
+from dqn_tf.persistence.versions import versions
+from dqn_tf.process import hardware
+from dqn_tf.training import memory
 from dqn_tf.training.plan import Plan
-from dqn_tf.training.progress import Progress
-from dqn_tf.training.recovery import Restored
-from dqn_tf.training.seeding import Stream
-from dqn_tf.training.shards import Shard
-from dqn_tf.training.storage import Storage
-from dqn_tf.training.versions import versions
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +83,7 @@ class Components:
     learner: Learner
     actor: Actor
     accumulator: Accumulator
-    replay: Replay | frames.FrameReplay
+    replay: Replay | frame_replay.FrameReplay
     policy: policies.Policy
     evaluator: Evaluator | None  # the chief's
     is_followed: bool
@@ -104,7 +106,7 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
     seed, worker = config.run.seed, placement.worker_index
     generator = seeding.generator(seed, Stream.REPLAY, worker, 0)
     replay = memory.make_replay(config, spec, placement.num_workers, generator)
-    shard = Shard(plan.directory.checkpoints, replay, worker, placement.num_workers)
+    shard = ReplaySegments(plan.directory.checkpoints, replay, worker, placement.num_workers)
     num_kept = config.evaluation.checkpoints_to_keep
     about = (settings.to_json(config), _machine(plan), spec.spaces())
     checkpoints = Checkpoints(

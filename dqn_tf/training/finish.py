@@ -8,17 +8,21 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from dqn_tf.training import export, reasons, results, seeding, selection
+from dqn_tf.cluster.watchdog import Watchdog
+from dqn_tf.config import seeding
+from dqn_tf.config.seeding import Stream
+from dqn_tf.evaluation import export
+from dqn_tf.evaluation.evaluator import Evaluator
+from dqn_tf.persistence import results
+from dqn_tf.persistence.mirror import Unreachable
+from dqn_tf.persistence.progress import Progress
+from dqn_tf.persistence.storage import Storage
+from dqn_tf.process import reasons
+from dqn_tf.reporting.reporter import Reporter
+from dqn_tf.training import selection
 from dqn_tf.training.builder import Components
-from dqn_tf.training.evaluator import Evaluator
 from dqn_tf.training.loop import NotSaved
-from dqn_tf.training.mirror import Unreachable
 from dqn_tf.training.plan import Plan
-from dqn_tf.training.progress import Progress
-from dqn_tf.training.reporter import Reporter
-from dqn_tf.training.seeding import Stream
-from dqn_tf.training.storage import Storage
-from dqn_tf.training.watchdog import Watchdog
 
 
 def finish(

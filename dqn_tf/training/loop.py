@@ -19,16 +19,16 @@ import numpy as np
 
 from dqn_tf.agent import learner as learner_lib
 from dqn_tf.agent.actor import linear_epsilon
-from dqn_tf.config import Config, ConfigError
+from dqn_tf.cluster.watchdog import WAITING, Watchdog
+from dqn_tf.config.schema import Config, ConfigError
 from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost
+from dqn_tf.persistence.progress import Progress
+from dqn_tf.persistence.worker_state import WorkerState
+from dqn_tf.process.stopping import Interrupted, Stop, Stopped
+from dqn_tf.reporting.reporter import Reporter
+from dqn_tf.reporting.utilization import Utilization
 from dqn_tf.training import replaying, selection
 from dqn_tf.training.builder import Components
-from dqn_tf.training.progress import Progress
-from dqn_tf.training.reporter import Reporter
-from dqn_tf.training.state import WorkerState
-from dqn_tf.training.stopping import Interrupted, Stop, Stopped
-from dqn_tf.training.waits import Waits
-from dqn_tf.training.watchdog import WAITING, Watchdog
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Loop:
         self._updates_per_round = round(training.replay_ratio * training.round_env_steps)
         self._worker_batch_size = training.batch_size // components.placement.num_workers
         self._has_learned = False
-        self.waits = Waits()
+        self.waits = Utilization()
         self._round_metrics: list[np.ndarray] = []
         self._episode_rows: list[Sequence[float]] = []
         self._failure: EnvironmentFailure | EnvironmentLost | None = None  # of this worker's environments

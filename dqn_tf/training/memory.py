@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from dqn_tf.config import Config, ConfigError
+from dqn_tf.config.schema import Config, ConfigError
 from dqn_tf.environment.spec import EnvironmentSpec
-from dqn_tf.experience import frames, replay
-from dqn_tf.training import hardware
+from dqn_tf.experience import frame_replay, replay
+from dqn_tf.process import hardware
 
 _PROGRAM_NBYTES = 1_000_000_000  # of a process that trains the Nature network, without its replay
 _WEIGHT_NBYTES = 4 * 6  # online, target and best network, two moments and a gradient
@@ -45,11 +45,11 @@ def check(
 
 def make_replay(
     config: Config, spec: EnvironmentSpec, num_workers: int, generator: np.random.Generator
-) -> "replay.Replay | frames.FrameReplay":
+) -> "replay.Replay | frame_replay.FrameReplay":
     """Returns an empty replay of one worker; its pages are taken as it fills. Raises ConfigError."""
     capacity = config.training.replay_capacity
     try:
-        return frames.create(capacity // num_workers, spec.observation_shape, spec.observation_dtype, generator)
+        return frame_replay.create(capacity // num_workers, spec.observation_shape, spec.observation_dtype, generator)
     except (MemoryError, ValueError) as error:  # NumPy says the latter of sizes that no machine has
         raise ConfigError(
             f"--replay_capacity={capacity} does not fit into memory: {error}; use less, this run adds "
@@ -64,7 +64,7 @@ def _num_added(training):
 
 def _check_replay(config, spec, num_workers, num_local_workers, available):
     training = config.training
-    kind = frames.kind(spec.observation_shape, spec.observation_dtype)
+    kind = frame_replay.kind(spec.observation_shape, spec.observation_dtype)
     held = min(training.replay_capacity, _num_added(training))
     here = held * num_local_workers // num_workers
     needed = kind.expected_nbytes(here, spec.observation_shape, spec.observation_dtype)

@@ -7,14 +7,17 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from dqn_tf import config as config_lib
 from dqn_tf.agent import architecture
-from dqn_tf.cluster import gpus, proxies, topology
-from dqn_tf.config import Config, ConfigError
+from dqn_tf.cluster import gpus, membership, proxies, topology
+from dqn_tf.config import schema as config_lib
+from dqn_tf.config.schema import Config, ConfigError
 from dqn_tf.environment import atari
 from dqn_tf.environment.factory import Factory
 from dqn_tf.environment.spec import EnvironmentSpec
-from dqn_tf.training import following, hardware, membership, memory, places, rundir, threads
+from dqn_tf.evaluation import followed_run
+from dqn_tf.persistence import locations, run_directory
+from dqn_tf.process import hardware
+from dqn_tf.training import memory, threads
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +38,7 @@ class Plan:
       network_kind: mlp or nature_cnn.
       cluster: the processes this one trains with; None where it trains alone or has yet to start them.
       is_evaluator: this process evaluates the checkpoints of a run that others train.
-      places: where the run is kept; `directory` is where it is written.
+      locations: where the run is kept; `directory` is where it is written.
       started: time.time() when the command was given.
       typed: values of the flags that were given, by name.
     """
@@ -43,10 +46,10 @@ class Plan:
     config: Config
     spec: EnvironmentSpec | None  # an evaluator's, and the next: None before there is the run
     network_kind: str | None
-    cluster: topology.Cluster | None
+    cluster: topology.Topology | None
     is_evaluator: bool
-    places: places.Places
-    directory: rundir.RunDirectory
+    locations: locations.Locations
+    directory: run_directory.RunDirectory
     started: float
     typed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -115,13 +118,13 @@ class Plan:
         eight times as long.
         """
         variables = {"TF_ENABLE_ONEDNN_OPTS": "1"} if self.network_kind == "nature_cnn" else {}
-        variables |= _BUCKET_VARIABLES if self.places.is_bucket else {}
+        variables |= _BUCKET_VARIABLES if self.locations.is_bucket else {}
         missing = {name: value for name, value in variables.items() if name not in environ}
         return missing | (proxies.around(self.cluster.hosts, environ) if self.cluster else {})
 
     def locked(self):
         """Returns a context in which this process alone writes its directory; only the chief writes a shared one."""
-        return self.directory.acquired() if self.is_chief or self.places.is_bucket else contextlib.nullcontext()
+        return self.directory.acquired() if self.is_chief or self.locations.is_bucket else contextlib.nullcontext()
 
     def says_finished(self) -> bool:
         """Returns `is_finished`, and logs it."""
@@ -168,12 +171,12 @@ def make(
     spec = None if is_evaluator else attempt(environments.describe)
     kind = spec and attempt(architecture.choose, config.network.network, spec.observation_shape, spec.observation_dtype)
     problems += problems_of_cluster
-    where = attempt(places.find, config.run, environ)
+    where = attempt(locations.find, config.run, environ)
     if is_evaluator:
         cluster = None
         if where and where.is_default and not any(line.startswith("--logdir=") for line in problems):
             problems.append("the evaluator needs the --logdir of the run that it evaluates.")
-    where = where or places.Places(rundir.default_logdir(config.run.env))
+    where = where or locations.Locations(run_directory.default_logdir(config.run.env))
     directory = _directory(where, "evaluator" if is_evaluator else str(cluster.index if cluster else 0))
     plan = Plan(config, spec, kind, cluster, is_evaluator, where, directory, started, typed)
     if not is_evaluator and (cluster is not None or not problems_of_cluster):
@@ -183,7 +186,7 @@ def make(
     if not is_evaluator:
         problems += _check_precision(config, environ)
     elif not problems:
-        plan = attempt(following.settle, plan) or plan
+        plan = attempt(followed_run.settle, plan) or plan
     if plan.spec is not None:
         problems += _check_open_files(plan)
     if spec is not None and not is_evaluator and (cluster is not None or not problems_of_cluster):
@@ -198,7 +201,7 @@ def make(
         raise ConfigError(*problems)
     if plan.is_chief:
         try:
-            places.prepare(where)
+            locations.prepare(where)
         except ConfigError:
             directory.abandon()
             raise
@@ -207,8 +210,8 @@ def make(
 
 def _directory(where, task):
     if where.is_bucket:
-        return rundir.RunDirectory(rundir.scratch(where.run, task), where.run)
-    return rundir.RunDirectory(where.run)
+        return run_directory.RunDirectory(run_directory.scratch(where.run, task), where.run)
+    return run_directory.RunDirectory(where.run)
 
 
 def _check_precision(config, environ):

@@ -4,8 +4,8 @@ import logging
 import time
 
 from dqn_tf.agent.actor import Unfinished
+from dqn_tf.cluster.watchdog import WAITING, Watchdog
 from dqn_tf.training.builder import Components
-from dqn_tf.training.watchdog import WAITING, Watchdog
 
 _log = logging.getLogger(__name__)
 

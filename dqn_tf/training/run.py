@@ -9,23 +9,26 @@ import time
 
 import tensorflow as tf
 
-from dqn_tf import config as config_lib
-from dqn_tf.cluster import deadline, launch, loopback, peers, rendezvous, strategy
+from dqn_tf.cluster import deadline, launcher, loopback, peers, rendezvous
 from dqn_tf.cluster.deadline import EXIT_AGAIN
-from dqn_tf.config import ConfigError
+from dqn_tf.cluster.watchdog import WAITING, Watchdog
+from dqn_tf.config import schema as config_lib
+from dqn_tf.config.schema import ConfigError
+from dqn_tf.distribution import strategy
 from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost
-from dqn_tf.training import builder, finish, hardware, manifest, places, reasons
-from dqn_tf.training.evaluator import settle_limit
-from dqn_tf.training.follower import Follower
+from dqn_tf.evaluation.continuous import ContinuousEvaluator
+from dqn_tf.evaluation.evaluator import settle_limit
+from dqn_tf.persistence import locations, manifest
+from dqn_tf.persistence.mirror import Taken, Unreachable
+from dqn_tf.persistence.progress import Progress
+from dqn_tf.persistence.run_directory import RunDirectory
+from dqn_tf.persistence.storage import FOLLOWER, Storage
+from dqn_tf.process import hardware, reasons
+from dqn_tf.process.stopping import Stop, Stopped
+from dqn_tf.reporting.reporter import Reporter
+from dqn_tf.training import builder, finish
 from dqn_tf.training.loop import Loop, NotSaved
-from dqn_tf.training.mirror import Taken, Unreachable
 from dqn_tf.training.plan import Plan
-from dqn_tf.training.progress import Progress
-from dqn_tf.training.reporter import Reporter
-from dqn_tf.training.rundir import RunDirectory
-from dqn_tf.training.stopping import Stop, Stopped
-from dqn_tf.training.storage import FOLLOWER, Storage
-from dqn_tf.training.watchdog import WAITING, Watchdog
 
 _log = logging.getLogger(__name__)
 
@@ -47,12 +50,12 @@ _WORDS_OF_PEERS = ("/job:", "collective", "heartbeat", "coordination", "peer", "
 def train(plan: Plan, stop: Stop) -> int:
     """Trains, and returns the exit code: 0 done, 143 where a peer was lost and all must start again."""
     try:
-        storage = Storage(plan.places, plan.directory, "chief" if plan.is_chief else "worker")
+        storage = Storage(plan.locations, plan.directory, "chief" if plan.is_chief else "worker")
         storage.open()
-        if plan.places.is_bucket:
+        if plan.locations.is_bucket:
             plan.directory.check(plan.config)
             plan.directory.check_environment(plan.spec)
-        if plan.places.is_bucket and plan.says_finished() or plan.is_finished:
+        if plan.locations.is_bucket and plan.says_finished() or plan.is_finished:
             code = _deliver(plan, storage)
         else:
             storage.claim()
@@ -83,8 +86,8 @@ def _deliver(plan, storage):
 def evaluate(plan: Plan) -> int:
     """Evaluates the checkpoints of a run that others train, until it ends; returns the exit code."""
     try:
-        storage = Storage(plan.places, plan.directory, FOLLOWER)
-        return Follower(plan, storage).run()
+        storage = Storage(plan.locations, plan.directory, FOLLOWER)
+        return ContinuousEvaluator(plan, storage).run()
     except Unreachable as error:
         return _again(error)
     except (EnvironmentFailure, EnvironmentLost) as failure:
@@ -158,16 +161,16 @@ def _with_directory_of_chief(plan, storage, placement):
 
     Raises ConfigError on all workers where only some of them keep the run in a bucket.
     """
-    where = plan.places
+    where = plan.locations
     is_told = where.is_default and not placement.is_chief
     mine = where.run if where.is_bucket else os.path.abspath(where.run)
     given = placement.exchange("" if is_told else mine)
-    if any(places.is_bucket(place) != places.is_bucket(given[0]) for place in given):
+    if any(locations.is_bucket(place) != locations.is_bucket(given[0]) for place in given):
         raise ConfigError(f"--logdir={given[0]} is the chief's; give it to all workers.")
     if not is_told:
         return plan, storage
     where, directory = dataclasses.replace(where, run=given[0]), RunDirectory(given[0])
-    return dataclasses.replace(plan, places=where, directory=directory), Storage(where, directory, "worker")
+    return dataclasses.replace(plan, locations=where, directory=directory), Storage(where, directory, "worker")
 
 
 def _meet(cluster, timeout):
@@ -175,7 +178,7 @@ def _meet(cluster, timeout):
     try:
         return rendezvous.wait_for_peers(cluster, timeout)
     except ConfigError as error:
-        if not launch.is_launched():
+        if not launcher.is_launched():
             raise
         _log.error("%s", error)  # the launcher chose a port that somebody has taken since: it chooses another
         return False

@@ -4,13 +4,14 @@ import logging
 import time
 from collections.abc import Callable
 
-from dqn_tf.config import Config
-from dqn_tf.training import best, seeding
+from dqn_tf.config import seeding
+from dqn_tf.config.schema import Config
+from dqn_tf.persistence import best_model
+from dqn_tf.persistence.progress import Progress
+from dqn_tf.persistence.run_directory import RunDirectory
+from dqn_tf.persistence.storage import FOLLOWER, Storage
+from dqn_tf.reporting.reporter import Reporter
 from dqn_tf.training.builder import Components
-from dqn_tf.training.progress import Progress
-from dqn_tf.training.reporter import Reporter
-from dqn_tf.training.rundir import RunDirectory
-from dqn_tf.training.storage import FOLLOWER, Storage
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def _await(timeout, progress, storage, directory, check):
 def _there(progress, storage, directory):
     """Returns what an evaluator has found so far, None where there is none; it may have been an earlier command's."""
     storage.pull_best_or_warn()
-    news = best.read(directory.path / FOLLOWER)
+    news = best_model.read(directory.path / FOLLOWER)
     return None if news is not None and news.evaluated_env_steps > progress.env_steps else news  # of another run
 
 

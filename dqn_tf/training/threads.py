@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from dqn_tf.config import Hardware
+from dqn_tf.config.schema import Hardware
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dqn_tf import config
-from dqn_tf.agent import factors, gradients, networks
-from dqn_tf.cluster import strategy
+from dqn_tf.agent import gradients, networks
+from dqn_tf.config import schema
+from dqn_tf.distribution import factors, strategy
 from dqn_tf.experience import accumulator
 from tests.placements import one_replica, two_replicas
 
-AGENT = config.Agent(loss="huber", double_q=True)
+AGENT = schema.Agent(loss="huber", double_q=True)
 
 
 class TwoWorkers(strategy.Placement):

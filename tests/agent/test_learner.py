@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from dqn_tf import config
 from dqn_tf.agent import learner, networks
+from dqn_tf.config import schema
 from dqn_tf.experience import accumulator
 from tests.placements import one_replica, two_replicas
 
@@ -27,7 +27,7 @@ def sgd(**settings):
         clip_norm=0.0,
         target_update_period=1000,
     )
-    return config.Agent(**{**plain, **settings})
+    return schema.Agent(**{**plain, **settings})
 
 
 def make(agent, hidden_units=(), batch_size=2, total_updates=100, jit_compile=False, placement=None, **network):
@@ -204,7 +204,7 @@ NOT_OFFERED_HERE = {
 
 
 def test_optimizers_of_the_command_line_are_those_of_keras():
-    assert set(config.OPTIMIZERS) == offered_by_keras() - NOT_OFFERED_HERE
+    assert set(schema.OPTIMIZERS) == offered_by_keras() - NOT_OFFERED_HERE
     assert offered_by_keras() > NOT_OFFERED_HERE
 
 
@@ -227,7 +227,7 @@ NO_ACTIVATIONS_OF_HIDDEN_LAYERS = {
 def test_activations_of_the_command_line_are_those_of_keras():
     functions = {name for name, member in vars(keras.activations).items() if callable(member)}
     known = functions - {"deserialize", "get", "serialize"}
-    assert set(config.ACTIVATIONS) == known - NO_ACTIVATIONS_OF_HIDDEN_LAYERS
+    assert set(schema.ACTIVATIONS) == known - NO_ACTIVATIONS_OF_HIDDEN_LAYERS
     assert known > NO_ACTIVATIONS_OF_HIDDEN_LAYERS
 
 
@@ -236,7 +236,7 @@ def state(made):
     return [*made.weights(), *made.target.get_weights(), *(slot.numpy() for slot in made.optimizer.variables)]
 
 
-@pytest.mark.parametrize("optimizer", config.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", schema.OPTIMIZERS)
 def test_update_when_the_optimizer_is_any_of_keras_makes_the_same_step_on_one_replica_and_on_two(optimizer):
     agent = sgd(optimizer=optimizer, learning_rate=0.01, learning_rate_schedule="linear", clip_norm=1.0)
     one, two = (make(agent, batch_size=8, placement=place()) for place in (one_replica, two_replicas))

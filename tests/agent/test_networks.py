@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from dqn_tf import config
 from dqn_tf.agent import architecture, networks
+from dqn_tf.config import schema
 
 ROOT = pathlib.Path(__file__).parents[2]
 FLOAT32 = np.dtype(np.float32)
@@ -99,7 +99,7 @@ def test_build_when_images_have_no_channels_gives_the_values_of_one_channel():
     np.testing.assert_array_equal(values(flat, frames), values(deep, frames[..., np.newaxis]))
 
 
-@pytest.mark.parametrize("activation", config.ACTIVATIONS)
+@pytest.mark.parametrize("activation", schema.ACTIVATIONS)
 def test_build_when_an_activation_of_the_command_line_is_asked_for_uses_it(activation):
     network = networks.build("mlp", (3,), FLOAT32, 2, hidden_units=(4,), activation=activation)
     hidden = network.get_layer("hidden0")
@@ -175,7 +175,7 @@ def test_choose_takes_the_network_that_suits_the_observations(name, shape, dtype
 
 @pytest.mark.parametrize("shape", [(4,), (35, 36, 1), (4, 84, 35), (2, 84, 84, 3)])
 def test_choose_when_nature_cnn_cannot_see_the_observations_says_why(shape):
-    with pytest.raises(config.ConfigError) as raised:
+    with pytest.raises(schema.ConfigError) as raised:
         architecture.choose("nature_cnn", shape, UINT8)
     assert str(raised.value) == (
         "--network=nature_cnn needs images of at least 36 x 36, "

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dqn_tf import config
 from dqn_tf.agent import optimizers
+from dqn_tf.config import schema
 from tests.placements import one_replica, two_replicas
 
 SHAPES = ((7, 5), (5,), (3, 2, 4))
@@ -17,7 +17,7 @@ PLACES = pytest.mark.parametrize("place", [one_replica, two_replicas])
 
 
 def agent(**settings):
-    return config.Agent(**{"learning_rate": 0.1, "learning_rate_schedule": "constant", **settings})
+    return schema.Agent(**{"learning_rate": 0.1, "learning_rate_schedule": "constant", **settings})
 
 
 class Twin:
@@ -88,14 +88,14 @@ def assert_equal_as_the_default_betas_allow(actual, expected, num_steps=NUM_STEP
 # Optimizers by name.
 
 
-@pytest.mark.parametrize("name", config.OPTIMIZERS)
+@pytest.mark.parametrize("name", schema.OPTIMIZERS)
 def test_create_gives_the_class_of_that_name(name):
     made = optimizers.create(agent(optimizer=name, learning_rate=0.25), 10)
     assert type(made).__name__.lower() == name
     assert float(made.learning_rate.numpy()) == 0.25
 
 
-@pytest.mark.parametrize("name", config.OPTIMIZERS)
+@pytest.mark.parametrize("name", schema.OPTIMIZERS)
 def test_create_gives_epsilon_to_those_that_have_one(name):
     made = optimizers.create(agent(optimizer=name, optimizer_epsilon=0.125), 10)
     if "epsilon" in inspect.signature(type(made)).parameters:
@@ -192,7 +192,7 @@ def test_apply_of_adam_is_not_kerass(applied_by_keras):
     assert applied_by_keras == []
 
 
-@pytest.mark.parametrize("name", [name for name in config.OPTIMIZERS if name != "adam"])
+@pytest.mark.parametrize("name", [name for name in schema.OPTIMIZERS if name != "adam"])
 def test_apply_of_any_other_optimizer_is_kerass(applied_by_keras, name):
     other = Twin(lambda: optimizers.create(agent(optimizer=name), 10))
     other.apply(gradients_of(2))

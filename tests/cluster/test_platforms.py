@@ -6,8 +6,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from dqn_tf import config
 from dqn_tf.cluster import platforms, topology
+from dqn_tf.config import schema
 
 VERTEX = {
     "cluster": {
@@ -40,7 +40,7 @@ def without(environ, *names):
 
 
 def problems(environ):
-    with pytest.raises(config.ConfigError) as error:
+    with pytest.raises(schema.ConfigError) as error:
         topology.resolve(environ)
     return list(error.value.problems)
 
@@ -223,7 +223,7 @@ def test_resolve_of_anything_is_a_cluster_or_lines(data):
         environ[name] = data.draw(ANYTHING)
     try:
         topology.resolve(environ)
-    except config.ConfigError as error:
+    except schema.ConfigError as error:
         assert all("\n" not in problem and len(problem) < 400 for problem in error.problems)
 
 

@@ -13,8 +13,8 @@ import time
 
 import pytest
 
-from dqn_tf import config
 from dqn_tf.cluster import rendezvous, topology
+from dqn_tf.config import schema
 
 ROOT = str(pathlib.Path(__file__).parents[2])
 SECONDS = 20  # no test waits longer
@@ -36,7 +36,7 @@ sys.stdin.read()
 
 
 def cluster_of(*workers, index=0):
-    return topology.Cluster(workers, index, False, "TF_CONFIG in the environment")
+    return topology.Topology(workers, index, False, "TF_CONFIG in the environment")
 
 
 def free_ports(count):
@@ -217,7 +217,7 @@ def test_wait_for_peers_when_a_name_does_not_resolve_yet_tries_again(waiting, mo
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_wait_for_peers_when_its_own_port_is_taken_says_so_at_once(num_workers):
     port, *peers = free_ports(num_workers)
-    with socket.create_server(("127.0.0.1", port)), pytest.raises(config.ConfigError) as error:
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(schema.ConfigError) as error:
         rendezvous.wait_for_peers(cluster_of(*loopback([port, *peers])))
     assert list(error.value.problems) == [
         f"TF_CONFIG in the environment: this process's address 127.0.0.1:{port} cannot be listened on: "

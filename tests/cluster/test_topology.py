@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dqn_tf import config
 from dqn_tf.cluster import topology
+from dqn_tf.config import schema
 
 CLUSTER_FILES = pathlib.Path(__file__).parents[2] / "tf_config"
 SHAPE = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
@@ -48,7 +48,7 @@ def resolve(spec, **arguments):
 
 
 def problems_of(call, *args, **kwargs):
-    with pytest.raises(config.ConfigError) as error:
+    with pytest.raises(schema.ConfigError) as error:
         call(*args, **kwargs)
     return list(error.value.problems)
 
@@ -70,7 +70,7 @@ def cluster_file(tmp_path, monkeypatch):
 
 
 def test_resolve_of_vertex_puts_the_chief_first():
-    assert resolve(VERTEX) == topology.Cluster(
+    assert resolve(VERTEX) == topology.Topology(
         workers=(
             "training-workerpool0-ID-0:2222",
             "training-workerpool1-ID-0:2222",
@@ -406,7 +406,7 @@ def test_resolve_of_a_file_takes_the_task_from_flags_then_environment_then_file(
 ):
     spec = {"cluster": {"chief": ["c:1"], "worker": WORKERS}, **({"task": own_task} if own_task else {})}
     cluster = topology.resolve(environ, path=cluster_file(spec), **arguments)
-    assert cluster == topology.Cluster(("c:1", "a:1", "b:1"), index, True, "--tf_config=c.json")
+    assert cluster == topology.Topology(("c:1", "a:1", "b:1"), index, True, "--tf_config=c.json")
 
 
 def test_resolve_when_file_and_tf_config_are_given_takes_the_file(cluster_file):
@@ -515,7 +515,7 @@ json_values = st.recursive(
 @st.composite
 def clusters(draw):
     workers = tuple(f"host-{i}:{draw(st.integers(1, 65535))}" for i in range(draw(st.integers(1, 5))))
-    return topology.Cluster(workers, draw(st.integers(0, len(workers) - 1)), draw(st.booleans()), "made up")
+    return topology.Topology(workers, draw(st.integers(0, len(workers) - 1)), draw(st.booleans()), "made up")
 
 
 @st.composite
@@ -536,7 +536,7 @@ def mutations(draw):
 def assert_answered(environ, **arguments):
     try:
         cluster = topology.resolve(environ, **arguments)
-    except config.ConfigError as error:
+    except schema.ConfigError as error:
         assert error.problems
         assert [p for p in error.problems if not p.isprintable() or len(p.splitlines()) != 1] == []
         return

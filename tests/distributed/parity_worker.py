@@ -13,9 +13,10 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from dqn_tf import config
-from dqn_tf.agent import averaging, learner, networks
-from dqn_tf.cluster import strategy, topology
+from dqn_tf.agent import learner, networks
+from dqn_tf.cluster import topology
+from dqn_tf.config import schema
+from dqn_tf.distribution import averaging, strategy
 from dqn_tf.experience import accumulator
 
 NUM_UPDATES = 20
@@ -23,7 +24,7 @@ BATCH_SIZE = 16
 AVERAGE_PERIOD = 5
 # Some gradients are longer than clip_norm and some shorter. Where all are, or none, Adam hides a wrong division: it
 # takes the same steps with a gradient twice as long.
-AGENT = config.Agent(
+AGENT = schema.Agent(
     optimizer="adam",
     learning_rate=0.01,
     learning_rate_schedule="constant",
@@ -153,7 +154,7 @@ def _main(path, name, *arguments):
     else:
         kind, index, *addresses = arguments
         is_special = kind == "chief_and_compiled"
-        cluster = topology.Cluster(tuple(addresses), int(index), is_special, "the test")
+        cluster = topology.Topology(tuple(addresses), int(index), is_special, "the test")
         placement = strategy.create("multiworker", 0, cluster)
         units = SMALL if kind in ("plain", "chief_and_compiled") else LARGE
         wire = "bfloat16" if kind == "bfloat16" else "float32"

@@ -5,8 +5,9 @@ import types
 
 import pytest
 
-from dqn_tf import config
-from dqn_tf.training import places, run
+from dqn_tf.config import schema
+from dqn_tf.persistence import locations
+from dqn_tf.training import run
 from tests import runs
 
 SHORT = [*runs.SMALL, "--train_env_steps=400", "--eval_period=0", "--final_eval_episodes=2", "--strategy=multiworker"]
@@ -37,9 +38,9 @@ def test_launchers_of_one_moment_with_one_logdir_are_one_run(tmp_path):
 @pytest.mark.parametrize("index", [0, 1])
 def test_workers_of_which_only_some_keep_the_run_in_a_bucket_are_all_refused(chiefs, given, index):
     mine = (chiefs, given)[index]
-    plan = types.SimpleNamespace(places=places.Places(mine or "runs/1", is_default=not mine))
+    plan = types.SimpleNamespace(locations=locations.Locations(mine or "runs/1", is_default=not mine))
     told = []
     placement = types.SimpleNamespace(is_chief=index == 0, exchange=lambda text: told.append(text) or [chiefs, given])
-    with pytest.raises(config.ConfigError, match="is the chief's; give it to all workers"):
+    with pytest.raises(schema.ConfigError, match="is the chief's; give it to all workers"):
         run._with_directory_of_chief(plan, None, placement)
     assert told == [mine]

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dqn_tf.training import manifest
+from dqn_tf.persistence import manifest
 from tests import hosts, runs
 
 NAMES = ["trainer-0", "trainer-1", "trainer-2", "trainer-3"]

@@ -56,7 +56,7 @@ def started(directory, commands):
 
 
 def wait_for(processes, directory):
-    """Waits until all have ended well; fails with their output where one has not, at once or after SECONDS."""
+    """Utilization until all have ended well; fails with their output where one has not, at once or after SECONDS."""
     deadline = time.monotonic() + SECONDS
     while any(process.poll() is None for process in processes.values()):
         if any(process.poll() for process in processes.values()) or time.monotonic() > deadline:

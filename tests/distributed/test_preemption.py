@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from dqn_tf.training import manifest
+from dqn_tf.persistence import manifest
 from tests import hosts, runs
 
 pytestmark = pytest.mark.skipif(bool(hosts.why_not()), reason=hosts.why_not())
@@ -24,7 +24,7 @@ def tf_config(cluster, task_type, index, **more):
 
 
 def vertex(tmp_path):
-    """The AIP_ places are a bucket's, here directories: gs:// is in tests/training/test_bucket.py."""
+    """The AIP_ places are a bucket's, here directories: gs:// is in tests/persistence/test_bucket.py."""
     names = ["training-workerpool0-7-0", "training-workerpool1-7-0"]
     pools = {f"workerpool{i}": [f"{name}:2222"] for i, name in enumerate(names)}
     cluster = {"chief": pools["workerpool0"], "worker": pools["workerpool1"]}

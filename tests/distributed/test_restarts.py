@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from dqn_tf.training import manifest
+from dqn_tf.persistence import manifest
 from tests import runs
 
 PERIODS = ["--train_env_steps=2000", "--log_period=120", "--checkpoint_period=280", "--eval_period=360"]

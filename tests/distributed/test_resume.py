@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from dqn_tf.training import manifest
+from dqn_tf.persistence import manifest
 from tests import runs
 
 KINDS = {

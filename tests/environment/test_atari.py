@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from dqn_tf import config
+from dqn_tf.config import schema
 from dqn_tf.environment import atari, spec
 from tests.environment.scripted import assert_plays_again, seeds
 
 pytest.importorskip("ale_py")
 
-NATURE = config.Atari(atari_protocol="nature")
-MACHADO = config.Atari(atari_protocol="machado")
+NATURE = schema.Atari(atari_protocol="nature")
+MACHADO = schema.Atari(atari_protocol="machado")
 NUM_STEPS = 300  # some games of Breakout, of 5 lives each, end in so many
 FIRE = 1  # of NOOP, FIRE, RIGHT, LEFT, Breakout's actions
 SEEDS = [1, 2, 3]
@@ -100,7 +100,7 @@ def is_same_play(a, b):
 @pytest.mark.parametrize("game, num_minimal", [("Pong", 6), ("Breakout", 4)])
 @pytest.mark.parametrize("actions", ["auto", "minimal", "full"])
 def test_describe_of_a_game_gives_its_spec(game, num_minimal, actions):
-    described = atari.describe(f"ALE/{game}-v5", config.Atari(atari_actions=actions))
+    described = atari.describe(f"ALE/{game}-v5", schema.Atari(atari_actions=actions))
     assert described.env_id == f"ALE/{game}-v5"
     assert (described.observation_shape, described.observation_dtype) == ((4, 84, 84), np.dtype(np.uint8))
     space = described.observation_space
@@ -144,8 +144,8 @@ ALIKE = dict(
     [
         (NATURE, dict(repeat_action_probability=0.0, noop_max=31, use_fire_reset=True, full_action_space=False)),
         (MACHADO, dict(repeat_action_probability=0.25, noop_max=0, use_fire_reset=False, full_action_space=False)),
-        (config.Atari(), dict(repeat_action_probability=0.25, noop_max=0, use_fire_reset=False)),
-        (config.Atari(atari_actions="full"), dict(repeat_action_probability=0.25, full_action_space=True)),
+        (schema.Atari(), dict(repeat_action_probability=0.25, noop_max=0, use_fire_reset=False)),
+        (schema.Atari(atari_actions="full"), dict(repeat_action_probability=0.25, full_action_space=True)),
     ],
 )
 def test_games_are_made_with_these_arguments_of_ale(monkeypatch, settings, arguments):
@@ -248,7 +248,7 @@ def test_fire_that_was_pressed_is_what_the_game_was_played_with(shared, nature):
 
 
 def test_fire_is_pressed_where_all_18_actions_are_asked_for(shared):
-    settings = config.Atari(atari_protocol="nature", atari_actions="full")
+    settings = schema.Atari(atari_protocol="nature", atari_actions="full")
     nothing = np.zeros((120, 1), np.int32)
     _, steps = play(shared("Breakout", 1, settings), [1], nothing)
     lost = after_a_lost_life(steps)

@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import pytest
 
-from dqn_tf import config
+from dqn_tf.config import schema
 from dqn_tf.environment import atari, factory, vector
 from tests import runs
 from tests.environment.scripted import seeds
 
-ATARI_NATURE = config.Atari(atari_protocol="nature")
+ATARI_NATURE = schema.Atari(atari_protocol="nature")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def closing():
 
 
 def problems(function, *arguments):
-    with pytest.raises(config.ConfigError) as raised:
+    with pytest.raises(schema.ConfigError) as raised:
         function(*arguments)
     return list(raised.value.problems)
 
@@ -52,19 +52,19 @@ def test_make_of_an_environment_of_gymnasium_gives_so_many_stepped_as_asked_for(
 
 
 def test_describe_refuses_threads_of_games_where_there_are_none():
-    with pytest.raises(config.ConfigError, match="^--actor_threads=3 is for Atari games, and --env=CartPole-v1 is"):
+    with pytest.raises(schema.ConfigError, match="^--actor_threads=3 is for Atari games, and --env=CartPole-v1 is"):
         factory.Factory("CartPole-v1", num_threads=3).describe()
 
 
 def test_describe_refuses_processes_for_games():
-    with pytest.raises(config.ConfigError, match="^--vectorization=async: games such as --env=ALE/Pong-v5 are stepped"):
+    with pytest.raises(schema.ConfigError, match="^--vectorization=async: games such as --env=ALE/Pong-v5 are stepped"):
         factory.Factory("ALE/Pong-v5", "async").describe()
 
 
 @pytest.mark.parametrize("given, expected", [(("auto", "auto"), ("machado", "minimal")), (("nature", "full"),) * 2])
 def test_resolved_says_what_auto_stands_for(given, expected):
-    assert factory.Factory("ALE/Pong-v5", atari=config.Atari(*given)).resolved() == config.Atari(*expected)
-    assert factory.Factory("CartPole-v1", atari=config.Atari(*given)).resolved() == config.Atari(*given)
+    assert factory.Factory("ALE/Pong-v5", atari=schema.Atari(*given)).resolved() == schema.Atari(*expected)
+    assert factory.Factory("CartPole-v1", atari=schema.Atari(*given)).resolved() == schema.Atari(*given)
 
 
 def test_environment_with_the_name_of_a_game_that_is_not_of_ale_is_no_game():
@@ -87,7 +87,7 @@ def test_describe_of_an_environment_of_gymnasium_counts_no_frames():
 
 
 def test_describe_with_settings_of_atari_where_there_is_no_game_refuses_each():
-    settings = config.Atari(atari_protocol="machado", atari_actions="full")
+    settings = schema.Atari(atari_protocol="machado", atari_actions="full")
     assert problems(factory.Factory("CartPole-v1", atari=settings).describe) == [
         "--atari_protocol=machado is for Atari games, and --env=CartPole-v1 is none; leave it out.",
         "--atari_actions=full is for Atari games, and --env=CartPole-v1 is none; leave it out.",
@@ -169,7 +169,7 @@ USE = (
 def test_describe_of_a_name_that_is_nearly_a_games_names_that(env_id, line):
     pytest.importorskip("ale_py")
     assert problems(factory.Factory(env_id).describe) == [f"--env={env_id} {line}"]
-    assert problems(factory.Factory(env_id, atari=config.Atari()).describe) == [f"--env={env_id} {line}"]
+    assert problems(factory.Factory(env_id, atari=schema.Atari()).describe) == [f"--env={env_id} {line}"]
 
 
 def test_describe_of_a_game_that_there_is_not_says_how_many_there_are():

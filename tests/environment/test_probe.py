@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from dqn_tf import config
-from dqn_tf.config import JsonObject
+from dqn_tf.config import schema
+from dqn_tf.config.schema import JsonObject
 from dqn_tf.environment import factory, probe, spec, vector
-from dqn_tf.training import archive, manifest, rundir
+from dqn_tf.persistence import archive, manifest, run_directory
 
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)
 
@@ -45,7 +45,7 @@ class Env(gymnasium.Env):
 def make(monkeypatch):
     """Returns a function that registers Env-v0 with keyword arguments and describes it."""
 
-    def make(kwargs=config.NO_KWARGS, **given):
+    def make(kwargs=schema.NO_KWARGS, **given):
         entry = gymnasium.envs.registration.EnvSpec("Env-v0", entry_point=Env, kwargs=given)
         monkeypatch.setitem(gymnasium.registry, "Env-v0", entry)
         monkeypatch.setattr(Env, "log", [])
@@ -56,7 +56,7 @@ def make(monkeypatch):
 
 
 def problem(function, *args, **kwargs):
-    with pytest.raises(config.ConfigError) as error:
+    with pytest.raises(schema.ConfigError) as error:
         function(*args, **kwargs)
     (line,) = error.value.problems
     return line
@@ -185,7 +185,7 @@ def test_factory_of_a_game_takes_no_kwargs():
 
 @pytest.mark.parametrize("change", [{"space": spaces.Box(-1, 1, (3,), np.float32)}, {"actions": spaces.Discrete(4)}])
 def test_check_environment_of_a_checkpoint_of_other_spaces_names_both(make, tmp_path, change):
-    run = rundir.RunDirectory(str(tmp_path))
+    run = run_directory.RunDirectory(str(tmp_path))
     run.check_environment(make())
     file = archive.File("f", 1, "0" * 64)
     told = {"config": {"run": {"env": "Env-v0"}}, "versions": {}, "environment": make().spaces()}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dqn_tf import config
+from dqn_tf.config import schema
 from dqn_tf.environment import spec
 
 GAMES = """
@@ -60,7 +60,7 @@ def test_registered_of_a_module_is_what_it_registers(env_id):
 )
 def test_registered_of_a_name_that_is_none_says_so_in_one_line(folder, env_id, said):
     spec.registered("pkg_of_mine.games:my/One-v0")
-    with pytest.raises(config.ConfigError) as error:
+    with pytest.raises(schema.ConfigError) as error:
         spec.registered(env_id)
     (line,) = error.value.problems
     assert line.startswith(f"--env={env_id}") and line.endswith(said.format(folder))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from dqn_tf import config
+from dqn_tf.config import schema
 from dqn_tf.environment import pool, spec, vector
 from tests.environment.scripted import REFUSED, ROWS, TAKEN, Giving, assert_plays_again, seeds
 
@@ -92,7 +92,7 @@ def processes():
 
 def problem(env_id):
     """Returns what describe finds wrong with env_id."""
-    with pytest.raises(config.ConfigError) as raised:
+    with pytest.raises(schema.ConfigError) as raised:
         vector.describe(env_id)
     assert len(raised.value.problems) == 1 and "\n" not in str(raised.value)
     return str(raised.value)
@@ -513,7 +513,7 @@ def test_step_where_several_environments_fail_names_the_first(giving, make):
 
 
 def test_vector_environment_when_the_id_is_unknown_raises_as_describe():
-    with pytest.raises(config.ConfigError, match="did you mean CartPole-v1"):
+    with pytest.raises(schema.ConfigError, match="did you mean CartPole-v1"):
         vector.VectorEnvironment("CartPol-v1", 2)
 
 

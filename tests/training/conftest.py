@@ -7,9 +7,10 @@ import time
 import pytest
 import tensorflow as tf
 
-from dqn_tf import flags, signals
-from dqn_tf.cluster import strategy
-from dqn_tf.training import plan, run, stopping
+from dqn_tf.config import flags
+from dqn_tf.distribution import strategy
+from dqn_tf.process import signals, stopping
+from dqn_tf.training import plan, run
 from tests import runs
 
 

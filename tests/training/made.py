@@ -2,12 +2,12 @@
 
 import dataclasses
 
-from dqn_tf import config, settings
-from dqn_tf.training import manifest, progress, results
-from dqn_tf.training.archive import File
-from dqn_tf.training.manifest import Manifest, Segment, Worker
+from dqn_tf.config import schema, settings
+from dqn_tf.persistence import manifest, progress, results
+from dqn_tf.persistence.archive import File
+from dqn_tf.persistence.manifest import Manifest, Segment, Worker
 
-CONFIG = settings.to_json(config.Config())  # rounds of 80 env steps
+CONFIG = settings.to_json(schema.Config())  # rounds of 80 env steps
 
 
 def file(path):

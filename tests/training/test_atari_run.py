@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from dqn_tf.environment import atari
+from dqn_tf.evaluation import __main__
 from dqn_tf.experience import accumulator
-from dqn_tf.training import evaluation, hardware
+from dqn_tf.process import hardware
 from tests import runs
 
 pytest.importorskip("ale_py")
@@ -129,7 +130,7 @@ def test_evaluation_of_the_run_plays_it_the_same_way(run, monkeypatch, capsys):
         return make(env_id, num_envs, settings, *others)
 
     monkeypatch.setattr(atari, "AtariEnvironment", record)
-    assert evaluation.main([f"--logdir={run[0]}", "--episodes=1", "--max_episode_steps=30"]) == 0
+    assert __main__.main([f"--logdir={run[0]}", "--episodes=1", "--max_episode_steps=30"]) == 0
     assert played == [("ALE/SpaceInvaders-v5", "nature")]
     assert json.loads(capsys.readouterr().out)["eval_return_mean"] % 5 == 0
 

@@ -14,23 +14,11 @@ import keras
 import pytest
 import tensorflow as tf
 
-from dqn_tf import flags
-from dqn_tf.training import (
-    archive,
-    curve,
-    evaluator,
-    export,
-    finish,
-    manifest,
-    mirror,
-    places,
-    plan,
-    progress,
-    reporter,
-    rundir,
-    storage,
-    tuning,
-)
+from dqn_tf.config import flags
+from dqn_tf.evaluation import evaluator, export
+from dqn_tf.persistence import archive, locations, manifest, mirror, progress, run_directory, storage
+from dqn_tf.reporting import hyperparameters, reporter, reward_curve
+from dqn_tf.training import finish, plan
 from tests import runs
 
 ENV_STEPS = 1200
@@ -61,7 +49,7 @@ class Killer:
         return killed
 
 
-class Bucket(places.Places):
+class Bucket(locations.Locations):
     """A directory that is taken for a bucket."""
 
     @property
@@ -97,7 +85,7 @@ def command(finished, tmp_path, monkeypatch):
         path.write_bytes(content)
 
     monkeypatch.setattr(export, "export", write_model)
-    monkeypatch.setattr(curve, "draw", lambda rows, path, title, threshold: write(path, b"curve"))
+    monkeypatch.setattr(reward_curve, "draw", lambda rows, path, title, threshold: write(path, b"curve"))
     monkeypatch.setattr(evaluator.Evaluator, "evaluate", lambda *_: tf.range(3.0).numpy())
     where = {"run": tmp_path / "run", "model": tmp_path / "m", "tensorboard": tmp_path / "t", "results": tmp_path / "r"}
     shutil.copytree(finished, where["run"], ignore=shutil.ignore_patterns("summary.json", "model", "reward_curve.png"))
@@ -109,10 +97,10 @@ def command(finished, tmp_path, monkeypatch):
         is_bucket = False
 
         def __call__(self, killer=None):
-            kind = Bucket if self.is_bucket else places.Places
-            directory = rundir.RunDirectory(str(tmp_path / "scratch" if self.is_bucket else where["run"]))
+            kind = Bucket if self.is_bucket else locations.Locations
+            directory = run_directory.RunDirectory(str(tmp_path / "scratch" if self.is_bucket else where["run"]))
             now = dataclasses.replace(
-                made, directory=directory, places=kind(**{name: str(path) for name, path in where.items()})
+                made, directory=directory, locations=kind(**{name: str(path) for name, path in where.items()})
             )
             with directory.acquired(), pytest.MonkeyPatch.context() as patch:
                 files_of = storage.Storage(now.places, directory, "chief")
@@ -243,8 +231,9 @@ def test_run_whose_curve_or_report_fails_is_finished_with_a_warning(command, mon
     def fail(*args, **kwargs):
         raise RuntimeError("no font")
 
-    monkeypatch.setattr(curve, "draw", fail)
-    monkeypatch.setattr(tuning.Tuner, "__init__", lambda self: setattr(self, "_service", types.SimpleNamespace()))
+    monkeypatch.setattr(reward_curve, "draw", fail)
+    service = types.SimpleNamespace()
+    monkeypatch.setattr(hyperparameters.Tuner, "__init__", lambda self: setattr(self, "_service", service))
     command()
     assert command.is_finished()
     assert warnings() == [

@@ -5,8 +5,9 @@ import pathlib
 
 import pytest
 
-from dqn_tf import config
-from dqn_tf.training import checkpoints, hardware
+from dqn_tf.config import schema
+from dqn_tf.persistence import checkpoints
+from dqn_tf.process import hardware
 from tests import runs
 
 KINDS = {
@@ -167,7 +168,7 @@ def test_run_with_other_choices_learns_and_exports(train, tmp_path, monkeypatch,
 
 
 def diverge(train, logdir, *argv):
-    with pytest.raises(config.ConfigError) as error:
+    with pytest.raises(schema.ConfigError) as error:
         train(logdir, *argv)
     (line,) = error.value.problems
     return line

@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 
-from dqn_tf import config, settings
-from dqn_tf.training import plan, rundir
+from dqn_tf.config import schema, settings
+from dqn_tf.persistence import run_directory
+from dqn_tf.training import plan
 from tests.training import made
 
 TWO_WORKERS = {"cluster": {"worker": ["127.0.0.1:2222", "127.0.0.1:2223"]}}
@@ -34,7 +35,7 @@ def make(tmp_path):
 
 
 def refused(make, *arguments, **values):
-    with pytest.raises(config.ConfigError) as error:
+    with pytest.raises(schema.ConfigError) as error:
         make(*arguments, **values)
     return list(error.value.problems)
 
@@ -90,9 +91,9 @@ def test_plan_of_multiworker_with_a_file_takes_the_task_of_the_flags(make, tmp_p
 def test_plan_of_the_chief_holds_the_lock_and_of_a_worker_does_not(make, tmp_path):
     for index, refuses in ((1, False), (0, True)):
         with make(tf_config(index), strategy="multiworker").locked():
-            other = rundir.RunDirectory(str(tmp_path / "run"))
+            other = run_directory.RunDirectory(str(tmp_path / "run"))
             if refuses:
-                with pytest.raises(config.ConfigError):
+                with pytest.raises(schema.ConfigError):
                     other.acquire()
             else:
                 other.acquire()
@@ -101,7 +102,7 @@ def test_plan_of_the_chief_holds_the_lock_and_of_a_worker_does_not(make, tmp_pat
 
 def test_plan_where_the_run_is_finished_says_so(make, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)  # console.set_up turns it off
-    directory = rundir.RunDirectory(str(tmp_path / "run"))
+    directory = run_directory.RunDirectory(str(tmp_path / "run"))
     made.leave(directory, make(train_env_steps=2000).config, env_steps=2000)
     made.leave_results(directory, env_steps=2000)
     with caplog.at_level(logging.INFO, "dqn_tf"):
@@ -115,7 +116,7 @@ def test_plan_where_the_model_of_a_finished_run_is_damaged_says_so_and_resumes(
     make, tmp_path, monkeypatch, caplog, damage
 ):
     monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)
-    directory = rundir.RunDirectory(str(tmp_path / "run"))
+    directory = run_directory.RunDirectory(str(tmp_path / "run"))
     made.leave(directory, make(train_env_steps=2000).config, env_steps=2000)
     model = made.leave_results(directory, env_steps=2000)
     if "described" in damage:
@@ -132,14 +133,14 @@ def test_plan_where_the_model_of_a_finished_run_is_damaged_says_so_and_resumes(
 
 @pytest.mark.parametrize("lost", [["checkpoints", ".newest"], ["checkpoints", ".newest", "summary.json"]])
 def test_plan_where_a_finished_run_has_lost_its_checkpoints_is_refused_and_removes_nothing(make, tmp_path, lost):
-    directory = rundir.RunDirectory(str(tmp_path / "run"))
+    directory = run_directory.RunDirectory(str(tmp_path / "run"))
     made.leave(directory, make(train_env_steps=2000).config, env_steps=2000)
     model = made.leave_results(directory, env_steps=2000)
     shutil.rmtree(directory.path / lost[0])
     for name in lost[1:]:
         (directory.path / name).unlink()
     left = "model" if "summary.json" in lost else "summary.json"
-    with pytest.raises(config.ConfigError) as error:
+    with pytest.raises(schema.ConfigError) as error:
         make(train_env_steps=2000)
     assert error.value.problems == (
         f"--logdir={directory.path} holds {left} of a finished run, but none of its checkpoints; "
@@ -277,7 +278,7 @@ def test_plan_of_an_evaluator_whose_directory_is_mistaken_says_one_line(make):
 
 def test_plan_leaves_the_directory_unlocked(make, tmp_path):
     make()
-    with rundir.RunDirectory(str(tmp_path / "run")).acquired():
+    with run_directory.RunDirectory(str(tmp_path / "run")).acquired():
         pass
 
 

@@ -5,10 +5,11 @@ import re
 
 import pytest
 
-from dqn_tf import config, settings
+from dqn_tf.config import schema, settings
 from dqn_tf.environment import factory
-from dqn_tf.experience import frames
-from dqn_tf.training import hardware, plan
+from dqn_tf.experience import frame_replay
+from dqn_tf.process import hardware
+from dqn_tf.training import plan
 
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 VALUES = dict(
@@ -36,7 +37,7 @@ def make(tmp_path):
 
 
 def refused(make, *arguments, **values):
-    with pytest.raises(config.ConfigError) as error:
+    with pytest.raises(schema.ConfigError) as error:
         make(*arguments, **values)
     return list(error.value.problems)
 
@@ -46,7 +47,7 @@ def memory(monkeypatch):
     """Returns a function that says how many bytes the machine has available; any replay can be made."""
 
     def say(nbytes):
-        monkeypatch.setattr(frames, "create", lambda *_: None)
+        monkeypatch.setattr(frame_replay, "create", lambda *_: None)
         monkeypatch.setattr(hardware, "available_memory", lambda: nbytes)
 
     return say
@@ -89,15 +90,15 @@ def test_threads_share_the_cores_with_local_workers(make, monkeypatch, values, e
 
 
 def test_environments_are_made_as_the_settings_say(make):
-    kwargs = config.JsonObject('{"sutton_barto_reward": true}')
+    kwargs = schema.JsonObject('{"sutton_barto_reward": true}')
     made = make(vectorization="async", env_kwargs=kwargs)
-    assert made.environments == factory.Factory("CartPole-v1", "async", config.Atari(), kwargs=kwargs, spec=made.spec)
+    assert made.environments == factory.Factory("CartPole-v1", "async", schema.Atari(), kwargs=kwargs, spec=made.spec)
 
 
 def test_environments_of_a_game_are_played_as_the_settings_say(make):
     pytest.importorskip("ale_py")
     made = make(env="ALE/Pong-v5", atari_protocol="nature", atari_actions="full")
-    assert made.environments.atari == config.Atari("nature", "full")
+    assert made.environments.atari == schema.Atari("nature", "full")
     assert (made.spec.num_actions, made.spec.frames_per_step, made.network_kind) == (18, 4, "nature_cnn")
 
 

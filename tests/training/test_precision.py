@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from dqn_tf import config
 from dqn_tf.agent import learner, networks
+from dqn_tf.config import schema
 from dqn_tf.experience import accumulator
-from dqn_tf.training import hardware
+from dqn_tf.process import hardware
 from tests import runs
 from tests.placements import one_replica
 
@@ -22,7 +22,7 @@ def make(kind, precision, **settings):
             kind, shape, dtype, 3, observation_scale=scale, hidden_units=(64,), activation="tanh", precision=precision
         )
 
-    agent = config.Agent(learning_rate=0.01, learning_rate_schedule="constant", clip_norm=0.0, **settings)
+    agent = schema.Agent(learning_rate=0.01, learning_rate_schedule="constant", clip_norm=0.0, **settings)
     return learner.Learner(one_replica(), build, agent, 16, 10, False)
 
 

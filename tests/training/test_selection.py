@@ -6,14 +6,15 @@ import types
 import numpy as np
 import pytest
 
-from dqn_tf import config
-from dqn_tf.training import best, progress, selection
+from dqn_tf.config import schema
+from dqn_tf.persistence import best_model, progress
+from dqn_tf.training import selection
 
 LAST, EARLIER, BETTER = [np.full(2, 1.0)], [np.full(2, 2.0)], [np.full(2, 3.0)]
 
 
 def found(evaluated, best_return, weights=BETTER):
-    return best.Best(evaluated, 5.0, best_return, 400, 7.5, weights)
+    return best_model.Best(evaluated, 5.0, best_return, 400, 7.5, weights)
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def settle(tmp_path, monkeypatch):
     def settle(told, is_followed=True, **fields):
         (tmp_path / "evaluator").mkdir(exist_ok=True)
         if told:
-            best.write(tmp_path / "evaluator", told)
+            best_model.write(tmp_path / "evaluator", told)
         at, evaluations = progress.Progress(env_steps=1200, **fields), []
         kept = types.SimpleNamespace(weights=EARLIER)
         kept.get_weights, kept.set_weights = lambda: kept.weights, lambda weights: setattr(kept, "weights", weights)
@@ -42,7 +43,7 @@ def settle(tmp_path, monkeypatch):
         reporter = types.SimpleNamespace(evaluated=lambda *_: None, wall_seconds=lambda: 9.0)
         storage = types.SimpleNamespace(pull_best_or_warn=lambda: None, is_private=False)
         directory = types.SimpleNamespace(path=tmp_path)
-        short = config.Config(cluster=config.Cluster(cluster_timeout=0))
+        short = schema.Config(cluster=schema.Cluster(cluster_timeout=0))
         selection.settle(short, parts, at, reporter, storage, directory, lambda: None)
         return kept.weights, at, len(evaluations)
 
@@ -99,22 +100,22 @@ def test_settle_with_the_best_of_another_network_passes_it_over(settle, warnings
 
 
 def test_best_is_the_later_of_equal_ones_and_notes_when_the_threshold_was_reached():
-    made = best.add(None, 400, 5.0, EARLIER, 8.0, 1.0)
-    made = best.add(made, 800, 8.0, BETTER, 8.0, 2.0)
-    made = best.add(made, 1200, 8.0, LAST, 8.0, 3.0)
-    made = best.add(made, 1600, 7.0, EARLIER, 8.0, 4.0)
-    assert made == best.Best(1600, 7.0, 8.0, 800, 2.0, LAST)
+    made = best_model.add(None, 400, 5.0, EARLIER, 8.0, 1.0)
+    made = best_model.add(made, 800, 8.0, BETTER, 8.0, 2.0)
+    made = best_model.add(made, 1200, 8.0, LAST, 8.0, 3.0)
+    made = best_model.add(made, 1600, 7.0, EARLIER, 8.0, 4.0)
+    assert made == best_model.Best(1600, 7.0, 8.0, 800, 2.0, LAST)
 
 
 def test_best_that_was_written_is_read_and_a_damaged_one_is_none_with_a_warning(tmp_path, warnings):
-    assert best.read(tmp_path) is None
-    best.write(tmp_path, found(800, 2.0))
-    again = best.read(tmp_path)
+    assert best_model.read(tmp_path) is None
+    best_model.write(tmp_path, found(800, 2.0))
+    again = best_model.read(tmp_path)
     assert again.told == found(800, 2.0).told and np.array_equal(again.weights, BETTER)
-    content = (tmp_path / best.NAME).read_bytes()
+    content = (tmp_path / best_model.NAME).read_bytes()
     for damaged in (content[:-9], b"", b"PK"):
-        (tmp_path / best.NAME).write_bytes(damaged)
-        assert best.read(tmp_path) is None
-    best.write(tmp_path, found(True, 2.0))
-    assert best.read(tmp_path) is None
+        (tmp_path / best_model.NAME).write_bytes(damaged)
+        assert best_model.read(tmp_path) is None
+    best_model.write(tmp_path, found(True, 2.0))
+    assert best_model.read(tmp_path) is None
     assert len(warnings()) == 4

@@ -1,0 +1,108 @@
+"""One process of a local cluster: starts it, waits for it, and forwards what it writes."""
+
+import contextlib
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from dqn_tf.process import console
+
+_LINE_END = re.compile(rb"(\r\n|\n|\r(?=[^\n]))")  # a carriage return that ends the text so far may be half of \r\n
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """A worker left (`index`) or this process got a signal (`index` is None)."""
+
+    index: int | None
+    code: int  # the exit code that this event asks for; 0 for a worker that has done its work
+    reason: str
+    is_urgent: bool = False  # what runs is killed
+
+
+class Console:
+    """Writes whole lines from many threads to this process's own stdout and stderr."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._erase = b"\x1b[K" if os.environ.get("TERM", "dumb") != "dumb" else b""
+
+    def write(self, descriptor, prefix, lines):
+        """Writes `lines`, pairs of text and line end, each after `prefix`.
+
+        On a terminal the rest of a progress bar, which ended in a carriage return, is erased first. Lines that
+        nobody reads any more (a closed pipe) are dropped: training goes on.
+        """
+        lead = (self._erase if os.isatty(descriptor) else b"") + prefix
+        # A bar is written as \r before its text: the empty text ahead of that \r is no line.
+        output = b"".join(lead + text + end for text, end in lines if text or end != b"\r")
+        with self._lock:
+            console.write(descriptor, output)
+
+
+class Worker:
+    """One process of the cluster, with the threads that wait for it and forward what it writes."""
+
+    def __init__(self, index, command, environment, console, events, descriptors=()):
+        self._index, self._console, self._events = index, console, events
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            bufsize=0,
+            start_new_session=True,
+            pass_fds=descriptors,
+        )
+        outputs = ((self._process.stdout, sys.stdout.fileno()), (self._process.stderr, sys.stderr.fileno()))
+        self._waiter = threading.Thread(target=self._wait, daemon=True)
+        self._forwarders = [threading.Thread(target=self._forward, args=output, daemon=True) for output in outputs]
+        for thread in (self._waiter, *self._forwarders):
+            thread.start()
+
+    def terminate(self):
+        self._process.terminate()
+
+    def kill(self):
+        """Kills the process and all that it started in its session; does nothing once it has been reaped."""
+        if self._process.returncode is None:
+            self._kill_session()
+
+    def join(self, give_up):
+        """Returns when the process is reaped and its output forwarded, the latter by `give_up` (monotonic seconds)."""
+        self._waiter.join()
+        for thread in self._forwarders:
+            thread.join(max(0.0, give_up - time.monotonic()))
+        self._process.stdin.close()
+
+    def _wait(self):
+        status = self._process.wait()
+        self._kill_session()  # what it left behind would keep its pipes open
+        code = 128 - status if status < 0 else status
+        self._events.put(Event(self._index, code, f"worker {self._index}, which left with exit code {code}"))
+
+    def _kill_session(self):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a zombie
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _forward(self, pipe, descriptor):
+        lead, pending = prefix(self._index).encode(), b""
+        with pipe:
+            while chunk := pipe.read(65536):
+                *parts, pending = _LINE_END.split(pending + chunk)
+                self._console.write(descriptor, lead, zip(parts[::2], parts[1::2], strict=True))
+        if pending:
+            text = pending.removesuffix(b"\r")
+            self._console.write(descriptor, lead, [(text, b"\r" if pending.endswith(b"\r") else b"\n")])
+
+
+def prefix(index: int) -> str:
+    """Returns what stands before each line of a worker."""
+    return f"[worker {index}] "

@@ -1,0 +1,170 @@
+"""The command line: one absl flag for each setting, `--help` in groups, and argv to a Config."""
+
+import dataclasses
+import difflib
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import flags as absl_flags
+
+from dqn_tf.config import files, presets
+from dqn_tf.config import schema as config_lib
+from dqn_tf.config import settings
+from dqn_tf.config.schema import Config, ConfigError
+
+
+class _Text(absl_flags.ArgumentParser):
+    """Keeps the text as given: settings.py turns it into a value, so that all mistakes are told at once."""
+
+    def parse(self, argument):
+        return argument
+
+
+def define() -> absl_flags.FlagValues:
+    """Returns the absl flags of the program, one for each setting, none of them given."""
+    values = absl_flags.FlagValues()
+    for setting in settings.SETTINGS.values():
+        flag = absl_flags.Flag(
+            _Text(), absl_flags.ArgumentSerializer(), setting.name, None, setting.field.metadata["help"]
+        )
+        flag.boolean = setting.field.type is bool  # --overlap and --nooverlap
+        absl_flags.DEFINE_flag(flag, values, module_name=f"dqn_tf.{setting.section}")
+    return values
+
+
+def parse(argv: Sequence[str], others: Sequence[str] = ()) -> tuple[Config, list[str]]:
+    """Returns the Config of a command line, argv[0] is the program, and one line for each mistake in it.
+
+    Defaults, then the preset, then --config, then flags: the later wins; a --preset that is typed is a flag. Where
+    there are mistakes, the Config has defaults in their places, so that later checks can go on and tell all at once.
+    A misspelt flag may be one of `others` too, the names of options that were taken out of argv.
+    """
+    given, problems = _given(argv, others)
+    typed, wrong = settings.parse_all(given)
+    problems += wrong
+    stored, unread = _read(typed["config"]) if "config" in typed else ({}, [])
+    env = stored.get("env", "")
+    if "env" not in typed and settings.foreign_module(env):
+        unread.append(f"--config={typed['config']} names a module that would be imported; add --env={env} to trust it.")
+        del stored["env"]
+    named = {**stored, **typed}
+    preset: Mapping[str, Any] = {}
+    try:
+        preset = presets.find(named.get("preset", "auto"), named.get("env", Config().run.env))
+    except ConfigError as error:
+        unread += error.problems
+    if "preset" in typed:
+        config = settings.build({**stored, **preset, **typed})
+    else:
+        config = settings.build({**preset, **stored, **typed})
+    problems += unread
+    if not unread:  # else a contradiction may be with a default that the file or the preset replaces
+        mistaken = [f"--{name}=" for name in given.keys() - typed.keys()]
+        problems += [line for line in config_lib.check(config) if not any(name in line for name in mistaken)]
+    return config, problems
+
+
+def typed(argv: Sequence[str]) -> dict[str, Any]:
+    """Returns the values of the flags of a command line that are given and right, by name."""
+    return settings.parse_all(_given(argv, ())[0])[0]
+
+
+def name_of(word: str) -> str:
+    """Returns the name of a flag as it may be typed: batch_size of --batch-size=32."""
+    return word.partition("=")[0].lstrip("-").replace("-", "_")
+
+
+def _as_flags(argv):
+    """Returns argv in absl's form where a platform gives hyperparameters: --batch-size 32 --overlap False."""
+    words = list(argv[:1])
+    switches = {f"--{name}" for name, setting in settings.SETTINGS.items() if setting.field.type is bool}
+    for word in argv[1:]:
+        name, (_, separator, value) = name_of(word), word.partition("=")
+        if words[-1] in switches and word.lower() in ("true", "false"):
+            words[-1] += f"={word}"
+        elif word.startswith("-") and name in settings.SETTINGS:
+            words.append(f"--{name}{separator}{value}")
+        else:
+            words.append(word)
+    return words
+
+
+def _given(argv, others):
+    values = define()
+    try:
+        rest = values(_as_flags(argv), known_only=True)[1:]
+    except (absl_flags.Error, ValueError) as error:
+        return {}, [f"{error}; see --help."]
+    problems = []
+    for argument in rest:
+        nearest = difflib.get_close_matches(name_of(argument), [*others, *settings.SETTINGS], n=1)
+        hint = f"; did you mean --{nearest[0]}?" if nearest and argument.startswith("-") else "; see --help."
+        kind = "an unknown flag" if argument.startswith("-") else "not a flag"
+        problems.append(f"{argument} is {kind}{hint}")
+    return {name: values[name].value for name in settings.SETTINGS if values[name].present}, problems
+
+
+def _read(path):
+    try:
+        tree = files.read_object(path)
+    except OSError as error:
+        return {}, [f"--config={path} cannot be read: {error.strerror}."]
+    return settings.from_json(tree, f"--config={path}")
+
+
+def wants_help(argv: Sequence[str]) -> bool:
+    """Returns whether the command line asks for help and nothing else matters."""
+    return any(argument in ("-h", "--help", "-help", "--helpfull", "--helpshort") for argument in argv[1:])
+
+
+def help_text() -> str:
+    """Returns what --help prints: every flag in its group with default, unit and source."""
+    lines = ["Trains a DQN: python train.py [flags]. Flags, a typed --preset among them, win over --config.", ""]
+    for branch in dataclasses.fields(Config):
+        lines.append(f"{branch.name}: {branch.metadata['help']}")
+        for setting in settings.SETTINGS.values():
+            if setting.section == branch.name:
+                lines += _describe(setting)
+        lines.append("")
+    lines.append("  What --preset stands for")
+    lines += [f"      {name}: {_preset_flags(name)}" for name in presets.PRESETS]
+    return "\n".join(lines)
+
+
+def _preset_flags(name):
+    flags = " ".join(f"--{key}={settings.to_text(value)}" for key, value in presets.PRESETS[name].items())
+    return (flags or "the defaults") + presets.taken_by(name)
+
+
+def markdown() -> str:
+    """Returns docs/flags.md, which a test compares with this."""
+    lines = ["# Flags", "", "Made by `python -m dqn_tf.config.flags`; the same as `python train.py --help`.", ""]
+    for branch in dataclasses.fields(Config):
+        lines += [f"## {branch.name}", "", branch.metadata["help"], "", "| flag | meaning | default | unit | source |"]
+        lines.append("|---|---|---|---|---|")
+        for setting in settings.SETTINGS.values():
+            if setting.section == branch.name:
+                limits = setting.field.metadata
+                default = settings.to_text(setting.field.default) if setting.field.default is not None else ""
+                cells = (f"`--{setting.name}`", limits["help"], default, limits["unit"], limits["source"])
+                lines.append("| " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += ["## Presets", "", "| preset | flags |", "|---|---|"]
+    lines += [f"| {name} | {_preset_flags(name)} |" for name in presets.PRESETS]
+    return "\n".join(lines) + "\n"
+
+
+def _describe(setting):
+    limits, default = setting.field.metadata, setting.field.default
+    text = limits["help"]
+    if limits["choices"]:
+        text += f" ({setting.allowed()})"
+    details = [f"default: {settings.to_text(default)}" if default not in ("", None) else "default: empty"]
+    details += [f"{key}: {limits[key]}" for key in ("unit", "source") if limits[key]]
+    body = textwrap.wrap(f"{text} [{'; '.join(details)}]", width=92)
+    return [f"  --{setting.name}"] + [f"      {line}" for line in body]
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -1,0 +1,77 @@
+"""Named settings, tuned per environment. A preset changes defaults; a config file and flags win over it."""
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from dqn_tf.config.schema import ConfigError
+
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "none": {},
+        # Ten of ten seeds: docs/learning.md.
+        "cartpole": {
+            "learning_rate": 2e-3,
+            "epsilon_final": 0.02,
+            "epsilon_decay_env_steps": 3_000,
+            "eval_episodes": 50,
+        },
+        # Dopamine's schedule (Castro et al. 2018, arXiv:1812.06110) with n-step returns and double Q-learning.
+        "atari": {
+            "train_env_steps": 10_000_000,
+            "num_envs": 8,
+            "round_env_steps": 160,
+            "replay_ratio": 0.25,
+            "batch_size": 32,
+            "replay_capacity": 1_000_000,
+            "learning_starts": 20_000,
+            "learning_rate": 1e-4,
+            "learning_rate_schedule": "constant",
+            "optimizer_epsilon": 1.5e-4,
+            "reward_clip": 1.0,
+            "target_update_period": 2_000,
+            "epsilon_final": 0.01,
+            "epsilon_decay_env_steps": 250_000,
+            "eval_period": 250_000,
+            "eval_episodes": 10,
+            "final_eval_episodes": 20,
+            "eval_epsilon": 0.001,
+            "checkpoint_period": 100_000,
+            "log_period": 5_000,
+        },
+        # The plain setting many tutorials and comparisons use.
+        "classic": {
+            "hidden_units": (64, 64),
+            "batch_size": 32,
+            "replay_ratio": 1.0,
+            "round_env_steps": 160,
+            "n_step": 1,
+            "double_q": False,
+            "target_update_period": 500,
+            "clip_norm": 0.0,
+            "learning_rate_schedule": "constant",
+        },
+    }
+)
+
+_BY_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"CartPole-v0": "cartpole", "CartPole-v1": "cartpole"})
+
+
+def find(name: str, env: str) -> Mapping[str, Any]:
+    """Returns the values of preset `name`; auto takes the one for `env`. Raises ConfigError where there is none."""
+    if name == "auto":
+        is_atari = env.removeprefix("ale_py:").startswith("ALE/")
+        name = "atari" if is_atari else _BY_ENVIRONMENT.get(env, "none")
+    if name not in PRESETS:
+        nearest = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else "."
+        raise ConfigError(f"--preset={name} must be one of auto, {', '.join(PRESETS)}{hint}")
+    return PRESETS[name]
+
+
+def taken_by(name: str) -> str:
+    """Returns in words which environments take preset `name` by themselves, empty where none does."""
+    environments = [env for env, preset in _BY_ENVIRONMENT.items() if preset == name]
+    environments += ["all ALE/... games"] if name == "atari" else []
+    return f" (auto for {', '.join(environments)})" if environments else ""

@@ -1,0 +1,1 @@
+"""Over how many devices: the tf.distribute strategy, and what replicas send each other."""

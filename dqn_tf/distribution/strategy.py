@@ -1,0 +1,232 @@
+"""The tf.distribute strategy of this process: scope, placement of batches, the packed all-reduce.
+
+The only file that says tf.distribute. The update it serves (gradients in replica context, one sum over all
+replicas, everything after the sum in cross-replica context) is in `agent/learner.py`.
+"""
+
+import dataclasses
+import functools
+import logging
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from dqn_tf.cluster import topology
+from dqn_tf.config.schema import ConfigError
+
+_log = logging.getLogger(__name__)
+
+_GATHER_ROWS = 128
+_TEXT_COLUMNS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where this process computes, and how it joins the others.
+
+    Attributes:
+      strategy: the tf.distribute strategy; variables are created inside `scope()`.
+      num_workers: processes of the run.
+      worker_index: this process among them; 0 is the chief.
+      replicas_per_worker: replicas in sync in each process.
+    """
+
+    strategy: tf.distribute.Strategy
+    num_workers: int
+    worker_index: int
+    replicas_per_worker: int
+
+    @property
+    def is_chief(self) -> bool:
+        return self.worker_index == 0
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether this process computes on GPUs."""
+        return bool(tf.config.list_physical_devices("GPU"))
+
+    def has_bfloat16(self, processor_has: bool) -> bool:
+        """Returns whether what this process computes on has bfloat16 arithmetic; GPUs do from Ampere (8.0) on."""
+        gpus = tf.config.list_physical_devices("GPU")
+        details = (tf.config.experimental.get_device_details(gpu) for gpu in gpus)
+        return all(one.get("compute_capability", (8, 0)) >= (8, 0) for one in details) if gpus else processor_has
+
+    @property
+    def num_replicas(self) -> int:
+        return self.num_workers * self.replicas_per_worker
+
+    def alone(self) -> "Placement":
+        """Returns the placement of this worker as if it had no peers, with variables of the same strategy."""
+        return dataclasses.replace(self, num_workers=1, worker_index=0)
+
+    def scope(self):
+        """Returns the context manager in which variables are created."""
+        return self.strategy.scope()
+
+    def split(self, batch):
+        """Returns per-replica values of a worker's batch.
+
+        Args:
+          batch: nest of arrays [K, b, ...] of this worker.
+        Returns:
+          A nest of tensors [K, b / replicas_per_worker, ...] for each replica of this worker.
+        """
+        if self.replicas_per_worker == 1 and self.num_workers == 1:
+            return tf.nest.map_structure(tf.convert_to_tensor, batch)
+
+        def part(context):
+            # Under MultiWorkerMirroredStrategy the replica id counts over all workers.
+            local = context.replica_id_in_sync_group % self.replicas_per_worker
+            return tf.nest.map_structure(
+                lambda array: tf.convert_to_tensor(np.split(array, self.replicas_per_worker, axis=1)[local]), batch
+            )
+
+        return self.strategy.experimental_distribute_values_from_function(part)
+
+    def local(self, value):
+        """Returns the first of this worker's per-replica values."""
+        return self.strategy.experimental_local_results(value)[0]
+
+    def run(self, function, args):
+        """Returns the per-replica results of `function`, called in replica context."""
+        return self.strategy.run(function, args=args)
+
+    def replica(self):
+        """Returns the number of this replica among all of the run. Called in replica context."""
+        return tf.distribute.get_replica_context().replica_id_in_sync_group
+
+    def sum(self, packed):
+        """Returns the sum over all replicas of a <float32>[P] vector: one collective."""
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, packed, axis=None)
+
+    def update(self, variable, function, args) -> None:
+        """Calls `function(variable, *args)` on the device of each copy of `variable`, in cross-replica context.
+
+        Args:
+          args: tensors, and variables of the same kind, which are given as their copies on that device.
+        """
+        self.strategy.extended.update(variable, function, args=args)
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the rows <float64>[M, C] of all workers, [sum of M, C], in order of worker. All must call it.
+
+        By sums of blocks of one size: strategy.gather traces a function anew for every number of rows.
+        """
+        if self.num_workers == 1:
+            return rows
+        counts = self._all(np.array([[len(rows)]], np.float64))[:, 0, 0].astype(int)  # [W]
+        num_blocks = -(-int(counts.max()) // _GATHER_ROWS)
+        mine = np.zeros([num_blocks, _GATHER_ROWS, rows.shape[1]])
+        mine.reshape(-1, rows.shape[1])[: len(rows)] = rows
+        blocks = [self._all(block) for block in mine]  # each [W, rows, C]
+        if not blocks:
+            return rows
+        everyone = np.concatenate(blocks, axis=1)
+        return np.concatenate([part[:count] for part, count in zip(everyone, counts, strict=True)])
+
+    def exchange(self, text: str) -> list[str]:
+        """Returns the texts of all workers, in order of worker. All must call it."""
+        if self.num_workers == 1:
+            return [text]
+        mine = np.frombuffer(os.fsencode(text), np.uint8)  # a path in it may have other bytes than those of UTF-8
+        rows = np.zeros([-(-len(mine) // _TEXT_COLUMNS), _TEXT_COLUMNS])
+        rows.reshape(-1)[: len(mine)] = mine
+        sizes = self.gather(np.array([[len(mine), len(rows)]], np.float64)).astype(int)  # [W, (bytes, rows)]
+        parts = np.split(self.gather(rows), np.cumsum(sizes[:-1, 1]))
+        return [
+            os.fsdecode(part.astype(np.uint8).reshape(-1)[:size].tobytes())
+            for part, size in zip(parts, sizes[:, 0], strict=True)
+        ]
+
+    def max(self, value: float) -> float:
+        """Returns the largest of the values of all workers. All must call it."""
+        return float(self._all(np.array([[value]])).max()) if self.num_workers > 1 else value
+
+    def _all(self, block):
+        """Returns the blocks [M, C] of all workers as [W, M, C]."""
+        slots = np.zeros([self.num_workers, *block.shape])
+        slots[self.worker_index] = block
+
+        def once(context):
+            is_first = context.replica_id_in_sync_group % self.replicas_per_worker == 0
+            return tf.convert_to_tensor(slots if is_first else np.zeros_like(slots))
+
+        return self._sum_function(self.strategy.experimental_distribute_values_from_function(once)).numpy()
+
+    @functools.cached_property
+    def _sum_function(self):
+        return tf.function(self.sum, autograph=False)
+
+    def barrier(self) -> None:
+        """Utilization for all workers."""
+        self.gather(np.zeros([1, 1]))
+
+
+def create(
+    name: str,
+    num_replicas: int,
+    cluster: topology.Topology | None,
+    intra_op_threads: int = 0,
+    inter_op_threads: int = 0,
+) -> Placement:
+    """Returns the Placement for --strategy=`name`. Called once, before any other use of TensorFlow.
+
+    Args:
+      name: default, mirrored or multiworker.
+      num_replicas: replicas of mirrored; 0 takes all GPUs, or 2 logical CPUs where there is none.
+      cluster: the processes of multiworker, None for the other strategies.
+      intra_op_threads: that share one operation; 0: TensorFlow's own choice.
+      inter_op_threads: that run operations side by side; 0: TensorFlow's own choice.
+    Raises:
+      ConfigError: more replicas than GPUs.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
+    tf.config.threading.set_inter_op_parallelism_threads(inter_op_threads)
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if name == "mirrored":
+        return _mirrored(num_replicas, gpus)
+    if name == "multiworker":
+        return _multiworker(cluster)
+    _log.info("strategy: one replica on %s, because --strategy=default", "GPU:0" if gpus else "the CPU")
+    return Placement(tf.distribute.get_strategy(), 1, 0, 1)
+
+
+def _mirrored(num_replicas, gpus):
+    if num_replicas > len(gpus) > 0:
+        raise ConfigError(f"--num_replicas={num_replicas} but {len(gpus)} GPUs are visible; use at most that many.")
+    if gpus:
+        count = num_replicas or len(gpus)
+        devices, reason = [f"GPU:{i}" for i in range(count)], f"{len(gpus)} GPUs are visible"
+    else:
+        count = num_replicas or 2
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+        devices, reason = [f"CPU:{i}" for i in range(count)], "no GPU is visible: logical CPUs"
+    _log.info("strategy: MirroredStrategy, %d replicas, because --strategy=mirrored and %s", count, reason)
+    return Placement(tf.distribute.MirroredStrategy(devices), 1, 0, count)
+
+
+def _multiworker(cluster):
+    spec = {"worker": list(cluster.workers)}
+    task = ("worker", cluster.index)
+    if cluster.has_chief:
+        spec = {"chief": [cluster.workers[0]]}
+        if cluster.num_workers > 1:
+            spec["worker"] = list(cluster.workers[1:])
+        task = ("chief", 0) if cluster.is_chief else ("worker", cluster.index - 1)
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec(spec), task_type=task[0], task_id=task[1], rpc_layer="grpc"
+    )
+    _log.info(
+        "strategy: MultiWorkerMirroredStrategy, %s %d of %d workers, because --strategy=multiworker and %s",
+        task[0],
+        task[1],
+        cluster.num_workers,
+        cluster.source,
+    )
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    replicas = strategy.num_replicas_in_sync // cluster.num_workers
+    return Placement(strategy, cluster.num_workers, cluster.index, replicas)

@@ -1,0 +1,1 @@
+"""How good the agent is: greedy episodes, the exported model, films."""

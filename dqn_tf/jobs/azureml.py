@@ -1,0 +1,118 @@
+"""A run as a command job of Azure Machine Learning. Without Microsoft's SDK.
+
+Sources, where a field is not what its name says:
+- Without `compute` the job runs on serverless compute: resources.instance_type chooses the machine, queue_settings
+  job_tier Spot chooses low priority ("Model training on serverless compute"). On a cluster of one's own both are the
+  cluster's: put `compute: azureml:NAME` in the place of instance_type and queue_settings.
+- TF_CONFIG comes from distribution: tensorflow, a worker on each instance ("CLI (v2) command job YAML schema").
+- An output of mode rw_mount is a mounted directory (the same).
+- The name of a job is unique in a workspace, also after its end (the same). Azure ML restarts no failed job: created
+  again with another --name, it finds the directory of outputs.run as it was, and goes on.
+- A tensor_board service shows a directory on the head node while the job runs; the image needs openssh-server and
+  ipykernel for services ("Debug jobs and monitor training progress").
+- Serverless compute knows no system-assigned identity: a managed one is the workspace's, or is named by its client id
+  ("Model training on serverless compute"). Its resource id azure.ai.ml 1.35 cannot load.
+"""
+
+import re
+import shlex
+from typing import Any
+
+import yaml
+
+from dqn_tf.config.schema import ConfigError
+from dqn_tf.jobs.job import Files, Job
+
+_SCHEMA = "https://azuremlschemas.azureedge.net/latest/commandJob.schema.json"
+_TENSORBOARD_DIR = "outputs/tensorboard"  # relative to where the command starts; Azure ML keeps all of outputs/
+_CLIENT_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def files(job: Job) -> Files:
+    """Returns command_job.yaml.
+
+    Raises:
+      ConfigError: Azure ML would not take the job.
+    """
+    problems = _problems(job)
+    if problems:
+        raise ConfigError(*problems)
+    submit = ("az", "ml", "job", "create", "--file=command_job.yaml")
+    header = (
+        f"# Made by: {job.command}\n"
+        f"# Azure Machine Learning, a command job: {' '.join(submit)}\n"
+        "# with --resource-group and --workspace-name, or after: az configure --defaults group=NAME workspace=NAME\n"
+    )
+    if job.tensorboard:
+        tensorboard = f"az ml job show-services --name={job.name}"
+    else:  # after its end: azure.ai.ml lets nobody download a running job's files
+        download = f"az ml job download --name={job.name} --output-name=run"
+        tensorboard = f"{download} && tensorboard --logdir=named-outputs/run"
+    body = yaml.safe_dump(command_job(job), sort_keys=False, width=10_000, allow_unicode=True)
+    return Files(
+        contents={"command_job.yaml": header + body},
+        submit=submit,
+        watch=(f"az ml job stream --name={job.name}", tensorboard),
+    )
+
+
+def command_job(job: Job) -> dict[str, Any]:
+    """Returns the command job."""
+    tree: dict[str, Any] = {
+        "$schema": _SCHEMA,
+        "type": "command",
+        "name": job.name,
+        "display_name": job.name,
+        "experiment_name": "dqn_tf",
+        "command": _command(job),
+        "environment": {"image": job.image},
+        "outputs": {
+            "run": {"type": "uri_folder", "mode": "rw_mount", "path": job.place},
+        },
+        "resources": {"instance_count": job.workers, "instance_type": job.machine.name},
+        "limits": {"timeout": job.max_seconds},
+    }
+    if job.strategy == "multiworker":  # also for one worker: without a cluster the program would start its own
+        tree["distribution"] = {"type": "tensorflow", "worker_count": job.workers}
+    if job.spot:
+        tree["queue_settings"] = {"job_tier": "Spot"}
+    if job.identity:
+        tree["identity"] = _identity(job.identity)
+    if job.tensorboard:
+        tree["services"] = {job.tensorboard: {"type": "tensor_board", "log_dir": _TENSORBOARD_DIR}}
+    return tree
+
+
+def _command(job):
+    """Returns the command for the shell, ${{...}} outside of the quotes: Azure ML puts the directory there."""
+    flags = [shlex.quote(flag).replace("${{", "$''{{") for flag in job.arguments]  # the same to a shell, no expression
+    words = ["python", "/app/train.py", *flags, "--logdir=${{outputs.run}}"]
+    if job.tensorboard:
+        words.append(f"--tensorboard_dir={_TENSORBOARD_DIR}")
+    return " ".join(words)
+
+
+def _identity(text):
+    """Returns the managed identity of a client id or of the word managed; None for another text."""
+    if text == "managed":
+        return {"type": "managed"}
+    return {"type": "managed", "client_id": text} if _CLIENT_ID.fullmatch(text) else None
+
+
+def _problems(job):
+    problems = []
+    if job.identity and _identity(job.identity) is None:
+        problems.append(
+            f"--identity={job.identity} must be managed, which is the workspace's identity, or the client id of a "
+            "managed identity, for Azure ML."
+        )
+    if job.tensorboard and not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", job.tensorboard):
+        problems.append(
+            f"--tensorboard={job.tensorboard} must be a name for the service that shows it, of letters, digits and _, "
+            "for Azure ML."
+        )
+    if job.evaluator:
+        problems.append(
+            "--evaluator is not for Azure ML, where all machines of a job are alike; leave it out, the chief evaluates."
+        )
+    return problems

@@ -1,0 +1,114 @@
+"""Files of a checkpoint: arrays by name in NumPy's .npz format, and what tells whether a file is as it was written."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from dqn_tf.config import files
+from dqn_tf.config.schema import one_line
+from dqn_tf.persistence import own_files
+
+# Replays of frames shrink tenfold at the fastest level, and hardly more at the default one, which takes twice as long.
+_COMPRESSION_LEVEL = 1
+# What a file that is no archive, or an archive of anything, makes of its readers.
+_UNREADABLE = (
+    *(OSError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+
+
+class Damaged(Exception):
+    """A file of a checkpoint is not as it was written; the message names it and says how."""
+
+
+class Invalid(Damaged):
+    """A file of a checkpoint is as it was written, but no run can have written that."""
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A file and its content.
+
+    Attributes:
+      path: relative to the directory of all checkpoints, with slashes.
+      size: bytes.
+      sha256: of the content, in hexadecimal.
+    """
+
+    path: str
+    size: int
+    sha256: str
+
+
+def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays, compressed, so that they are on the disk when this returns. Raises OSError."""
+    with own_files.create(path) as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_COMPRESSION_LEVEL) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Returns the arrays of a file. Objects are refused, so reading cannot run code. Raises Damaged, Invalid."""
+    try:
+        with files.open_regular(path) as file:
+            try:
+                with np.load(file, allow_pickle=False) as archive:
+                    return dict(archive)
+            except _UNREADABLE as error:
+                raise Invalid(f"{path} cannot be read: {one_line(str(error))}") from None
+    except OSError as error:
+        raise Damaged(f"{path} cannot be read: {error.strerror}") from None
+
+
+def describe(root: pathlib.Path, path: pathlib.Path) -> File:
+    """Returns the File of `path`, which is below `root`. Raises OSError."""
+    with files.open_regular(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return File(path.relative_to(root).as_posix(), os.fstat(file.fileno()).st_size, digest)
+
+
+def check(root: pathlib.Path, expected: File) -> None:
+    """Raises Damaged where a file below `root` is not as described."""
+    path = root / expected.path
+    try:
+        size = path.stat().st_size
+        if size != expected.size:
+            raise Damaged(f"{path} has {size} bytes instead of {expected.size}")
+        found = describe(root, path)
+    except FileNotFoundError:
+        raise Damaged(f"{path} is missing") from None
+    except OSError as error:
+        raise Damaged(f"{path} cannot be read: {error.strerror}") from None
+    if found != expected:
+        raise Damaged(f"{path} is not what was written: its checksum differs")
+
+
+def sync_directory(path: pathlib.Path) -> None:
+    """Returns when the names in a directory are on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: pathlib.Path, text: str) -> None:
+    """Writes a file whole or not at all, so that it is on the disk when this returns. Raises OSError."""
+    temporary = path.with_name(f"{path.name}.new")
+    with own_files.create(temporary) as file:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_directory(path.parent)

@@ -1,0 +1,212 @@
+"""Brings a run back from the newest checkpoint that is as it was written, and that the run can have written."""
+
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dqn_tf.config.schema import ConfigError, one_line
+from dqn_tf.distribution.strategy import Placement
+from dqn_tf.persistence import archive, identity, manifest, model_files, worker_state
+from dqn_tf.persistence.archive import Damaged, Invalid
+from dqn_tf.persistence.progress import Progress
+from dqn_tf.persistence.replay_segments import ReplaySegments
+from dqn_tf.persistence.storage import Storage
+from dqn_tf.persistence.worker_state import WorkerState
+from dqn_tf.process import reasons
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What a checkpoint held, apart from what is restored in place.
+
+    Attributes:
+      path: of the checkpoint.
+      worker: this worker's state.
+      journal: see Manifest.
+      num_workers: that wrote it.
+      config, versions: see Manifest.
+    """
+
+    path: pathlib.Path
+    worker: WorkerState
+    journal: Mapping[str, int]
+    num_workers: int
+    config: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+
+class Recovery:
+    """Restores a run. All workers must make the same calls.
+
+    Attributes:
+      complaints: what is wrong with checkpoints that were passed over, on the chief.
+    """
+
+    def __init__(
+        self,
+        root: pathlib.Path,
+        placement: Placement,
+        checkpoint: tf.train.Checkpoint,
+        progress: Progress,
+        shard: ReplaySegments,
+        storage: Storage,
+        config: Mapping[str, Any],
+        num_actions: int,
+    ):
+        """Prepares; nothing is read.
+
+        Args:
+          root: the directory of all checkpoints.
+          checkpoint: of the objects to restore.
+          config: of this run, as in config.json.
+        """
+        self._root = root
+        self._placement = placement
+        self._checkpoint = checkpoint
+        self._progress = progress
+        self._shard = shard
+        self._storage = storage
+        self._config = config
+        self._num_envs = config["training"]["num_envs"]
+        self._num_actions = num_actions
+        self.complaints: list[str] = []
+        self._passed_over: set[int] = set()
+
+    def restore(self, capacity: int) -> Restored | None:
+        """Restores the newest checkpoint in place, the replay included; returns the rest, None where there is none.
+
+        Damaged ones, and those that no run can have written, are named, and the newest good one is taken.
+
+        Args:
+          capacity: of the replay, of all workers together.
+        Raises:
+          ConfigError: there are checkpoints, and none is good.
+        """
+        if self._placement.is_chief:
+            self._storage.pull_all()
+        while True:
+            found = self._newest_good() if self._placement.is_chief else None
+            # Of workers that see other directories some will not find it.
+            number = int(self._placement.max(-1.0 if found is None else float(found.env_steps)))
+            if number < 0:
+                return None
+            restored, problem = None, ""
+            try:
+                restored = self._load(found, number, capacity)
+            except Invalid as error:
+                problem = str(error)
+            problems = sorted(filter(None, self._placement.exchange(problem)))
+            if not problems:
+                break
+            self._pass_over(number, problems[0])
+        if found:
+            if self.complaints:
+                self._storage.drop(manifest.set_aside(self._root, number))
+            self._storage.push()
+        return restored
+
+    def _pass_over(self, number, problem):
+        self._passed_over.add(number)
+        self.complaints.append(problem)
+        if self._placement.is_chief:
+            _log.warning("checkpoint %s is damaged: %s", manifest.directory(self._root, number), problem)
+
+    def _load(self, found, number, capacity):
+        """Returns the Restored of a checkpoint, in place all else. Raises Invalid.
+
+        Args:
+          found: its Manifest, on the chief.
+        """
+        path = manifest.directory(self._root, number)
+        try:
+            made = found or self._pulled(number)
+            differences = identity.differences(made.config, self._config)
+            if differences:
+                raise Invalid(f"{path} was trained with {differences[0]}")
+            states = [self._state(made, part) for part in made.workers]
+            self._read_model(made)
+            for one in states:
+                self._check_acting(made, one.acting)
+            self._shard.restore(made.workers, capacity, self._num_actions)
+        except Invalid:
+            raise
+        except Damaged as error:
+            advice = "use a new --logdir."
+            if not found:
+                advice = "give all workers one directory that all of them see."
+                if self._storage.is_private:
+                    advice = "the platform must bring the files of all workers to each of them."
+            raise ConfigError(f"--logdir: checkpoint {path} cannot be gone on from: {error}; {advice}") from None
+        index, num_workers = self._placement.worker_index, self._placement.num_workers
+        if len(states) != num_workers:
+            states = worker_state.deal(states, num_workers)
+        for name, value in made.progress.items():
+            setattr(self._progress, name, value)
+        return Restored(path, states[index], made.journal, len(made.workers), made.config, made.versions)
+
+    def _state(self, made, part):
+        path, num_workers = self._root / part.state.path, len(made.workers)
+        arrays = archive.read(path)
+        try:
+            num_envs = self._num_envs // num_workers
+            return WorkerState.from_arrays(arrays, num_envs, self._num_actions, made.env_steps, num_workers)
+        except Invalid as error:
+            raise Invalid(f"{path}: {error}") from None
+
+    def _check_acting(self, made, acting):
+        """Raises Invalid where weights to act with, if there are any, are not those of the network."""
+        shapes = [variable.shape for variable in self._checkpoint.network.weights]
+        if acting and [weights.shape for weights in acting] != shapes:
+            path = self._root / made.workers[0].state.path
+            raise Invalid(f"{path}: the weights to act with are not those of the network")
+
+    def _read_model(self, made):
+        """Reads the model in place, which is half another one's where it is refused."""
+        path = self._root / made.model_prefix
+        try:
+            status = model_files.read(self._checkpoint, self._root, made)
+            status.expect_partial().assert_consumed()  # the first says nothing by itself
+        except (AssertionError, ValueError, TypeError, LookupError, tf.errors.OpError) as error:
+            raise Invalid(f"{path} is none of this run: {one_line(reasons.reason(error))}") from None
+        for name, part in vars(self._checkpoint).items():
+            for variable in getattr(part, "variables", ()):
+                if not np.isfinite(variable.numpy()).all():
+                    raise Invalid(f"{path} is none of this run: {name} is not finite")
+
+    def _pulled(self, number):
+        """Returns the manifest of a checkpoint that the chief has found good, and brings what this worker needs."""
+        self._storage.pull_manifests()  # all of them: what they keep is not this worker's to remove
+        if self._storage.is_private:
+            manifest.set_aside(self._root, number)
+        made = manifest.read(self._root, number)
+        needed = [*made.model, *(part.state for part in made.workers)]
+        are_dealt = len(made.workers) != self._placement.num_workers
+        for index, part in enumerate(made.workers):
+            if are_dealt or index == self._placement.worker_index:
+                needed += [segment.file for segment in part.replay]
+        self._storage.pull(self._root / file.path for file in needed)
+        return made
+
+    def _newest_good(self):
+        """Returns the manifest of the newest checkpoint that is as it was written, None where there never was any."""
+        newest, there = manifest.newest(self._root), manifest.numbers(self._root)
+        if newest is not None and newest not in (*there, *self._passed_over):
+            self._pass_over(newest, f"{manifest.location(self._root, newest)} is missing")
+        for number in sorted(set(there) - self._passed_over, reverse=True):
+            try:
+                return manifest.check(self._root, number)
+            except Damaged as error:
+                self._pass_over(number, str(error))
+        if newest is None:
+            return None
+        raise ConfigError(
+            f"--logdir={self._root.parent}: no checkpoint is good: {'; '.join(dict.fromkeys(self.complaints))}; "
+            "bring one back from a copy, or use a new --logdir."
+        )

@@ -1,0 +1,108 @@
+"""What a command sets of its own process before NumPy, TensorFlow and the user's modules are imported.
+
+The user's shell and home are made for all his projects: another backend of Keras, a locale without umlauts, a folder
+`tests` of his own. A run comes to the same result there.
+"""
+
+import contextlib
+import logging
+import os
+import resource
+import sys
+
+import dqn_tf
+from dqn_tf.config.schema import ConfigError
+from dqn_tf.process import console
+
+_log = logging.getLogger(__name__)
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(dqn_tf.__file__)))  # of a checkout, or site-packages
+_VARIABLES = {
+    "TF_CPP_MIN_LOG_LEVEL": "2",  # without TensorFlow's notes on absent GPUs
+    "OPENBLAS_NUM_THREADS": "1",  # acting shares the cores with the learner
+}
+_OPEN_FILES = 65_536  # pipes to hundreds of environments and workers, where the shell may have as many
+_KERAS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
+
+
+def prepare(program: str = _ROOT) -> None:
+    """Sets the search path of modules, environment variables, limits and the output; what a command does first.
+
+    Args:
+      program: directory of the file that is run.
+    """
+    _search_current_directory(program)
+    for name, value in _VARIABLES.items():
+        os.environ.setdefault(name, value)
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # it wins over keras.json; processes of environments inherit it
+    with contextlib.suppress(OSError, ValueError):
+        allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = min(most, _OPEN_FILES) if most != resource.RLIM_INFINITY else _OPEN_FILES
+        if allowed != resource.RLIM_INFINITY and allowed < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    with contextlib.suppress(AttributeError):  # there may be no stdout
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it: PYTHONIOENCODING may know no umlaut
+
+
+def use_utf8() -> None:
+    """Starts this command again in Python's UTF-8 mode where names of files are in ASCII or Latin-1, as with LC_ALL=C.
+
+    With the one it could neither open a file whose name has an umlaut nor print it, and nor could any library; with
+    the other TensorFlow, which knows UTF-8 alone, would write into another directory.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def load_keras() -> None:
+    """Imports TensorFlow and Keras, and sets of Keras what a user's keras.json may have set otherwise.
+
+    Raises:
+      ConfigError: Keras cannot read its keras.json, or a module of the user's has started it with another backend.
+    """
+    path = os.path.join(os.environ.get("KERAS_HOME") or os.path.join("~", ".keras"), "keras.json")
+    try:
+        console.import_tensorflow()  # which has an old Keras of its own, and reads that file too
+        import keras
+    except (ValueError, TypeError, AttributeError, AssertionError) as error:
+        if not os.path.exists(os.path.expanduser(path)):
+            raise
+        raise ConfigError(
+            f"Keras cannot be started with {path}: {type(error).__name__}: {error}; correct or remove it."
+        ) from error
+    if keras.backend.backend() != "tensorflow":
+        raise ConfigError(
+            f"a module that was imported has started Keras with the backend {keras.backend.backend()}; this program "
+            "needs tensorflow."
+        )
+    for name, value in _KERAS.items():
+        if (given := getattr(keras.config, name)()) != value:
+            _log.warning("keras: %s=%s of keras.json is not used here, but %s", name, given, value)
+            getattr(keras.config, f"set_{name}")(value)
+
+
+def _search_current_directory(program):
+    """Lets --env=module:EnvId find modules of the current directory.
+
+    They go after the standard library and what is installed, but before what lies beside the program: a checkout has
+    folders such as `tests` of its own.
+    """
+    try:
+        here = os.getcwd()
+    except OSError:  # it was deleted
+        return
+    last = {os.path.abspath(program), *([_ROOT] if os.path.exists(os.path.join(_ROOT, "train.py")) else [])} - {here}
+    paths = [os.path.abspath(path) for path in sys.path if path]
+    beside = [path for path in dict.fromkeys(paths) if path in last and not _hides(path, here)]
+    sys.path[:] = [path for path in paths if path not in last and path != here] + [here, *beside]
+
+
+def _hides(beside, here):
+    """Returns whether a package in `beside` would go before a plain folder in `here`, which Python takes last."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(beside):
+            is_package = entry.name != "dqn_tf" and os.path.exists(os.path.join(entry.path, "__init__.py"))
+            if is_package and os.path.isdir(os.path.join(here, entry.name)):
+                return True
+    return False

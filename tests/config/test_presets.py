@@ -1,0 +1,120 @@
+"""Named settings."""
+
+import pytest
+
+from dqn_tf.config import flags, presets, schema, settings
+from dqn_tf.environment import factory
+from dqn_tf.process import hardware
+from dqn_tf.training import plan
+
+
+@pytest.fixture
+def known(monkeypatch):
+    """Puts presets of known values in place of the tuned ones."""
+    named = {"none": {}, "classic": {"n_step": 1}, "pole": {"n_step": 3}, "atari": {"n_step": 4}}
+    monkeypatch.setattr(presets, "PRESETS", named)
+    monkeypatch.setattr(presets, "_BY_ENVIRONMENT", {"Pole-v0": "pole"})
+
+
+@pytest.mark.parametrize(
+    "name, env, values",
+    [
+        ("classic", "CartPole-v1", {"n_step": 1}),
+        ("classic", "Pole-v0", {"n_step": 1}),
+        ("classic", "ALE/Pong-v5", {"n_step": 1}),
+        ("none", "Pole-v0", {}),
+        ("none", "ALE/Pong-v5", {}),
+        ("auto", "Pole-v0", {"n_step": 3}),
+        ("auto", "CartPole-v1", {}),
+        ("auto", "ALE/Pong-v5", {"n_step": 4}),
+        ("auto", "ALE/NoSuchGame-v7", {"n_step": 4}),
+        ("auto", "ale_py:ALE/Breakout-v5", {"n_step": 4}),
+        ("auto", "my_ale:Pong-v5", {}),
+        ("atari", "CartPole-v1", {"n_step": 4}),
+    ],
+)
+def test_find_returns_the_named_preset_or_that_of_the_environment(known, name, env, values):
+    assert presets.find(name, env) == values
+
+
+@pytest.mark.parametrize(
+    "name, line",
+    [
+        ("clasic", "--preset=clasic must be one of auto, none, classic, pole, atari; did you mean classic?"),
+        ("xyz", "--preset=xyz must be one of auto, none, classic, pole, atari."),
+        ("", "--preset= must be one of auto, none, classic, pole, atari."),
+    ],
+)
+def test_find_where_there_is_no_such_preset_names_all_and_the_nearest(known, name, line):
+    with pytest.raises(schema.ConfigError) as error:
+        presets.find(name, "CartPole-v1")
+    assert error.value.problems == (line,)
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_presets_hold_values_of_the_right_types_in_range(name):
+    preset = presets.PRESETS[name]
+    assert {key: settings.SETTINGS[key].parse(value) for key, value in preset.items()} == preset
+    assert {key: type(value) for key, value in preset.items()} == {
+        key: type(settings.SETTINGS[key].parse(value)) for key, value in preset.items()
+    }
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_presets_contradict_nothing_and_divide_between_two_workers(name):
+    built = settings.build(dict(presets.PRESETS[name]))
+    assert schema.check(built) + schema.check_division(built, 2, 1) == []
+
+
+# What takes a preset by itself; those that none takes are for any environment.
+ENVIRONMENTS = {"none": "CartPole-v1", "cartpole": "CartPole-v1", "atari": "ALE/Pong-v5", "classic": "CartPole-v1"}
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_presets_are_valid_with_their_environment(monkeypatch, tmp_path, name):
+    env = ENVIRONMENTS[name]
+    if env.startswith("ALE/"):
+        pytest.importorskip("ale_py")
+    monkeypatch.setattr(hardware, "available_memory", lambda: 16 * 10**9)
+    argv = ["train.py", f"--preset={name}", f"--env={env}", f"--logdir={tmp_path}/run"]
+    built, problems = flags.parse(argv)
+    assert problems == []
+    for values in ({}, {"strategy": "mirrored"}, {"strategy": "multiworker"}):
+        with_strategy = settings.build({**values_of(built), **values})
+        made = plan.make(with_strategy, [], {"CUDA_VISIBLE_DEVICES": "-1"}, 0.0)
+        made.directory.release()
+        assert made.spec == factory.Factory(env).describe()
+    chosen = {"atari": "nature_cnn"}.get(name, "mlp")
+    assert made.network_kind == chosen
+
+
+def values_of(built):
+    """Returns a Config's values by the names of their settings."""
+    return {name: getattr(getattr(built, setting.section), name) for name, setting in settings.SETTINGS.items()}
+
+
+def test_preset_that_an_atari_game_takes_learns_from_clipped_rewards_and_reports_frames_of_four():
+    built, problems = flags.parse(["train.py", "--env=ALE/Pong-v5"])
+    assert problems == []
+    assert built == settings.build({"env": "ALE/Pong-v5", **presets.PRESETS["atari"]})
+    assert (built.agent.reward_clip, built.agent.optimizer_epsilon) == (1.0, 1.5e-4)
+    # Dopamine's, in frames: 80,000 before learning, a target every 32,000, epsilon falls over 1,000,000.
+    training, agent = built.training, built.agent
+    assert training.learning_starts * 4 == 80_000
+    assert agent.target_update_period / training.replay_ratio * 4 == 32_000
+    assert agent.epsilon_decay_env_steps * 4 == 1_000_000
+
+
+def test_taken_by_names_the_environments_of_a_preset():
+    assert presets.taken_by("cartpole") == " (auto for CartPole-v0, CartPole-v1)"
+    assert presets.taken_by("atari") == " (auto for all ALE/... games)"
+    assert presets.taken_by("classic") == ""
+
+
+def test_presets_of_environments_exist():
+    assert set(presets._BY_ENVIRONMENT.values()) <= set(presets.PRESETS)
+
+
+def test_presets_say_nothing_of_what_is_run_or_where():
+    sections = {settings.SETTINGS[key].section for preset in presets.PRESETS.values() for key in preset}
+    assert not sections & {"run", "cluster"}
