@@ -57,7 +57,7 @@ def _learner(placement, kind, batch, units):
     return learner.Learner(
         placement,
         lambda: networks.build(kind, shape, np.dtype(dtype), num_actions, hidden_units=(units, units)),
-        settings.build({"double_q": False}).agent,
+        settings.build({"double_q": False}).learning,
         batch,
         total_updates=100_000,
         jit_compile=kind == "mlp",

@@ -44,7 +44,7 @@ def measure_updates(strategy_name: str) -> None:
     made = learner.Learner(
         placement,
         lambda: networks.build("mlp", (4,), np.dtype(np.float32), 2, hidden_units=config.network.hidden_units),
-        config.agent,
+        config.learning,
         BATCH_SIZE,
         total_updates=100_000,
         jit_compile=placement.num_replicas == 1,

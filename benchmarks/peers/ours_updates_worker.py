@@ -58,7 +58,8 @@ def make_learner(placement, config, batch_size: int):
     space = spaces.Box(0, 255, OBSERVATION_SHAPE, dtype)
     spec = EnvironmentSpec("ALE/Pong-v5", space, OBSERVATION_SHAPE, dtype, NUM_ACTIONS, 0, None, None)
     make = Networks(config, "nature_cnn", spec)
-    return Learner(placement, make.build, config.agent, batch_size, 100_000, False, config.agent.wire_precision)
+    wire_precision = config.communication.wire_precision
+    return Learner(placement, make.build, config.learning, batch_size, 100_000, False, wire_precision)
 
 
 def measure(given: dict, core: int) -> None:

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from dqn_tf.agent import losses
-from dqn_tf.config.schema import Agent
+from dqn_tf.config.schema import Learning
 from dqn_tf.distribution import factors, packing
 from dqn_tf.distribution import strategy as strategy_lib
 
@@ -23,7 +23,7 @@ class Gradients:
         placement: strategy_lib.Placement,
         network: keras.Model,
         target: keras.Model,
-        agent: Agent,
+        learning: Learning,
         batch_size: int,
         jit_compile: bool,
         wire_precision: str,
@@ -38,8 +38,8 @@ class Gradients:
         self._placement = placement
         self._network = network
         self._target = target
-        self._double_q = agent.double_q
-        self._loss = losses.LOSSES[agent.loss]
+        self._double_q = learning.double_q
+        self._loss = losses.LOSSES[learning.loss]
         self._batch_size = batch_size
         self._wire_dtype = tf.as_dtype(wire_precision)
         self._factored = factors.of(network, batch_size) if placement.num_workers > 1 else None

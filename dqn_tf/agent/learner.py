@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from dqn_tf.agent import gradients, optimizers
-from dqn_tf.config.schema import Agent
+from dqn_tf.config.schema import Learning
 from dqn_tf.distribution import packing
 from dqn_tf.distribution import strategy as strategy_lib
 
@@ -29,7 +29,7 @@ class Learner:
         self,
         placement: strategy_lib.Placement,
         build_network: Callable[[], keras.Model],
-        agent: Agent,
+        learning: Learning,
         batch_size: int,
         total_updates: int,
         jit_compile: bool,
@@ -44,17 +44,17 @@ class Learner:
           wire_precision: dtype of the gradients in the all-reduce, float32 or bfloat16.
         """
         self._placement = placement
-        self._agent = agent
+        self._learning = learning
         with placement.scope():
             self.network, self.target = build_network(), build_network()
             self.target.trainable = False
-            self.optimizer = optimizers.create(agent, total_updates)
+            self.optimizer = optimizers.create(learning, total_updates)
             self.optimizer.build(self.network.trainable_variables)
         self._copy_to_target(1.0)
         one_replica = placement.num_replicas == 1
         self._is_compiled = jit_compile and one_replica  # the whole loop
         self._gradients = gradients.Gradients(
-            placement, self.network, self.target, agent, batch_size, jit_compile and not one_replica, wire_precision
+            placement, self.network, self.target, learning, batch_size, jit_compile and not one_replica, wire_precision
         )
         self._shapes = [variable.shape for variable in self.network.trainable_variables]
         # One call for all weights: reading them one by one takes 1.4 ms from Python, longer than a short round.
@@ -114,23 +114,23 @@ class Learner:
     def _apply(self, summed):
         """Applies the summed gradients, in cross-replica context, and returns their norm."""
         norm = tf.linalg.global_norm(summed)
-        if self._agent.clip_norm:
+        if self._learning.clip_norm:
             summed = self._clipped(summed, norm)
         variables = self.network.trainable_variables
         optimizers.apply(self.optimizer, summed, variables, self._placement, self._is_compiled)
         return norm
 
     def _clipped(self, summed, norm):
-        limit = self._agent.clip_norm
+        limit = self._learning.clip_norm
         if self._is_compiled:  # XLA fuses the products into what follows, and branches at a cost
             scale = limit / tf.maximum(norm, limit)
             return [gradient * scale for gradient in summed]
         return tf.cond(norm > limit, lambda: [gradient * (limit / norm) for gradient in summed], lambda: list(summed))
 
     def _update_target(self):
-        period = self._agent.target_update_period
+        period = self._learning.target_update_period
         if period == 0:
-            self._copy_to_target(self._agent.target_update_rate)
+            self._copy_to_target(self._learning.target_update_rate)
         else:
             is_due = self.optimizer.iterations % period == 0
             tf.cond(is_due, lambda: self._copy_to_target(1.0), lambda: None)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from dqn_tf.config.schema import Agent
+from dqn_tf.config.schema import Learning
 from dqn_tf.distribution import strategy as strategy_lib
 
 
-def create(agent: Agent, total_updates: int) -> keras.Optimizer:
+def create(learning: Learning, total_updates: int) -> keras.Optimizer:
     """Returns the Keras optimizer with its learning rate schedule. Clipping is the learner's, after the sum.
 
     Args:
@@ -18,23 +18,23 @@ def create(agent: Agent, total_updates: int) -> keras.Optimizer:
     """
     # keras.optimizers.get does not know Lamb: it is missing in ALL_OBJECTS of Keras 3.15's optimizers/__init__.py.
     classes = {name.lower(): member for name, member in vars(keras.optimizers).items()}
-    kind = classes[agent.optimizer]
+    kind = classes[learning.optimizer]
     has_epsilon = "epsilon" in inspect.signature(kind).parameters
     return kind(
-        learning_rate=_learning_rate(agent, total_updates),
-        **({"epsilon": agent.optimizer_epsilon} if has_epsilon else {}),
+        learning_rate=_learning_rate(learning, total_updates),
+        **({"epsilon": learning.optimizer_epsilon} if has_epsilon else {}),
     )
 
 
-def _learning_rate(agent, total_updates):
+def _learning_rate(learning, total_updates):
     schedules = keras.optimizers.schedules
-    initial, final = agent.learning_rate, agent.learning_rate_final
-    if agent.learning_rate_schedule == "linear":
+    initial, final = learning.learning_rate, learning.learning_rate_final
+    if learning.learning_rate_schedule == "linear":
         return schedules.PolynomialDecay(initial, total_updates, end_learning_rate=final)
-    if agent.learning_rate_schedule == "cosine":
+    if learning.learning_rate_schedule == "cosine":
         return schedules.CosineDecay(initial, total_updates, alpha=final / initial if initial else 0.0)
-    if agent.learning_rate_schedule == "inverse_time":
-        return schedules.InverseTimeDecay(initial, decay_steps=1, decay_rate=agent.learning_rate_decay)
+    if learning.learning_rate_schedule == "inverse_time":
+        return schedules.InverseTimeDecay(initial, decay_steps=1, decay_rate=learning.learning_rate_decay)
     return initial
 
 

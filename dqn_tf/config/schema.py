@@ -299,8 +299,8 @@ class Network:
 
 
 @dataclasses.dataclass(frozen=True)
-class Agent:
-    """See Config.agent."""
+class Learning:
+    """See Config.learning."""
 
     optimizer: str = _field("adam", "Keras optimizer", choices=OPTIMIZERS, source="Kingma & Ba 2015, arXiv:1412.6980")
     learning_rate: float = _field(
@@ -364,6 +364,27 @@ class Agent:
         source="Lillicrap et al. 2016, arXiv:1509.02971",
         unit="per update",
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Exploration:
+    """See Config.exploration."""
+
+    epsilon_initial: float = _field(
+        1.0, "exploration at the start", unit="probability", minimum=0, maximum=1, source=_MNIH
+    )
+    epsilon_final: float = _field(
+        0.05, "exploration after the decay", unit="probability", minimum=0, maximum=1, source="docs/learning.md"
+    )
+    epsilon_decay_env_steps: int = _field(
+        10_000, "length of the linear decay", unit="env steps", minimum=0, source="docs/learning.md"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Communication:
+    """See Config.communication."""
+
     wire_precision: str = _field(
         "float32",
         "gradients between workers: float32 is exact; bfloat16 halves the traffic and keeps 8 bits of each",
@@ -377,15 +398,6 @@ class Agent:
         minimum=0,
         unit="updates",
         source="Stich 2019, arXiv:1805.09767; docs/scaling.md",
-    )
-    epsilon_initial: float = _field(
-        1.0, "exploration at the start", unit="probability", minimum=0, maximum=1, source=_MNIH
-    )
-    epsilon_final: float = _field(
-        0.05, "exploration after the decay", unit="probability", minimum=0, maximum=1, source="docs/learning.md"
-    )
-    epsilon_decay_env_steps: int = _field(
-        10_000, "length of the linear decay", unit="env steps", minimum=0, source="docs/learning.md"
     )
 
 
@@ -482,7 +494,9 @@ class Config:
     training: Training = _section(Training, "How a run goes: rounds of acting and learning at the same time.")
     atari: Atari = _section(Atari, "How an Atari game (ALE/<Game>-v5) is played; refused for any other environment.")
     network: Network = _section(Network, "The Q-network.")
-    agent: Agent = _section(Agent, "What is learned, and how fast.")
+    learning: Learning = _section(Learning, "What is learned, and how fast.")
+    exploration: Exploration = _section(Exploration, "How the agent explores: epsilon-greedy.")
+    communication: Communication = _section(Communication, "What workers send each other in training.")
     evaluation: Evaluation = _section(
         Evaluation, "When a run is evaluated, logged and saved: at the first round end at or after each period."
     )
@@ -491,7 +505,7 @@ class Config:
 
 def check(config: Config) -> list[str]:
     """Returns one line for each pair of settings that contradict each other."""
-    training, agent = config.training, config.agent
+    training = config.training
     problems = _division(
         "round_env_steps", training.round_env_steps, training.num_envs, f"--num_envs={training.num_envs}"
     )
@@ -505,24 +519,25 @@ def check(config: Config) -> list[str]:
             f"--round_env_steps={training.round_env_steps}, which must be a whole number of at least 1; "
             f"try {low:.6g} or {high:.6g}, or other round_env_steps."
         )
-    elif config.agent.average_period and whole % config.agent.average_period:
-        period = config.agent.average_period
+    elif config.communication.average_period and whole % config.communication.average_period:
+        period = config.communication.average_period
         divisors = [n for n in range(1, whole + 1) if whole % n == 0]
         nearest = sorted(sorted(divisors, key=lambda n: abs(n - period))[:2])
         problems.append(
             f"--average_period={period} must divide the {whole} updates in a round; "
             f"try {' or '.join(map(str, nearest))}."
         )
-    if config.agent.average_period and config.agent.wire_precision != "float32":
+    if config.communication.average_period and config.communication.wire_precision != "float32":
         problems.append(
-            f"--average_period={config.agent.average_period} sends weights, which "
-            f"--wire_precision={config.agent.wire_precision} would spoil; leave one of them out."
+            f"--average_period={config.communication.average_period} sends weights, which "
+            f"--wire_precision={config.communication.wire_precision} would spoil; leave one of them out."
         )
-    first = training.num_envs * agent.n_step
+    first = training.num_envs * config.learning.n_step
     if training.learning_starts < first:
         problems.append(
             f"--learning_starts={training.learning_starts} must be at least {first} "
-            f"(--num_envs={training.num_envs} x --n_step={agent.n_step}), so that there is a transition to learn from."
+            f"(--num_envs={training.num_envs} x --n_step={config.learning.n_step}), so that there is a transition to "
+            "learn from."
         )
     begin = -(-training.learning_starts // training.round_env_steps) * training.round_env_steps
     if begin >= training.train_env_steps:
@@ -543,9 +558,9 @@ def check_division(config: Config, num_workers: int, replicas_per_worker: int) -
     training, replicas = config.training, num_workers * replicas_per_worker
     among = f"the {replicas} replicas in sync ({num_workers} workers x {replicas_per_worker} replicas)"
     problems = _division("batch_size", training.batch_size, replicas, among)
-    if config.agent.average_period and replicas_per_worker > 1:
+    if config.communication.average_period and replicas_per_worker > 1:
         problems.append(
-            f"--average_period={config.agent.average_period} needs one replica on each worker, not "
+            f"--average_period={config.communication.average_period} needs one replica on each worker, not "
             f"{replicas_per_worker}; use --strategy=multiworker with as many workers."
         )
     for name in ("num_envs", "replay_capacity"):

@@ -11,6 +11,8 @@ from typing import Any
 from dqn_tf.config import files
 from dqn_tf.config.schema import Config, ConfigError, JsonObject
 
+_FORMER = {"learning": "agent", "exploration": "agent", "communication": "agent"}  # sections of version 0.1
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
@@ -214,6 +216,15 @@ def to_json(config: Config) -> dict[str, dict[str, Any]]:
     return tree
 
 
+def stored(tree: Mapping[str, Any], section: str) -> Any:
+    """Returns what a config.json tree has of a section, which may be named as it was in version 0.1; {} if nothing."""
+    return next((tree[name] for name in _sections(section) if name in tree), {})
+
+
+def _sections(section):
+    return (section, _FORMER.get(section, section))
+
+
 def _plain(value):
     """Returns a setting's value as JSON has it."""
     if isinstance(value, JsonObject):
@@ -249,7 +260,7 @@ def from_json(tree: Any, source: str) -> tuple[dict[str, Any], list[str]]:
     for section, leaves in tree.items():
         for name, value in leaves.items():
             setting = SETTINGS.get(name)
-            if setting is None or setting.section != section or not setting.is_stored:
+            if setting is None or section not in _sections(setting.section) or not setting.is_stored:
                 problems.append(f"{source} has an unknown setting {section}.{name}{_hint(section, name, setting)}")
             else:
                 values[name] = value

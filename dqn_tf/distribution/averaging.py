@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from dqn_tf.agent.learner import METRICS, Learner
-from dqn_tf.config.schema import Agent
+from dqn_tf.config.schema import Learning
 from dqn_tf.distribution import packing
 from dqn_tf.distribution import strategy as strategy_lib
 
@@ -23,7 +23,7 @@ class AveragingLearner(Learner):
         self,
         placement: strategy_lib.Placement,
         build_network: Callable[[], keras.Model],
-        agent: Agent,
+        learning: Learning,
         batch_size: int,
         total_updates: int,
         jit_compile: bool,
@@ -36,7 +36,7 @@ class AveragingLearner(Learner):
           period: updates between two averages.
         """
         worker_batch_size = batch_size // placement.num_workers
-        super().__init__(placement.alone(), build_network, agent, worker_batch_size, total_updates, jit_compile)
+        super().__init__(placement.alone(), build_network, learning, worker_batch_size, total_updates, jit_compile)
         self._everyone = placement
         self._period = period
         self._average = tf.function(self._averaged, autograph=False)

@@ -56,7 +56,7 @@ def _pairs(old, new, may_change):
     """Returns (section.name, old value, new value) of the settings that differ, of those that may or may not."""
     found = []
     for section, leaves in new.items():
-        stored = old.get(section, {})
+        stored = settings.stored(old, section)
         for name, value in leaves.items():
             is_free = name in _MAY_CHANGE or section in _MAY_CHANGE_SECTIONS and name not in _MAY_NOT_CHANGE
             was = stored.get(name, _DEFAULTS[section][name]) if isinstance(stored, dict) else stored

@@ -95,7 +95,7 @@ class Components:
 def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage) -> Components:
     """Returns this worker's parts, restored from the newest checkpoint where there is one; so is `progress`."""
     config, kind, spec = plan.config, plan.network_kind, plan.spec
-    training, agent = config.training, config.agent
+    training, learning = config.training, config.learning
     make = Networks(config, kind, spec)
     if placement.is_chief:
         why = architecture.reason(config.network.network, spec.observation_shape, spec.observation_dtype)
@@ -137,7 +137,7 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
             seeds,
             exploration,
         ),
-        accumulator=Accumulator(agent.n_step, agent.discount, agent.reward_clip),
+        accumulator=Accumulator(learning.n_step, learning.discount, learning.reward_clip),
         replay=replay,
         policy=make.policy(),
         evaluator=_evaluator(plan) if placement.is_chief else None,
@@ -171,15 +171,15 @@ def _log_resume(plan, restored, placement, progress, learner, about):
 
 
 def _learner(config, kind, placement, build_network, total_updates):
-    agent = config.agent
-    common = (placement, build_network, agent, config.training.batch_size, total_updates)
-    if agent.average_period and placement.num_workers > 1:
-        learner = AveragingLearner(*common, _uses_xla(config, kind, placement.alone()), agent.average_period)
-        how = f"weights are averaged every {agent.average_period} updates, because --average_period asks for it"
+    communication = config.communication
+    common = (placement, build_network, config.learning, config.training.batch_size, total_updates)
+    if communication.average_period and placement.num_workers > 1:
+        learner = AveragingLearner(*common, _uses_xla(config, kind, placement.alone()), communication.average_period)
+        how = f"weights are averaged every {communication.average_period} updates, because --average_period asks for it"
     else:
-        learner = Learner(*common, _uses_xla(config, kind, placement), agent.wire_precision)
-        how = f"gradients of {learner.network.count_params()} weights, {agent.wire_precision}, in every update"
-    if placement.num_workers == 1 and (agent.average_period or agent.wire_precision != "float32"):
+        learner = Learner(*common, _uses_xla(config, kind, placement), communication.wire_precision)
+        how = f"gradients of {learner.network.count_params()} weights, {communication.wire_precision}, in every update"
+    if placement.num_workers == 1 and (communication.average_period or communication.wire_precision != "float32"):
         _log.warning("--average_period and --wire_precision have no effect, because there is one worker")
     if learner.num_sent:
         _log.info("all-reduce: %d numbers; %s", learner.num_sent, how)

@@ -154,13 +154,16 @@ class Loop:
         return transitions, episodes, time.perf_counter() - begin
 
     def _epsilons(self) -> Sequence[float]:
-        agent, num_envs = self._config.agent, self._config.training.num_envs
+        exploration, num_envs = self._config.exploration, self._config.training.num_envs
         start = self._progress.env_steps
         return [
             1.0  # random until there is something learned
             if start + t * num_envs < self._config.training.learning_starts
             else linear_epsilon(
-                start + t * num_envs, agent.epsilon_initial, agent.epsilon_final, agent.epsilon_decay_env_steps
+                start + t * num_envs,
+                exploration.epsilon_initial,
+                exploration.epsilon_final,
+                exploration.epsilon_decay_env_steps,
             )
             for t in range(self._steps_per_round)
         ]
@@ -178,7 +181,7 @@ class Loop:
 
     def _diverged(self, where):
         last = self._parts.checkpoints.latest()
-        advice = "lower --learning_rate or " + ("--clip_norm" if self._config.agent.clip_norm else "set --clip_norm")
+        advice = "lower --learning_rate or " + ("--clip_norm" if self._config.learning.clip_norm else "set --clip_norm")
         return ConfigError(
             f"the loss is not finite in {where}; {advice}. "
             + (f"The last good checkpoint is {last}." if last else "There is no checkpoint yet.")

@@ -10,7 +10,7 @@ from dqn_tf.distribution import factors, strategy
 from dqn_tf.experience import accumulator
 from tests.placements import one_replica, two_replicas
 
-AGENT = schema.Agent(loss="huber", double_q=True)
+AGENT = schema.Learning(loss="huber", double_q=True)
 
 
 class TwoWorkers(strategy.Placement):

@@ -27,7 +27,7 @@ def sgd(**settings):
         clip_norm=0.0,
         target_update_period=1000,
     )
-    return schema.Agent(**{**plain, **settings})
+    return schema.Learning(**{**plain, **settings})
 
 
 def make(agent, hidden_units=(), batch_size=2, total_updates=100, jit_compile=False, placement=None, **network):

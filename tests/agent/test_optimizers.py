@@ -17,7 +17,7 @@ PLACES = pytest.mark.parametrize("place", [one_replica, two_replicas])
 
 
 def agent(**settings):
-    return schema.Agent(**{"learning_rate": 0.1, "learning_rate_schedule": "constant", **settings})
+    return schema.Learning(**{"learning_rate": 0.1, "learning_rate_schedule": "constant", **settings})
 
 
 class Twin:

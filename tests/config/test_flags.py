@@ -197,35 +197,35 @@ def test_parse_of_each_type_gives_its_values():
     built = parsed("--train_env_steps=1e5", "--hidden_units=64,64", "--learning_rate=3e-4", "--task_index=0")
     assert built.training.train_env_steps == 100_000
     assert built.network.hidden_units == (64, 64)
-    assert built.agent.learning_rate == 3e-4
+    assert built.learning.learning_rate == 3e-4
     assert built.cluster.task_index == 0
 
 
 def test_parse_where_all_four_give_values_the_later_wins(known_presets, config_file):
-    path = config_file({"run": {"preset": "small"}, "training": {"batch_size": 4}, "agent": {"n_step": 7}})
+    path = config_file({"run": {"preset": "small"}, "training": {"batch_size": 4}, "learning": {"n_step": 7}})
     built = parsed(f"--config={path}", "--n_step=9")
-    assert built.agent.n_step == 9  # the flag, over 7 of the file and 2 of the preset
+    assert built.learning.n_step == 9  # the flag, over 7 of the file and 2 of the preset
     assert built.training.batch_size == 4  # the file, over 8 of the preset
-    assert built.agent.discount == 0.5  # the preset, over the default
-    assert built.agent.loss == schema.Agent().loss  # the default
+    assert built.learning.discount == 0.5  # the preset, over the default
+    assert built.learning.loss == schema.Learning().loss  # the default
 
 
 def test_parse_where_the_preset_is_typed_it_wins_over_the_file(known_presets, config_file):
-    path = config_file({"training": {"batch_size": 4}, "agent": {"n_step": 7}})
+    path = config_file({"training": {"batch_size": 4}, "learning": {"n_step": 7}})
     built = parsed("--preset=small", f"--config={path}", "--n_step=9")
-    assert built.agent.n_step == 9  # another flag still wins over the preset's 2
+    assert built.learning.n_step == 9  # another flag still wins over the preset's 2
     assert built.training.batch_size == 8  # the preset, over 4 of the file
 
 
 def test_parse_where_the_file_names_preset_and_environment_takes_that_preset(known_presets, config_file):
-    assert parsed(f"--config={config_file({'run': {'preset': 'small'}})}").agent.n_step == 2
-    assert parsed(f"--config={config_file({'run': {'env': 'Pong-v0'}})}").agent.n_step == 3
+    assert parsed(f"--config={config_file({'run': {'preset': 'small'}})}").learning.n_step == 2
+    assert parsed(f"--config={config_file({'run': {'env': 'Pong-v0'}})}").learning.n_step == 3
 
 
 def test_parse_where_a_flag_names_another_preset_than_the_file_takes_the_flag(known_presets, config_file):
     path = config_file({"run": {"preset": "small"}})
-    assert parsed(f"--config={path}", "--preset=pong").agent.n_step == 3
-    assert parsed(f"--config={path}", "--preset=auto", "--env=Pong-v0").agent.n_step == 3
+    assert parsed(f"--config={path}", "--preset=pong").learning.n_step == 3
+    assert parsed(f"--config={path}", "--preset=auto", "--env=Pong-v0").learning.n_step == 3
 
 
 def test_parse_of_the_config_json_of_a_run_gives_the_same_config(known_presets, config_file):
@@ -283,7 +283,7 @@ def test_parse_of_a_config_file_that_is_a_directory_says_so(tmp_path):
 
 
 def test_parse_of_mistakes_in_flags_file_and_preset_tells_all_at_once(known_presets, config_file):
-    path = config_file({"agent": {"n_step": "many", "discunt": 1}})
+    path = config_file({"learning": {"n_step": "many", "discunt": 1}})
     argv = ["--seed=x", "--discount=2", "--preset=tiny", f"--config={path}", "--qqq=1", "--optimizer=adm"]
     assert sorted(problems_of(*argv)) == sorted(
         [
@@ -291,7 +291,7 @@ def test_parse_of_mistakes_in_flags_file_and_preset_tells_all_at_once(known_pres
             "--seed=x must be a whole number from 0 to 2147483647.",
             "--discount=2 must be a number from 0 to 1.",
             f"--optimizer=adm must be one of {', '.join(schema.OPTIMIZERS)}; did you mean adam?",
-            f"--config={path} has an unknown setting agent.discunt; did you mean agent.discount?",
+            f"--config={path} has an unknown setting agent.discunt; did you mean learning.discount?",
             f"--config={path}: --n_step=many must be a whole number of at least 1.",
             "--preset=tiny must be one of auto, none, small, pong.",
         ]
@@ -468,8 +468,8 @@ def test_parse_of_a_file_that_names_a_module_wants_it_typed_too(config_file):
 def test_parse_of_hyperparameters_as_platforms_give_them():
     argv = ["--batch-size", "32", "--overlap", "False", "--double_q", "True", "--hidden-units", "8,9", "--env", "A-v0"]
     built, _ = flags.parse(["train.py", *argv, "--learning-rate=0.5", "--double-q=false"])
-    assert (built.training.batch_size, built.training.overlap, built.agent.double_q) == (32, False, False)
-    assert (built.network.hidden_units, built.run.env, built.agent.learning_rate) == ((8, 9), "A-v0", 0.5)
+    assert (built.training.batch_size, built.training.overlap, built.learning.double_q) == (32, False, False)
+    assert (built.network.hidden_units, built.run.env, built.learning.learning_rate) == ((8, 9), "A-v0", 0.5)
     assert flags.parse(["train.py", "--overlap", "maybe"])[1] == ["maybe is not a flag; see --help."]
 
 

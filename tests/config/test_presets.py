@@ -97,12 +97,12 @@ def test_preset_that_an_atari_game_takes_learns_from_clipped_rewards_and_reports
     built, problems = flags.parse(["train.py", "--env=ALE/Pong-v5"])
     assert problems == []
     assert built == settings.build({"env": "ALE/Pong-v5", **presets.PRESETS["atari"]})
-    assert (built.agent.reward_clip, built.agent.optimizer_epsilon) == (1.0, 1.5e-4)
+    assert (built.learning.reward_clip, built.learning.optimizer_epsilon) == (1.0, 1.5e-4)
     # Dopamine's, in frames: 80,000 before learning, a target every 32,000, epsilon falls over 1,000,000.
-    training, agent = built.training, built.agent
+    training, learning, exploration = built.training, built.learning, built.exploration
     assert training.learning_starts * 4 == 80_000
-    assert agent.target_update_period / training.replay_ratio * 4 == 32_000
-    assert agent.epsilon_decay_env_steps * 4 == 1_000_000
+    assert learning.target_update_period / training.replay_ratio * 4 == 32_000
+    assert exploration.epsilon_decay_env_steps * 4 == 1_000_000
 
 
 def test_taken_by_names_the_environments_of_a_preset():

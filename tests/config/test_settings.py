@@ -239,6 +239,16 @@ def test_build_puts_each_value_into_its_section_and_defaults_elsewhere():
     )
 
 
+LEARNING = ("learning", "exploration", "communication")
+
+
+def test_sections_of_version_0_1_are_read():
+    tree = {"agent": {"n_step": 5, "epsilon_final": 0.5, "average_period": 2}}
+    assert settings.from_json(tree, "c.json") == ({"n_step": 5, "epsilon_final": 0.5, "average_period": 2}, [])
+    assert [settings.stored(tree, section) for section in LEARNING] == [tree["agent"]] * 3
+    assert settings.from_json({"agent": {"batch_size": 5}}, "c.json")[1]
+
+
 def test_to_json_holds_what_the_run_is_and_not_where():
     tree = settings.to_json(schema.Config(run=schema.Run(logdir="/somewhere", config="c.json")))
     leaves = {name for section in tree.values() for name in section}
@@ -246,7 +256,7 @@ def test_to_json_holds_what_the_run_is_and_not_where():
     others = {"config", "resume", "tf_config", "task_type", "task_index", "evaluated_by"}
     assert set(SETTINGS) - leaves == places | others
     assert tree["run"] == {"env": "CartPole-v1", "env_kwargs": {}, "preset": "auto", "seed": 0}
-    assert list(tree) == ["run", "cluster", "training", "atari", "network", "agent", "evaluation", "hardware"]
+    assert list(tree) == ["run", "cluster", "training", "atari", "network", *LEARNING, "evaluation", "hardware"]
 
 
 @pytest.mark.parametrize("setting", [s for s in SETTINGS.values() if s.is_stored], ids=lambda setting: setting.name)
@@ -267,11 +277,11 @@ def test_from_json_of_to_json_through_text_returns_the_value(setting):
 
 
 def test_from_json_of_some_settings_returns_only_these():
-    tree = {"agent": {"n_step": 3}, "network": {"hidden_units": [16]}, "hardware": {}}
+    tree = {"learning": {"n_step": 3}, "network": {"hidden_units": [16]}, "hardware": {}}
     assert settings.from_json(tree, "c.json") == ({"n_step": 3, "hidden_units": (16,)}, [])
 
 
-@pytest.mark.parametrize("tree", [None, 1, "text", [], [{}], {"run": 1}, {"run": {"seed": 1}, "agent": []}])
+@pytest.mark.parametrize("tree", [None, 1, "text", [], [{}], {"run": 1}, {"run": {"seed": 1}, "learning": []}])
 def test_from_json_of_something_else_says_what_a_file_must_hold(tree):
     line = "c.json must hold a JSON object of sections, as the config.json of a run does."
     assert settings.from_json(tree, "c.json") == ({}, [line])
@@ -280,9 +290,9 @@ def test_from_json_of_something_else_says_what_a_file_must_hold(tree):
 @pytest.mark.parametrize(
     "section, name, hint",
     [
-        ("agent", "n_steps", "; did you mean agent.n_step?"),
-        ("agents", "n_step", "; did you mean agent.n_step?"),
-        ("training", "n_step", "; did you mean agent.n_step?"),
+        ("learning", "n_steps", "; did you mean learning.n_step?"),
+        ("agents", "n_step", "; did you mean learning.n_step?"),
+        ("training", "n_step", "; did you mean learning.n_step?"),
         ("zzz", "qqq", "."),
     ],
 )
@@ -310,11 +320,11 @@ def test_from_json_of_a_place_refuses_it(section, name, value):
 
 
 def test_from_json_with_several_mistakes_tells_all():
-    tree = {"agent": {"n_step": 0, "discount": 2, "discunt": 1}, "run": {"env": 7}}
+    tree = {"learning": {"n_step": 0, "discount": 2, "discunt": 1}, "run": {"env": 7}}
     values, problems = settings.from_json(tree, "c.json")
     assert values == {}
     assert sorted(problems) == [
-        "c.json has an unknown setting agent.discunt; did you mean agent.discount?",
+        "c.json has an unknown setting agent.discunt; did you mean learning.discount?",
         "c.json: --discount=2 must be a number from 0 to 1.",
         "c.json: --env=7 must be text.",
         "c.json: --n_step=0 must be a whole number of at least 1.",

@@ -24,7 +24,7 @@ BATCH_SIZE = 16
 AVERAGE_PERIOD = 5
 # Some gradients are longer than clip_norm and some shorter. Where all are, or none, Adam hides a wrong division: it
 # takes the same steps with a gradient twice as long.
-AGENT = schema.Agent(
+AGENT = schema.Learning(
     optimizer="adam",
     learning_rate=0.01,
     learning_rate_schedule="constant",

@@ -239,7 +239,7 @@ def test_each_trial_of_the_tuning_job_is_a_valid_run(workers, gpus):
         trial = [f"--learning_rate={rate['doubleValueSpec']['minValue']}", f"--batch_size={float(value)}"]
         run, mistakes = flags.parse(["train.py", *arguments, *trial])
         assert mistakes == []
-        assert (run.agent.learning_rate, run.training.batch_size) == (0.0001, value)
+        assert (run.learning.learning_rate, run.training.batch_size) == (0.0001, value)
         assert value % (workers * max(gpus, 1)) == 0
 
 

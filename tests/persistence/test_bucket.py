@@ -148,7 +148,7 @@ def test_run_in_a_bucket_with_other_settings_is_refused(bucket):
     train(bucket, f"--logdir={bucket.url}/run")
     done = train(bucket, f"--logdir={bucket.url}/run", "--discount=0.5", code=2)
     assert done.stderr.splitlines()[-1] == (
-        f"checkpoint {bucket.url}/run was trained with agent.discount=0.99, this run asks for 0.5; "
+        f"checkpoint {bucket.url}/run was trained with learning.discount=0.99, this run asks for 0.5; "
         "use a new --logdir or the old value."
     )
 

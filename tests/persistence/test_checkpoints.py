@@ -25,7 +25,7 @@ from dqn_tf.persistence import (
     worker_state,
 )
 
-AGENT = schema.Agent(
+AGENT = schema.Learning(
     optimizer="adam", learning_rate=0.01, learning_rate_schedule="linear", target_update_period=3, clip_norm=1.0
 )
 CAPACITY = 50

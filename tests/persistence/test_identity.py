@@ -36,7 +36,8 @@ def test_differences_of_what_results_are_computed_and_compared_by_are_refused(ch
 
 
 def test_differences_of_a_damaged_section_are_told():
-    assert identity.differences({**OLD, "agent": 5}, OLD)[0].startswith("agent.optimizer=5, this run asks for adam; ")
+    (line, *_) = identity.differences({**OLD, "learning": 5}, OLD)
+    assert line.startswith("learning.optimizer=5, this run asks for adam; ")
 
 
 def test_changed_names_versions_that_both_have():

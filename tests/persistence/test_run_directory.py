@@ -231,9 +231,9 @@ def without(*path):
 
 
 CONFIGS = {  # and what is said of them; what is not there has its default, as the run has
-    without("agent", "n_step"): None,
-    without("agent"): None,
-    json.dumps(settings.to_json(config_with(n_step=5))): "it is not the run's: agent.n_step=5",
+    without("learning", "n_step"): None,
+    without("learning"): None,
+    json.dumps(settings.to_json(config_with(n_step=5))): "it is not the run's: learning.n_step=5",
     "{": "it is not JSON",
     "[]": "it is JSON, but not an object",
     None: "No such file or directory",
@@ -247,20 +247,20 @@ def test_check_asks_the_checkpoint_what_the_run_is_whatever_is_in_config_json(tr
     path = trained.path / "config.json"
     assert warnings() == ([f"{path} is written anew from the checkpoint's: {reason}"] if reason else [])
     assert problems(trained.check, config_with(n_step=5)) == [
-        f"checkpoint {trained.path} was trained with agent.n_step=3, this run asks for 5; "
+        f"checkpoint {trained.path} was trained with learning.n_step=3, this run asks for 5; "
         "use a new --logdir or the old value."
     ]
 
 
 def test_check_takes_a_setting_that_an_older_checkpoint_lacks_for_its_default(directory):
     old = settings.to_json(config_with())
-    del old["agent"]["n_step"], old["hardware"]
+    del old["learning"]["n_step"], old["hardware"]
     directory.checkpoints.mkdir(parents=True)
     directory.checkpoints.joinpath("ckpt-160").mkdir()
     manifest.commit(directory.checkpoints, made.of(config=old))
     directory.check(config_with())
     (line,) = problems(directory.check, config_with(n_step=5))
-    assert "agent.n_step=3, this run asks for 5" in line
+    assert "learning.n_step=3, this run asks for 5" in line
 
 
 def test_finished_env_steps_of_no_run_is_0(directory):

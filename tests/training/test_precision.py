@@ -22,7 +22,7 @@ def make(kind, precision, **settings):
             kind, shape, dtype, 3, observation_scale=scale, hidden_units=(64,), activation="tanh", precision=precision
         )
 
-    agent = schema.Agent(learning_rate=0.01, learning_rate_schedule="constant", clip_norm=0.0, **settings)
+    agent = schema.Learning(learning_rate=0.01, learning_rate_schedule="constant", clip_norm=0.0, **settings)
     return learner.Learner(one_replica(), build, agent, 16, 10, False)
 
 

@@ -121,9 +121,10 @@ def differences(config: Config, is_update_known: bool = False, is_acting_known: 
         found.append(f"--network={config.network.network} (updates as of {network} on other inputs)")
     if network == NETWORKS[1] and config.network.hidden_units != (128, 128):
         found.append(f"--hidden_units={','.join(map(str, config.network.hidden_units))}")
-    if config.agent.average_period:
-        found.append(f"--average_period={config.agent.average_period}")
-    for name, value in (("wire_precision", config.agent.wire_precision), ("precision", config.hardware.precision)):
+    if config.communication.average_period:
+        found.append(f"--average_period={config.communication.average_period}")
+    wire_precision, precision = config.communication.wire_precision, config.hardware.precision
+    for name, value in (("wire_precision", wire_precision), ("precision", precision)):
         if value != "float32":
             found.append(f"--{name}={value}")
     return found
