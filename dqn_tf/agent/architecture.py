@@ -1,45 +1,113 @@
-"""Which Q-network suits an observation. Without TensorFlow: it decides threads and placement before that starts."""
+"""The kinds of Q-network. Without TensorFlow: they decide threads and placement before that starts."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-from dqn_tf.config.schema import ConfigError
+from dqn_tf.config import user_code
+from dqn_tf.config.schema import Config, ConfigError
+from dqn_tf.environment.spec import EnvironmentSpec, image_size
 
-NATURE_MIN_SIZE = 36  # valid convolutions of 8/4, 4/2 and 3/1 leave 1 x 1 of it
 
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A kind of Q-network. What a record lacks falls back to what always works.
 
-def choose(name: str, observation_shape: tuple[int, ...], observation_dtype: np.dtype) -> str:
-    """Returns mlp or nature_cnn for --network=`name`.
-
-    auto takes nature_cnn for uint8 observations [H, W], [H, W, C] or [C, H, W] of at least 36 x 36.
-    Raises:
-      ConfigError: nature_cnn is asked for and observations are no images, or too small.
+    Attributes:
+      name: --network's word for it.
+      build: returns a new Keras model for an environment, inputs [B, *observation_shape], with the same weights each
+        time.
+      is_convolutional: whether its operations gain from many threads, and lose by XLA on a CPU.
+      can_compile: whether XLA has been measured to make it faster.
+      min_image_size: it takes images of at least that height and width alone; 0: any observation.
+      num_weights: how many it has, to know what memory it takes; None: few.
+      policy: returns a Policy that acts without TensorFlow; None, or a result of None: there is none.
     """
-    is_large = len(observation_shape) in (2, 3) and min(image_size(observation_shape)) >= NATURE_MIN_SIZE
+
+    name: str
+    build: Callable[[EnvironmentSpec, Config], Any]
+    is_convolutional: bool
+    can_compile: bool = False
+    min_image_size: int = 0
+    num_weights: Callable[[EnvironmentSpec, Config], int] | None = None
+    policy: Callable[[EnvironmentSpec, Config], Any] | None = None
+
+    def takes(self, spec: EnvironmentSpec) -> bool:
+        """Returns whether it can be built for these observations."""
+        shape = spec.observation_shape
+        return not self.min_image_size or len(shape) in (2, 3) and min(image_size(shape)) >= self.min_image_size
+
+
+def _mlp(spec, config):
+    from dqn_tf.agent import networks
+
+    return networks.mlp(spec, config)
+
+
+def _mlp_policy(spec, config):
+    from dqn_tf.agent import policies
+
+    return policies.dense(config.network.activation, spec.observation_scale)
+
+
+def _mlp_weights(spec, config):
+    sizes = [math.prod(spec.observation_shape), *config.network.hidden_units, spec.num_actions]
+    return sum((inputs + 1) * outputs for inputs, outputs in zip(sizes, sizes[1:], strict=False))
+
+
+def _nature_cnn(spec, config):
+    from dqn_tf.agent import networks
+
+    return networks.nature_cnn(spec, config)
+
+
+MLP = Architecture("mlp", _mlp, False, can_compile=True, num_weights=_mlp_weights, policy=_mlp_policy)
+# Valid convolutions of 8/4, 4/2 and 3/1 leave 1 x 1 of 36 x 36.
+NATURE_CNN = Architecture("nature_cnn", _nature_cnn, True, min_image_size=36)
+ARCHITECTURES: Mapping[str, Architecture] = {one.name: one for one in (MLP, NATURE_CNN)}
+
+
+def choose(name: str, spec: EnvironmentSpec) -> Architecture:
+    """Returns the Architecture for --network=`name`.
+
+    auto takes nature_cnn for uint8 images [H, W], [H, W, C] or [C, H, W] of at least 36 x 36, else mlp.
+    Raises:
+      ConfigError: it does not take these observations, or there is no such module of the user's.
+    """
     if name == "auto":
-        return "nature_cnn" if is_large and observation_dtype == np.uint8 else "mlp"
-    if name == "nature_cnn" and not is_large:
+        return NATURE_CNN if spec.observation_dtype == np.uint8 and NATURE_CNN.takes(spec) else MLP
+    if name not in ARCHITECTURES:
+        return _own(name, spec)
+    found = ARCHITECTURES[name]
+    if not found.takes(spec):
         raise ConfigError(
-            f"--network=nature_cnn needs images of at least {NATURE_MIN_SIZE} x {NATURE_MIN_SIZE}, "
-            f"this environment's observations have shape {tuple(observation_shape)}; use --network=mlp."
+            f"--network={name} needs images of at least {found.min_image_size} x {found.min_image_size}, "
+            f"this environment's observations have shape {tuple(spec.observation_shape)}; use --network=mlp."
         )
-    return name
+    return found
 
 
-def reason(name: str, observation_shape: tuple[int, ...], observation_dtype: np.dtype) -> str:
+def reason(name: str, spec: EnvironmentSpec) -> str:
     """Returns why `choose` has chosen what it has."""
     if name != "auto":
         return f"--network={name}"
-    seen = f"observations are {np.dtype(observation_dtype)} of shape {tuple(observation_shape)}"
-    if choose(name, observation_shape, observation_dtype) == "nature_cnn":
+    seen = f"observations are {np.dtype(spec.observation_dtype)} of shape {tuple(spec.observation_shape)}"
+    if choose(name, spec) is NATURE_CNN:
         return seen
-    return f"{seen}, not uint8 images of at least {NATURE_MIN_SIZE} x {NATURE_MIN_SIZE}"
+    size = NATURE_CNN.min_image_size
+    return f"{seen}, not uint8 images of at least {size} x {size}"
 
 
-def image_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Returns height and width of an image's shape [H, W], [H, W, C] or [C, H, W]."""
-    return shape[1:] if is_channels_first(shape) else shape[:2]
+def _own(name, spec):
+    """Returns the Architecture of a function of the user's, which is imported when it is built."""
+    user_code.check("network", name)
 
+    def build(spec, config):
+        from dqn_tf.agent import networks
 
-def is_channels_first(shape: tuple[int, ...]) -> bool:
-    """Returns whether `shape` reads as [C, H, W]: stacked frames come so."""
-    return len(shape) == 3 and shape[0] < shape[2]
+        return networks.own(name, spec, config)
+
+    return Architecture(name, build, is_convolutional=len(spec.observation_shape) > 1)

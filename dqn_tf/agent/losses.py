@@ -1,6 +1,58 @@
-"""Temporal-difference errors and losses: pure functions, tensors in, tensors out."""
+"""Losses of a Q-network: from its outputs and transitions to a loss and a priority for each transition."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import tensorflow as tf
+
+from dqn_tf.distribution.stateless import Online, Target
+from dqn_tf.experience.accumulator import Transitions
+
+
+class LossOutput(NamedTuple):
+    """What a loss returns.
+
+    Attributes:
+      loss: <float32>[B] of each transition. Its mean over the global batch is minimized.
+      priority: <float32>[B] of at least 0: how much there is to learn from each. Its mean is the metric td_error_mean.
+    """
+
+    loss: tf.Tensor
+    priority: tf.Tensor
+
+
+class Loss(Protocol):
+    """A loss: a function of these arguments, or an object that is called with them."""
+
+    def __call__(self, online: Online, target: Target, transitions: Transitions) -> LossOutput:
+        """Returns the loss and the priority of each transition.
+
+        Args:
+          online, target: the networks; `online(observation)` are outputs, `online.values(observation)` action values.
+          transitions: tensors [B, ...].
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class QLearning:
+    """The loss of the temporal-difference error of Q-learning.
+
+    Attributes:
+      of_error: errors <float32>[B] in, losses <float32>[B] out.
+      double_q: the online network selects the action that the target network evaluates.
+    """
+
+    of_error: Callable[[tf.Tensor], tf.Tensor]
+    double_q: bool
+
+    def __call__(self, online, target, transitions):
+        s_tm1, a_tm1, r_t, discount_t, s_t = transitions
+        q_t = target.values(s_t)  # [B, A]
+        selector = online.values(s_t, training=False) if self.double_q else q_t
+        error = td_error(online.values(s_tm1), a_tm1, r_t, discount_t, q_t, selector)  # [B]
+        return LossOutput(self.of_error(error), tf.abs(error))
 
 
 def td_error(q_tm1, a_tm1, r_t, discount_t, q_t, q_t_selector):
@@ -42,3 +94,9 @@ def squared(error):
 
 
 LOSSES = {"huber": huber, "squared": squared}
+
+
+def create(loss: Callable, double_q: bool) -> Loss:
+    """Returns the Loss that a function is: one of a single argument is a loss of the temporal-difference error."""
+    required = [one for one in inspect.signature(loss).parameters.values() if one.default is one.empty]
+    return QLearning(loss, double_q) if len(required) == 1 else loss

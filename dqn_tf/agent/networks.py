@@ -1,60 +1,60 @@
-"""Keras Q-networks: observations of one environment in, a value for each action out."""
+"""Keras Q-networks: observations in, action values out."""
+
+import contextlib
+import random
 
 import keras
 import numpy as np
 
-from dqn_tf.agent import architecture
+from dqn_tf.agent import heads
+from dqn_tf.config import user_code
+from dqn_tf.config.schema import Config, ConfigError
+from dqn_tf.environment.spec import EnvironmentSpec, is_channels_first
+
+NAME = "q_network"
 
 
-def build(
-    kind: str,
-    observation_shape: tuple[int, ...],
-    observation_dtype: np.dtype,
-    num_actions: int,
-    *,
-    observation_scale: float = 1.0,
-    hidden_units: tuple[int, ...] = (128, 128),
-    activation: str = "relu",
-    precision: str = "float32",
-    seed: int = 0,
-    name: str = "q_network",
-) -> keras.Model:
-    """Returns a Q-network, inputs [B, *observation_shape] of `observation_dtype`, outputs <float32>[B, A].
+def mlp(spec: EnvironmentSpec, config: Config) -> keras.Model:
+    """Returns dense layers of --hidden_units over the flattened observation, outputs <float32>[B, A].
 
-    Args:
-      kind: mlp (dense layers of `hidden_units` over the flattened observation) or nature_cnn.
-      observation_scale: observations are multiplied by it inside the model, 1/255 for images.
-      precision: float32, or bfloat16 arithmetic with float32 weights and outputs.
-      seed: weights are a function of it alone.
-    Weights and biases start uniform in +-1/sqrt(fan in), as Torch had them in the original DQN.
-    Source: Mnih et al. 2015 (doi:10.1038/nature14236), extended data table 1.
+    Weights are a function of the seed alone. Weights and biases start uniform in +-1/sqrt(fan in), as Torch had them in
+    the original DQN. With --precision=bfloat16 arithmetic is bfloat16, weights and outputs are float32.
     """
-    policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
-    inputs = keras.Input(observation_shape, dtype=np.dtype(observation_dtype).name, name="observation")
-    x = keras.layers.Rescaling(observation_scale, dtype=policy, name="scale")(inputs)
-    common = {"activation": activation, "dtype": policy}
-    if kind == "nature_cnn":
-        x = _channels_last(x, observation_shape, policy)
-        for i, (filters, size, stride) in enumerate(((32, 8, 4), (64, 4, 2), (64, 3, 1))):
-            initial = _initializers(size * size * x.shape[-1], seed, 100 + i)
-            x = keras.layers.Conv2D(filters, size, stride, name=f"conv{i}", **initial, **common)(x)
-        hidden_units = (512,)
+    inputs, x, common = _scaled(spec, config)
+    return _dense(inputs, x, common, spec, config, config.network.hidden_units)
+
+
+def nature_cnn(spec: EnvironmentSpec, config: Config) -> keras.Model:
+    """Returns the convolutional network of Mnih et al. 2015 (doi:10.1038/nature14236), extended data table 1."""
+    inputs, x, common = _scaled(spec, config)
+    if len(spec.observation_shape) == 2:
+        x = keras.layers.Reshape((*spec.observation_shape, 1), dtype=common["dtype"], name="add_channel")(x)
+    elif is_channels_first(spec.observation_shape):
+        # CPU convolutions know only this layout.
+        x = keras.layers.Permute((2, 3, 1), dtype=common["dtype"], name="channels_last")(x)
+    for i, (filters, size, stride) in enumerate(((32, 8, 4), (64, 4, 2), (64, 3, 1))):
+        initial = _initializers(size * size * x.shape[-1], config.run.seed, 100 + i)
+        x = keras.layers.Conv2D(filters, size, stride, name=f"conv{i}", **initial, **common)(x)
+    return _dense(inputs, x, common, spec, config, (512,))
+
+
+def _scaled(spec, config):
+    """Returns the inputs, them scaled, and the arguments that all layers have in common."""
+    policy = "mixed_bfloat16" if config.hardware.precision == "bfloat16" else "float32"
+    inputs = keras.Input(spec.observation_shape, dtype=np.dtype(spec.observation_dtype).name, name="observation")
+    x = keras.layers.Rescaling(spec.observation_scale, dtype=policy, name="scale")(inputs)
+    return inputs, x, {"activation": config.network.activation, "dtype": policy}
+
+
+def _dense(inputs, x, common, spec, config, hidden_units):
+    seed = config.run.seed
     if len(x.shape) > 2:
-        x = keras.layers.Flatten(dtype=policy, name="flatten")(x)
+        x = keras.layers.Flatten(dtype=common["dtype"], name="flatten")(x)
     for i, units in enumerate(hidden_units):
         x = keras.layers.Dense(units, name=f"hidden{i}", **_initializers(x.shape[-1], seed, i), **common)(x)
     initial = _initializers(x.shape[-1], seed, 99)
-    x = keras.layers.Dense(num_actions, dtype="float32", name="q_values", **initial)(x)
-    return keras.Model(inputs, x, name=name)
-
-
-def _channels_last(x, observation_shape, policy):
-    if len(observation_shape) == 2:
-        return keras.layers.Reshape((*observation_shape, 1), dtype=policy, name="add_channel")(x)
-    if architecture.is_channels_first(observation_shape):
-        # CPU convolutions know only this layout.
-        return keras.layers.Permute((2, 3, 1), dtype=policy, name="channels_last")(x)
-    return x
+    x = keras.layers.Dense(spec.num_actions, dtype="float32", name="q_values", **initial)(x)
+    return keras.Model(inputs, x, name=NAME)
 
 
 def _initializers(fan_in, seed, layer):
@@ -64,3 +64,49 @@ def _initializers(fan_in, seed, layer):
         "kernel_initializer": keras.initializers.RandomUniform(-limit, limit, seed=int(kernel_seed)),
         "bias_initializer": keras.initializers.RandomUniform(-limit, limit, seed=int(bias_seed)),
     }
+
+
+def own(name: str, spec: EnvironmentSpec, config: Config) -> keras.Model:
+    """Returns what a function of the user's makes, --network=`name`, having seen that it can act.
+
+    Raises:
+      ConfigError: there is no such function, or what it returns is no Q-network of this environment.
+      UserCodeFailure: it raises.
+    """
+    function, called = user_code.find("network", name), f"--network={name}"
+    shape, dtype = spec.observation_shape, np.dtype(spec.observation_dtype)
+    try:
+        with _seeded(config.run.seed):
+            model = function(shape, spec.num_actions, config)
+    except Exception as error:
+        raise user_code.failure(called, error) from error
+    if not isinstance(model, keras.Model):
+        raise ConfigError(f"{called} returned {user_code.line(type(model).__name__)}, which must be a keras.Model.")
+    try:
+        with _seeded(config.run.seed):  # a model of a class of its own has no weights before it is called
+            outputs = model(np.zeros((2, *shape), dtype), training=False)
+        values = np.shape(heads.values_of(model)(outputs))
+    except Exception as error:
+        what = f"{called}: the model, called with observations {dtype}[2, {', '.join(map(str, shape))}]"
+        raise user_code.failure(what, error) from error
+    if tuple(values) != (2, spec.num_actions):
+        raise ConfigError(
+            f"{called}: the model makes {list(values)} of 2 observations, not [2, {spec.num_actions}]: it must make a "
+            "value for each action."
+        )
+    if not model.trainable_variables:
+        raise ConfigError(f"{called}: the model has no trainable weights.")
+    return model
+
+
+@contextlib.contextmanager
+def _seeded(seed):
+    """Returns a context in which layers without a seed have one: Keras draws it from Python's generator."""
+    before, state = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+        np.random.set_state(state)

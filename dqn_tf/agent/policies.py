@@ -5,8 +5,8 @@ evaluated in NumPy, every other network through TensorFlow. Both give the same v
 --precision=bfloat16 the NumPy ones are the more exact.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -66,11 +66,16 @@ class DensePolicy:
 
 
 class NetworkPolicy:
-    """Values of any network, through TensorFlow."""
+    """Values of any network, through TensorFlow, as it acts: without dropout, with its moving means."""
 
-    def __init__(self, network: keras.Model):
+    def __init__(self, network: keras.Model, head: Callable[[Any], tf.Tensor]):
+        """Prepares.
+
+        Args:
+          head: makes action values of the network's outputs.
+        """
         self._network = network
-        self._call = tf.function(network, reduce_retracing=True, autograph=False)
+        self._call = tf.function(lambda x: head(network(x, training=False)), reduce_retracing=True, autograph=False)
 
     def load(self, weights):
         for variable, value in zip(self._network.weights, weights, strict=True):
@@ -80,8 +85,6 @@ class NetworkPolicy:
         return self._call(tf.convert_to_tensor(observation)).numpy()
 
 
-def create(kind: str, activation: str, observation_scale: float, build_network) -> Policy:
-    """Returns the cheapest Policy for a network of this kind; `build_network` makes a copy where one is needed."""
-    if kind == "mlp" and activation in _ACTIVATIONS:
-        return DensePolicy(activation, observation_scale)
-    return NetworkPolicy(build_network())
+def dense(activation: str, observation_scale: float) -> DensePolicy | None:
+    """Returns the policy of an mlp network, None if its activation has no NumPy twin here."""
+    return DensePolicy(activation, observation_scale) if activation in _ACTIVATIONS else None

@@ -21,11 +21,22 @@ class _Text(absl_flags.ArgumentParser):
         return argument
 
 
+class _Repeated(absl_flags.Flag):
+    """A flag that may be given several times: its text is all of them, comma separated."""
+
+    def parse(self, argument):
+        before = self.value
+        super().parse(argument)
+        if before:
+            self.value = f"{before},{argument}"
+
+
 def define() -> absl_flags.FlagValues:
     """Returns the absl flags of the program, one for each setting, none of them given."""
     values = absl_flags.FlagValues()
     for setting in settings.SETTINGS.values():
-        flag = absl_flags.Flag(
+        kind = _Repeated if setting.field.type == tuple[str, ...] else absl_flags.Flag
+        flag = kind(
             _Text(), absl_flags.ArgumentSerializer(), setting.name, None, setting.field.metadata["help"]
         )
         flag.boolean = setting.field.type is bool  # --overlap and --nooverlap
@@ -44,10 +55,11 @@ def parse(argv: Sequence[str], others: Sequence[str] = ()) -> tuple[Config, list
     typed, wrong = settings.parse_all(given)
     problems += wrong
     stored, unread = _read(typed["config"]) if "config" in typed else ({}, [])
-    env = stored.get("env", "")
-    if "env" not in typed and settings.foreign_module(env):
-        unread.append(f"--config={typed['config']} names a module that would be imported; add --env={env} to trust it.")
-        del stored["env"]
+    for name, text in settings.foreign(stored).items():
+        if name not in typed:
+            advice = f"add --{name}={text} to trust it."
+            unread.append(f"--config={typed['config']} names a module that would be imported; {advice}")
+            del stored[name]
     named = {**stored, **typed}
     preset: Mapping[str, Any] = {}
     try:

@@ -56,10 +56,15 @@ class JsonObject(str):
 NO_KWARGS = JsonObject("{}")
 
 
-def _field(default, help, *, unit="", source="", choices=(), minimum=None, maximum=None, stored=True):
-    """Returns a dataclass field. `stored=False` keeps it out of config.json: it says where, not what, a run is."""
+def _field(default, help, *, unit="", source="", choices=(), own="", minimum=None, maximum=None, stored=True):
+    """Returns a dataclass field.
+
+    Args:
+      own: what a user's module:name may stand for in place of one of the choices, such as "function".
+      stored: False keeps it out of config.json: it says where a run is, not what it is.
+    """
     metadata = dict(
-        help=help, unit=unit, source=source, choices=choices, minimum=minimum, maximum=maximum, stored=stored
+        help=help, unit=unit, source=source, choices=choices, own=own, minimum=minimum, maximum=maximum, stored=stored
     )
     return dataclasses.field(default=default, metadata=types.MappingProxyType(metadata))
 
@@ -87,6 +92,13 @@ class Run:
         'keyword arguments that --env is made with, such as {"map_name": "8x8"}',
         unit="JSON object",
         source="gymnasium.farama.org",
+    )
+    wrapper: tuple[str, ...] = _field(
+        (),
+        "Gymnasium wrapper around every environment; give it again for another one around that",
+        unit="module:Class",
+        own="Class",
+        source="gymnasium.farama.org/api/wrappers",
     )
     preset: str = _field(
         "auto", "named settings; auto takes those tuned for --env where there are any", source="docs/learning.md"
@@ -282,9 +294,11 @@ class Network:
 
     network: str = _field(
         "auto",
-        "auto takes nature_cnn for images of at least 36 x 36 and mlp for the rest",
+        "auto takes nature_cnn for images of at least 36 x 36 and mlp for the rest; module:function takes your own, "
+        "a function of (observation shape, number of actions, settings) that returns a Keras model",
         choices=("auto", "mlp", "nature_cnn"),
-        source=_MNIH,
+        own="function",
+        source=_MNIH + "; docs/library.md",
     )
     hidden_units: tuple[int, ...] = _field(
         (128, 128),
@@ -341,7 +355,13 @@ class Learning:
         source=_MNIH,
     )
     double_q: bool = _field(True, "the online network selects, the target evaluates", source="arXiv:1509.06461")
-    loss: str = _field("huber", "loss of the temporal-difference error", choices=("huber", "squared"), source=_MNIH)
+    loss: str = _field(
+        "huber",
+        "loss of the temporal-difference error; module:function takes your own",
+        choices=("huber", "squared"),
+        own="function",
+        source=_MNIH + "; docs/library.md",
+    )
     clip_norm: float = _field(
         10.0,
         "global gradient norm to clip at, after the sum over replicas; 0: off",

@@ -13,6 +13,7 @@ class Stream(enum.IntEnum):
     REPLAY = 3
     EVALUATION = 4
     FINAL_EVALUATION = 5
+    NETWORK = 6
 
 
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:

@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,8 +61,11 @@ class Setting:
     def allowed(self) -> str:
         """Returns in words which values are allowed."""
         limits = self.field.metadata
+        own = f"module:{limits['own']}" if limits["own"] else ""
         if limits["choices"]:
-            return "one of " + ", ".join(filter(None, limits["choices"]))
+            return "one of " + ", ".join(filter(None, limits["choices"])) + (f", or {own} of your own" if own else "")
+        if own:
+            return f"{own}, or several separated by commas"
         word, low, high = _WORDS[self.field.type], limits["minimum"], limits["maximum"]
         if high is not None:
             return f"{word} from {low} to {high}"
@@ -72,11 +76,14 @@ class Setting:
         low, high, choices = limits["minimum"], limits["maximum"], limits["choices"]
         if isinstance(item, float) and not math.isfinite(item):
             return False
-        if item is None:
+        if item is None or limits["own"] and re.fullmatch(_OWN, str(item)):
             return True
+        if limits["own"] and not choices:
+            return False
         return (not choices or item in choices) and (low is None or item >= low) and (high is None or item <= high)
 
 
+_OWN = r"[^\s:,]+:[^\s:,]+"
 _LARGEST = 2**53 - 1  # whole numbers up to here survive as floats, which JSON's numbers may be
 
 
@@ -121,6 +128,12 @@ def _to_ints(value):
     return tuple(map(_to_int, value))
 
 
+def _to_strs(value):
+    if not isinstance(value, str | list | tuple):
+        raise TypeError
+    return tuple(map(_to_str, filter(None, value.split(",")) if isinstance(value, str) else value))
+
+
 def _to_object(value):
     """Returns a JSON object's text; platforms that read JSON themselves hand it on as Python writes it."""
     if isinstance(value, str):
@@ -154,6 +167,7 @@ _CONVERTERS = {
     str: _to_str,
     JsonObject: _to_object,
     tuple[int, ...]: _to_ints,
+    tuple[str, ...]: _to_strs,
 }
 _WORDS = {
     bool: "true or false",
@@ -243,10 +257,10 @@ def _hint(section, name, setting):
     return f"; did you mean {nearest[0]}?" if nearest else "."
 
 
-def foreign_module(env_id: str) -> str:
-    """Returns the module that --env=module:EnvId imports, "" where there is none or it is ALE's."""
-    module = env_id.rpartition(":")[0]
-    return "" if module == "ale_py" else module
+def foreign(values: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the text of each setting that names a module of a user's, which a run of these values would import."""
+    texts = {name: to_text(values[name]) for name in ("env", "wrapper", "network", "loss") if values.get(name)}
+    return {name: text for name, text in texts.items() if ":" in text.removeprefix("ale_py:")}
 
 
 def from_json(tree: Any, source: str) -> tuple[dict[str, Any], list[str]]:

@@ -14,6 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from dqn_tf.distribution.stateless import Online, StatelessNetwork
+
 _MIN_GAIN = 1.5
 
 
@@ -32,30 +34,72 @@ class Factored:
     _layer: keras.layers.Dense
     _after: keras.Model
 
-    def values(self, weights: Sequence[tf.Tensor], observation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the network's values <float32>[b, A], and x [b, M] and x kernel + bias [b, N] of the layer."""
+    def outputs(self, weights: Sequence[tf.Tensor], observation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns the network's outputs, and x [b, M] and x kernel + bias [b, N] of the layer."""
         i, dtype = self.position, self._layer.compute_dtype
         x, _ = self._before.stateless_call(weights[:i], [], observation)
         z = tf.nn.bias_add(tf.matmul(x, tf.cast(weights[i], dtype)), tf.cast(weights[i + 1], dtype))
-        values, _ = self._after.stateless_call(weights[i + 2 :], [], self._layer.activation(z))
-        return values, x, z
+        outputs, _ = self._after.stateless_call(weights[i + 2 :], [], self._layer.activation(z))
+        return outputs, x, z
 
 
-def of(network: keras.Model, batch_size: int) -> Factored | None:
-    """Returns the cut network where sharing factors is worth it at this global batch size, else None.
+class FactoredOnline(Online):
+    """The online network, whose largest dense layer has factors in place of a gradient."""
 
-    Args:
-      network: a chain of layers.
+    def __init__(self, network, weights, state, seeds, factored: Factored):
+        super().__init__(network, weights, state, seeds)
+        self._factored = factored
+        self._x, self._z = [], []  # of each call
+
+    def _called(self, observation, training):
+        if not training:
+            return super()._called(observation, training)
+        outputs, x, z = self._factored.outputs(self._weights, observation)
+        self._x.append(x)
+        self._z.append(z)
+        return outputs, self.state, self._seeds, ()
+
+    def gradients(self, tape, loss):
+        sources = list(self._weights)
+        del sources[self._factored.position]
+        zero = tf.UnconnectedGradients.ZERO
+        gradients = tape.gradient(loss, [*sources, *self._z], unconnected_gradients=zero)
+        factors = _joined(self._x), _joined(gradients[len(sources) :])
+        return gradients[: len(sources)], factors
+
+
+def of(network: StatelessNetwork, batch_size: int) -> Factored | None:
+    """Returns the cut network if sharing factors is worth it at this global batch size, else None.
+
+    None too for a network that cannot be cut: one that is no chain of layers, has state or random numbers, or adds
+    losses of its own.
     """
-    dense = [layer for layer in network.layers if isinstance(layer, keras.layers.Dense)]
+    model = network.model
+    if not _is_chain(model) or model.non_trainable_variables or model.losses:
+        return None
+    dense = [layer for layer in model.layers if type(layer) is keras.layers.Dense and layer.use_bias]
     if len(dense) < 2:
         return None
     layer = max(dense[:-1], key=lambda candidate: np.prod(candidate.kernel.shape))
     rows, columns = layer.kernel.shape
-    num_weights = sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
+    num_weights = sum(int(np.prod(variable.shape)) for variable in network.trainable)
     num_shared = num_weights - rows * columns + batch_size * (rows + columns)
-    if num_shared * _MIN_GAIN > num_weights:
+    if num_shared * _MIN_GAIN > num_weights or len(layer.input.shape) != 2:
         return None
-    position = next(i for i, variable in enumerate(network.trainable_variables) if variable is layer.kernel)
-    before = keras.Model(network.inputs, layer.input)
-    return Factored(position, (rows, columns), before, layer, keras.Model(layer.output, network.outputs[0]))
+    position = next(i for i, variable in enumerate(network.trainable) if variable is layer.kernel)
+    before = keras.Model(model.inputs, layer.input)
+    return Factored(position, (rows, columns), before, layer, keras.Model(layer.output, model.outputs[0]))
+
+
+def _joined(rows):
+    return rows[0] if len(rows) == 1 else tf.concat(rows, axis=0)
+
+
+def _is_chain(model):
+    """Returns whether each layer takes what the one before gives, and nothing else."""
+    try:
+        links = zip(model.layers, model.layers[1:], strict=False)
+        is_linked = all(before.output is after.input for before, after in links)
+        return is_linked and len(model.inputs) == len(model.outputs) == 1
+    except (AttributeError, ValueError):  # a model of a class of its own, a layer that is called twice
+        return False

@@ -88,6 +88,11 @@ class Placement:
         """Returns the first of this worker's per-replica values."""
         return self.strategy.experimental_local_results(value)[0]
 
+    def joined(self, value):
+        """Returns this worker's per-replica values [b, ...] as one, [sum of b, ...]."""
+        parts = self.strategy.experimental_local_results(value)
+        return parts[0] if len(parts) == 1 else tf.concat(parts, axis=0)
+
     def run(self, function, args):
         """Returns the per-replica results of `function`, called in replica context."""
         return self.strategy.run(function, args=args)

@@ -20,7 +20,8 @@ import gymnasium
 import numpy as np
 
 from dqn_tf.config import schema
-from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds, Step, told
+from dqn_tf.config.user_code import told
+from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds, Step
 
 FRAMES_PER_STEP = 4
 STACK = 4

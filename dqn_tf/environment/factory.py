@@ -4,7 +4,9 @@ import dataclasses
 
 from dqn_tf.config import schema
 from dqn_tf.environment import atari, probe, spec, vector
+from dqn_tf.environment.maker import Maker
 from dqn_tf.environment.spec import Environment, EnvironmentSpec
+from dqn_tf.process import hardware
 
 
 def check_name(env_id: str) -> None:
@@ -32,26 +34,29 @@ class Factory:
     """Makes environments of one run: for acting, for evaluation, for a film. All are alike and none is shared.
 
     Attributes:
-      env_id: EnvId, or module:EnvId.
-      vectorization: sync or async, of environments that are not ALE's.
+      maker: of environments that are not ALE's.
+      vectorization: sync or async, of these.
       atari: how ALE's games are played.
-      num_threads: that step ALE's games; 0: as many as there are cores.
-      kwargs: keyword arguments that environments that are not ALE's are made with.
+      actor_threads: threads that step these while acting, 0 if the program chooses.
       spec: what `describe` has returned before, if it has.
     """
 
-    env_id: str
+    maker: Maker
     vectorization: str = "sync"
     atari: schema.Atari = schema.Atari()
-    num_threads: int = 0
-    kwargs: schema.JsonObject = schema.NO_KWARGS
+    actor_threads: int = 0
     spec: EnvironmentSpec | None = None
 
     @classmethod
     def of(cls, settings: schema.Config, spec: EnvironmentSpec | None = None) -> "Factory":
         """Returns the Factory of a run's environments."""
-        run = settings.run
-        return cls(run.env, settings.training.vectorization, settings.atari, kwargs=run.env_kwargs, spec=spec)
+        run, vectorization = settings.run, settings.training.vectorization
+        maker = Maker(run.env, run.env_kwargs, run.wrapper)
+        return cls(maker, vectorization, settings.atari, settings.hardware.actor_threads, spec)
+
+    @property
+    def env_id(self) -> str:
+        return self.maker.env_id
 
     @property
     def is_atari(self) -> bool:
@@ -59,50 +64,56 @@ class Factory:
         return atari.is_atari(self.env_id)
 
     def resolved(self) -> schema.Atari:
-        """Returns how games are played, with `auto` replaced by what it stands for; as given where these are none."""
+        """Returns how games are played, with `auto` replaced by what it stands for; as given if these are none."""
         return atari.resolve(self.atari) if self.is_atari else self.atari
 
     def describe(self) -> EnvironmentSpec:
         """Returns what the environments are, having seen one work.
 
-        Raises ConfigError where there are none, they do not work, or settings are not theirs.
+        Raises ConfigError if there are none, they do not work, or settings are not theirs.
         """
-        if self.is_atari:
-            if self.vectorization == "async":
-                raise schema.ConfigError(
-                    f"--vectorization=async: games such as --env={self.env_id} are stepped by threads of ALE's; "
-                    "leave it out, or give --actor_threads."
-                )
-            if self.kwargs.tree:
-                raise schema.ConfigError(
-                    f"--env_kwargs={self.kwargs}: games such as --env={self.env_id} take none; "
-                    "leave it out, or see --atari_protocol and --atari_actions."
-                )
-            return atari.describe(self.env_id, self.atari)
-        given = {name: value for name, value in dataclasses.asdict(self.atari).items() if value != "auto"}
-        if self.num_threads:
-            given["actor_threads"] = self.num_threads
-        problems = [
-            f"--{name}={value} is for Atari games, and --env={self.env_id} is none; leave it out."
-            for name, value in given.items()
-        ]
+        problems = [f"{line}; leave it out." for line in (self._not_of_games() if self.is_atari else self._of_games())]
         if problems:
             raise schema.ConfigError(*problems)
+        if self.is_atari:
+            return atari.describe(self.env_id, self.atari)
         hint = atari.advice(self.env_id)
         if hint:
             raise schema.ConfigError(hint)
-        return probe.describe(self.env_id, self.kwargs)
+        return probe.describe(self.maker)
 
-    def make(self, num_envs: int, render: bool = False, first_number: int = 0) -> Environment:
+    def _not_of_games(self):
+        """Yields what is given and is not for games."""
+        if self.vectorization == "async":
+            yield (
+                f"--vectorization=async: games such as --env={self.env_id} are stepped by threads of ALE's, as many as "
+                "--actor_threads says"
+            )
+        if self.maker.kwargs.tree:
+            yield (
+                f"--env_kwargs={self.maker.kwargs}: games such as --env={self.env_id} take none, but --atari_protocol "
+                "and --atari_actions"
+            )
+        for name in self.maker.wrappers:
+            yield f"--wrapper={name}: games such as --env={self.env_id} are stepped together in C++, and take none"
+
+    def _of_games(self):
+        """Yields what is given and is for games only."""
+        given = {name: value for name, value in dataclasses.asdict(self.atari).items() if value != "auto"}
+        given |= {"actor_threads": self.actor_threads} if self.actor_threads else {}
+        for name, value in given.items():
+            yield f"--{name}={value} is for Atari games, and --env={self.env_id} is none"
+
+    def make(self, num_envs: int, render: bool = False, first_number: int = 0, num_threads: int = 0) -> Environment:
         """Returns `num_envs` environments that are stepped together.
 
         Args:
           render: whether pictures will be asked for.
           first_number: the number of the first of them in the run, for messages.
+          num_threads: that step ALE's games; 0: as many as there are cores.
         """
         if self.is_atari:
-            return atari.AtariEnvironment(self.env_id, num_envs, self.atari, self.num_threads, render)
-        return vector.VectorEnvironment(
-            *(self.env_id, num_envs, self.vectorization, "rgb_array" if render else None, first_number),
-            *(self.kwargs, self.spec),
-        )
+            num_threads = num_threads or hardware.num_cores()
+            return atari.AtariEnvironment(self.env_id, num_envs, self.atari, num_threads, render)
+        mode = "rgb_array" if render else None
+        return vector.VectorEnvironment(self.maker, num_envs, self.vectorization, mode, first_number, self.spec)

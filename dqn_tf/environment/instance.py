@@ -14,7 +14,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds, line, told
+from dqn_tf.config.user_code import line, told
+from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds
 
 _LARGEST = float(np.finfo(np.float32).max)
 

@@ -17,10 +17,11 @@ import time
 import numpy as np
 from gymnasium import spaces
 
-from dqn_tf.config import schema
+from dqn_tf.config import user_code
 from dqn_tf.config.schema import ConfigError
-from dqn_tf.environment import spec, vector
+from dqn_tf.environment import vector
 from dqn_tf.environment.instance import Instance
+from dqn_tf.environment.maker import Maker
 from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec
 from dqn_tf.process import lifeline, signals
 
@@ -29,13 +30,13 @@ _log = logging.getLogger(__name__)
 _REPORT_SECONDS = 30.0
 
 
-def describe(env_id: str, kwargs: schema.JsonObject = schema.NO_KWARGS) -> EnvironmentSpec:
+def describe(maker: Maker) -> EnvironmentSpec:
     """Returns the spec of an environment that has been seen to work.
 
     Raises:
       config.ConfigError: as vector.describe, or it does not work; one line with the environment, the value, its type.
     """
-    find = functools.partial(vector.describe, env_id, kwargs, _play)
+    find = functools.partial(vector.describe, maker, _play)
     if "tensorflow" in sys.modules or sys.platform != "linux":  # forks and the threads of native libraries do not mix
         return find()
     context = multiprocessing.get_context("fork")
@@ -46,11 +47,11 @@ def describe(env_id: str, kwargs: schema.JsonObject = schema.NO_KWARGS) -> Envir
     try:
         begin = time.monotonic()
         while not ours.poll(_REPORT_SECONDS):
-            _log.info("waiting for --env=%s to be made and stepped, since %d s", env_id, time.monotonic() - begin)
+            _log.info("waiting for --env=%s to be made and stepped, since %d s", maker.env_id, time.monotonic() - begin)
         answer = ours.recv()
     except EOFError:
         process.join()
-        raise ConfigError(f"--env={env_id} ended the process that made it, {_how(process.exitcode)}.") from None
+        raise ConfigError(f"--env={maker.env_id} ended the process that made it, {_how(process.exitcode)}.") from None
     finally:
         process.kill()
         process.join()
@@ -86,7 +87,7 @@ def _play(environment, made: EnvironmentSpec) -> None:
         seen = [instance.begin(lambda episode: episode, 0)]
         seen += [instance.step(action).next_observation for action in (0, made.num_actions - 1)]
     except EnvironmentFailure as failure:
-        where = spec.place(failure.__cause__) if failure.__cause__ else ""
+        where = user_code.place(failure.__cause__) if failure.__cause__ else ""
         raise ConfigError(f"{failure}{where}") from failure
     bounds = spaces.flatten_space(made.observation_space)
     low, high = (np.asarray(one, np.float32).reshape(made.observation_shape) for one in (bounds.low, bounds.high))

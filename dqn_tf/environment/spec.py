@@ -2,11 +2,7 @@
 
 import dataclasses
 import difflib
-import importlib
 import os
-import pathlib
-import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -14,28 +10,15 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-import dqn_tf
 from dqn_tf.config import schema
-
-_NOT_OWN = ("site-packages", "<frozen", *(str(pathlib.Path(module.__file__).parent) for module in (dqn_tf, os)))
+from dqn_tf.config.user_code import UserCodeFailure, import_module, line, module_of
 
 # The seed of an environment's episode, in [0, 2**31), by the number of the episode, from 0. It can be pickled.
 EpisodeSeeds = Callable[[int], int]
 
 
-class EnvironmentFailure(Exception):
-    """An environment has raised, or given what it should not; the message, one line, names episode and step.
-
-    Attributes:
-      trace: the traceback of what the environment raised, "" where it raised nothing.
-    """
-
-    def __init__(self, message: str, trace: str = ""):
-        super().__init__(message, trace)
-        self.trace = trace
-
-    def __str__(self) -> str:
-        return self.args[0]
+class EnvironmentFailure(UserCodeFailure):
+    """An environment has raised, or given what it should not; the message names episode and step."""
 
 
 class EnvironmentLost(Exception):
@@ -67,6 +50,12 @@ class EnvironmentSpec:
     reward_threshold: float | None
     max_episode_steps: int | None
     frames_per_step: int | None = None
+
+    @property
+    def observation_scale(self) -> float:
+        """Returns what observations are multiplied by inside a network: images to [0, 1]."""
+        is_bytes = self.observation_dtype == np.uint8
+        return 1.0 / max(float(np.max(self.observation_space.high)), 1.0) if is_bytes else 1.0
 
     def spaces(self) -> dict[str, str]:
         """Returns what a network of this environment depends on, in words; bounds that it does not see are left out."""
@@ -147,7 +136,7 @@ def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
     """Returns gymnasium's registry entry; taken from here rather than by gymnasium.make, it comes without warnings."""
     module, separator, name = env_id.rpartition(":")
     if separator:
-        _import(env_id, module)
+        import_module(f"--env={env_id}", module, name)
     if name in gymnasium.registry:
         return gymnasium.registry[name]
     names = [other for other, entry in gymnasium.registry.items() if not _is_old_game(entry)]
@@ -157,33 +146,11 @@ def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
         advice = f"did you mean {' or '.join(f'{separator and module + separator}{other}' for other in nearest)}?"
     elif separator:
         advice = f"importing {module} registers no environment; it must call gymnasium.register."
-    elif os.path.exists(path := _module_of(name).replace(".", "/")) or os.path.exists(f"{path}.py"):
-        advice = f"it is a module: name what it registers too, such as --env={_module_of(name)}:EnvId."
+    elif os.path.exists(path := module_of(name).replace(".", "/")) or os.path.exists(f"{path}.py"):
+        advice = f"it is a module: name what it registers too, such as --env={module_of(name)}:EnvId."
     else:
         advice = f"where a package registers it, name its module too, such as --env=my_package:{name or 'EnvId'}."
     raise schema.ConfigError(f"--env={env_id} is not a registered environment; {advice}")
-
-
-def _import(env_id, module):
-    try:
-        importlib.import_module(module)
-    except (Exception, SystemExit) as error:  # a module is somebody's code, and may even end the program
-        reason, name = line(error), _module_of(module)
-        top = sys.modules.get(module.partition(".")[0])
-        if isinstance(error, SystemExit):
-            reason = f"{reason}; it ends the program where it is imported"
-        elif name and name != module:
-            reason += f"; name the module, not its file: --env={name}:{env_id.rpartition(':')[2]}"
-        elif isinstance(error, ModuleNotFoundError) and "." in module and module.startswith(f"{error.name}") and top:
-            reason += f"; {top.__name__} is {getattr(top, '__file__', None) or ', '.join(top.__path__)}"
-        raise schema.ConfigError(
-            f"--env={env_id}: module {module} cannot be imported: {type(error).__name__}: {reason}{place(error)}"
-        ) from error
-
-
-def _module_of(path):
-    """Returns the module that a path such as pkg/games.py would be; a module's name as it is."""
-    return ".".join(part for part in path.removesuffix(".py").split("/") if part.strip("."))
 
 
 def _package(entry):
@@ -208,18 +175,11 @@ def _in_words(space):
     return line(space)
 
 
-def told(error: BaseException) -> str:
-    """Returns what an exception says, on one line."""
-    return line(f"{type(error).__name__}: {error}")
+def image_size(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Returns height and width of an image's shape [H, W], [H, W, C] or [C, H, W]."""
+    return shape[1:] if is_channels_first(shape) else shape[:2]
 
 
-def place(error: BaseException) -> str:
-    """Returns where in somebody's own code an exception was raised, to be added to a line; "" where it was nowhere."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not any(part in frame.filename for part in _NOT_OWN)]
-    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
-
-
-def line(text: object) -> str:
-    """Returns the text on one line."""
-    return " ".join(str(text).split())
+def is_channels_first(shape: tuple[int, ...]) -> bool:
+    """Returns whether `shape` reads as [C, H, W]: stacked frames come so."""
+    return len(shape) == 3 and shape[0] < shape[2]

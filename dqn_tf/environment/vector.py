@@ -13,60 +13,57 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from dqn_tf.config import schema
-from dqn_tf.environment import pool, spec
+from dqn_tf.config import schema, user_code
+from dqn_tf.environment import pool
 from dqn_tf.environment.instance import Instance, Outcome, is_array
+from dqn_tf.environment.maker import Maker
 from dqn_tf.environment.spec import EnvironmentSpec, EpisodeSeeds, Step
 
 _log = logging.getLogger(__name__)
 
 
 def describe(
-    env_id: str,
-    kwargs: schema.JsonObject = schema.NO_KWARGS,
-    play: Callable[[gymnasium.Env, EnvironmentSpec], None] = lambda environment, made: None,
+    maker: Maker, play: Callable[[gymnasium.Env, EnvironmentSpec], None] = lambda environment, made: None
 ) -> EnvironmentSpec:
     """Returns the spec of an environment; makes one of it for that, and closes it.
 
     Args:
-      env_id: EnvId, or module:EnvId where importing the module registers it.
-      kwargs: keyword arguments that it is made with.
       play: what to do with it before it is closed.
     Raises:
       config.ConfigError: there is no such environment, it cannot be made, or DQN cannot learn it.
     """
-    registered = spec.registered(env_id)
-    called = f"--env={env_id}" + (f" with --env_kwargs={kwargs}" if kwargs.tree else "")
+    make, called = maker.maker(), maker.called
     try:
-        environment = gymnasium.make(registered, disable_env_checker=True, **kwargs.tree)
+        environment = make()
     except gymnasium.error.DependencyNotInstalled as error:
-        raise schema.ConfigError(f"{called} needs a package that is not installed: {spec.line(error)}") from error
+        raise schema.ConfigError(f"{called} needs a package that is not installed: {user_code.line(error)}") from error
     except (Exception, SystemExit) as error:  # somebody's code; whatever it raises is an answer to --env
-        raise schema.ConfigError(f"{called} cannot be made: {spec.told(error)}{spec.place(error)}") from error
+        raise schema.ConfigError(f"{called} cannot be made: {user_code.told(error)}{user_code.place(error)}") from error
     try:
-        made = _spec(env_id, registered, kwargs.tree, environment)
+        made = _spec(maker, environment)
         play(environment, made)
     except AttributeError as error:
-        raise schema.ConfigError(f"{called} has no spaces: {spec.told(error)}{spec.place(error)}") from error
+        raise schema.ConfigError(f"{called} has no spaces: {user_code.told(error)}{user_code.place(error)}") from error
     finally:
         with contextlib.suppress(Exception, SystemExit):  # told where a run ends: nothing depends on it here
             environment.close()
     return made
 
 
-def _spec(env_id, registered, kwargs, environment):
+def _spec(maker, environment):
     action_space, observation_space = environment.action_space, environment.observation_space
-    _check_spaces(env_id, action_space, observation_space)
+    _check_spaces(maker.env_id, action_space, observation_space)
     shape, dtype = _observation_shape_and_dtype(observation_space)
-    limit = kwargs.get("max_episode_steps", registered.max_episode_steps)
+    registered = maker.registered() or getattr(environment, "spec", None)
+    limit = maker.kwargs.tree.get("max_episode_steps", getattr(registered, "max_episode_steps", None))
     return EnvironmentSpec(
-        env_id=env_id,
+        env_id=maker.env_id,
         observation_space=observation_space,
         observation_shape=shape,
         observation_dtype=dtype,
         num_actions=int(action_space.n),
         first_action=int(action_space.start),
-        reward_threshold=registered.reward_threshold,
+        reward_threshold=getattr(registered, "reward_threshold", None),
         max_episode_steps=None if limit == -1 else limit,  # gymnasium's word for none
     )
 
@@ -75,38 +72,34 @@ class VectorEnvironment:
     """N environments of one kind, stepped together. See spec.Environment.
 
     Attributes:
-      spec: what describe(env_id) returns.
+      spec: what describe(maker) returns.
       num_envs: N.
     """
 
     def __init__(
         self,
-        env_id: str,
+        maker: Maker,
         num_envs: int,
         vectorization: str = "sync",
         render_mode: str | None = None,
         first_number: int = 0,
-        kwargs: schema.JsonObject = schema.NO_KWARGS,
         made: EnvironmentSpec | None = None,
     ):
         """Makes the environments; `reset` them before the first step.
 
         Args:
-          env_id: EnvId, or module:EnvId.
           num_envs: N.
           vectorization: sync steps the environments in turn, async in a process each.
           render_mode: gymnasium's; rgb_array for `render`.
           first_number: the number of the first of these environments in the run, for messages.
-          kwargs: keyword arguments that they are made with.
-          made: what describe(env_id, kwargs) has returned before; else another one is made here to be described.
+          made: what describe(maker) has returned before; else another one is made here to be described.
         Raises:
           config.ConfigError: as describe.
           spec.EnvironmentFailure: one cannot be made.
         """
-        self.spec = made or describe(env_id, kwargs)
+        self.spec = made or describe(maker)
         self.num_envs = num_envs
-        given = {**kwargs.tree, **({"render_mode": render_mode} if render_mode else {})}
-        make = functools.partial(gymnasium.make, spec.registered(env_id), disable_env_checker=True, **given)
+        make = maker.maker(render_mode)
         makers = [functools.partial(Instance, make, self.spec, first_number + i) for i in range(num_envs)]
         self._observation = None  # [N, *obs] to act on next
         self._pool = pool.Processes(makers, first_number) if vectorization == "async" else pool.Here(makers)
@@ -170,7 +163,7 @@ def _check_spaces(env_id, action_space, observation_space):
         )
     if not spaces.flatdim(observation_space):
         raise schema.ConfigError(
-            f"--env={env_id} has an observation space {spec.line(observation_space)} without a single number, and "
+            f"--env={env_id} has an observation space {user_code.line(observation_space)} without a single number, and "
             "DQN needs something to see."
         )
 
@@ -178,7 +171,7 @@ def _check_spaces(env_id, action_space, observation_space):
 def _shown(space):
     """Returns a space on one line; packages from before gymnasium have some that look the same."""
     module = type(space).__module__.split(".")[0]
-    return spec.line(space) + ("" if isinstance(space, spaces.Space) else f" of {module}, not gymnasium's")
+    return user_code.line(space) + ("" if isinstance(space, spaces.Space) else f" of {module}, not gymnasium's")
 
 
 def _has_fixed_size(space):

@@ -5,7 +5,6 @@ python -m dqn_tf.evaluation --logdir=runs/CartPole-v1/... [--episodes=100] [--se
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import pathlib
 import sys
@@ -14,12 +13,11 @@ from collections.abc import Sequence
 
 from dqn_tf.config import files, settings
 from dqn_tf.config.schema import ConfigError
-from dqn_tf.environment.factory import Factory
-from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost
-from dqn_tf.evaluation import followed_run, video
+from dqn_tf.config.user_code import UserCodeFailure
+from dqn_tf.environment.spec import EnvironmentLost
+from dqn_tf.evaluation import finished_run, video
 from dqn_tf.persistence import locations
-from dqn_tf.persistence.run_directory import RunDirectory
-from dqn_tf.process import console, hardware, reasons, startup
+from dqn_tf.process import console, startup
 
 
 class _Parser(argparse.ArgumentParser):
@@ -34,6 +32,8 @@ def _parse(argv):
     )
     parser.add_argument("--logdir", required=True, help="directory of the run")
     parser.add_argument("--env", help="needed where it is module:EnvId, to say that this module may be imported")
+    parser.add_argument("--wrapper", help="needed if the run has wrappers, for the same reason")
+    parser.add_argument("--network", help="needed if the run has a network of the user's own, for the same reason")
     parser.add_argument("--episodes", type=int, default=100, help="episodes to play (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the environments (default: %(default)s)")
     parser.add_argument(
@@ -77,44 +77,23 @@ def _local(logdir):
         yield pathlib.Path(directory)
 
 
-def _find(logdir, name, trusted):
-    """Returns the Config of a finished run, which the user calls `name`, its model file and its EnvironmentSpec."""
-    try:
-        tree = files.read_object(logdir / "config.json")
-        parts = {name: tree.get(name, {}) for name in ("run", "training", "atari", "evaluation")}
-        values, problems = settings.from_json(parts, "config.json")
-        config = settings.build(values)
-        if problems or "env" not in values:
-            raise ValueError
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ConfigError(f"--logdir={name} holds no run: config.json is missing or cannot be read.") from None
-    path = logdir / "model" / "q_network.keras"
-    try:
-        files.open_regular(path).close()
-    except FileNotFoundError:
-        raise ConfigError(f"--logdir={name} holds no finished run: there is no {name}/model/{path.name}.") from None
-    except OSError as error:
-        raise ConfigError(f"--logdir={name}: {path} cannot be loaded: {error.strerror}.") from None
-    followed_run.check_trust(config.run.env, trusted, name)
-    config = dataclasses.replace(config, training=dataclasses.replace(config.training, vectorization="sync"))
-    spec = Factory.of(config).describe()
-    RunDirectory(str(logdir), name).check_environment(spec)
-    return config, path, spec
-
-
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code: 0 done, 2 the user's mistake, 130 interrupted, 1 an environment or the output fails."""
     try:
         arguments = _parse(argv)
         with _local(arguments.logdir) as logdir:
-            config, path, spec = _find(logdir, arguments.logdir, arguments.env)
+            given = {name: getattr(arguments, name) for name in ("env", "wrapper", "network")}
+            typed, problems = settings.parse_all({name: text for name, text in given.items() if text is not None})
+            if problems:
+                raise ConfigError(*problems)
+            run = finished_run.find(logdir, arguments.logdir, typed)
             if arguments.video:
-                video.check(_environments(config), pathlib.Path(arguments.video))
-            result = _evaluate(arguments, config, path, spec)
+                video.check(run.environments, pathlib.Path(arguments.video))
+            result = _evaluate(arguments, run)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    except (EnvironmentFailure, EnvironmentLost) as failure:
+    except (UserCodeFailure, EnvironmentLost) as failure:
         print(failure, getattr(failure, "trace", ""), sep="\n", end="", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -122,37 +101,16 @@ def main(argv: Sequence[str]) -> int:
     return console.print_result(json.dumps(result, indent=2))
 
 
-def _environments(config):
-    return dataclasses.replace(Factory.of(config), num_threads=hardware.num_cores())
-
-
-def _evaluate(arguments, config, path, spec):
+def _evaluate(arguments, run):
     startup.load_keras()  # after the mistakes that can be known without it
-    import keras
-
-    from dqn_tf.agent.policies import NetworkPolicy
-    from dqn_tf.evaluation.evaluator import Evaluator, episode_limit
-
-    try:
-        network = keras.models.load_model(path, compile=False, safe_mode=True)
-        takes, gives = (None, *spec.observation_shape), (None, spec.num_actions)
-        if (network.input_shape, network.output_shape) != (takes, gives):
-            raise ValueError(f"it makes {network.output_shape} of {network.input_shape}, not {gives} of {takes}")
-    except Exception as error:  # whatever a damaged file makes of its parsers
-        line = f"--logdir={arguments.logdir}: {path} cannot be loaded: {reasons.reason(error)}"
-        raise ConfigError(line) from error
-    policy = NetworkPolicy(network)
-    environments = _environments(config)
-    epsilon, longest = arguments.epsilon, arguments.max_episode_steps
-    epsilon = config.evaluation.eval_epsilon if epsilon is None else epsilon
-    longest = episode_limit(config, spec) if longest is None else longest
-    with contextlib.closing(Evaluator(environments, arguments.episodes, longest, epsilon)) as evaluator:
-        returns = evaluator.evaluate(policy, arguments.seed)
+    _, policy = run.network()
+    limits = run.limits(arguments.max_episode_steps, arguments.epsilon)
+    returns = run.evaluate(policy, arguments.episodes, arguments.seed, *limits)
     if arguments.video:
-        directory = pathlib.Path(arguments.video)
-        video.record(environments, policy, arguments.seed, longest, directory, epsilon)
+        directory, (longest, epsilon) = pathlib.Path(arguments.video), limits
+        video.record(run.environments, policy, arguments.seed, longest, directory, epsilon)
     return {
-        "env": environments.env_id,
+        "env": run.spec.env_id,
         "eval_return_mean": float(returns.mean()),
         "eval_return_std": float(returns.std()),
         "eval_return_max": float(returns.max()),

@@ -2,13 +2,16 @@
 
 import logging
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
+from dqn_tf.agent.q_network import QNetwork
 from dqn_tf.cluster.clock import RunningClock
 from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import files, seeding
-from dqn_tf.config.schema import ConfigError
+from dqn_tf.config.schema import Cluster, ConfigError
 from dqn_tf.evaluation import followed_run
 from dqn_tf.evaluation.evaluator import Evaluator, episode_limit
 from dqn_tf.persistence import archive, best_model, manifest, model_files, own_files
@@ -17,8 +20,6 @@ from dqn_tf.persistence.run_directory import RunDirectory, check_spaces
 from dqn_tf.persistence.storage import FOLLOWER, Storage
 from dqn_tf.process import reasons
 from dqn_tf.reporting import metrics, rows
-from dqn_tf.training.builder import Networks
-from dqn_tf.training.plan import Plan
 
 _log = logging.getLogger(__name__)
 
@@ -30,13 +31,20 @@ _REPORT_SECONDS = 30.0
 class ContinuousEvaluator:
     """Follows one run. What it finds is in the run's evaluator/: rows and TensorBoard's files."""
 
-    def __init__(self, plan: Plan, storage: Storage):
-        """Prepares; nothing is read or written."""
-        self._plan = plan
+    def __init__(self, directory: RunDirectory, storage: Storage, typed: Mapping[str, Any], cluster: Cluster):
+        """Prepares; nothing is read or written.
+
+        Args:
+          typed: values of the flags that were given, by name.
+          cluster: settings of this process.
+        """
+        self._directory = directory
         self._storage = storage
-        self._root = plan.directory.checkpoints
-        self._path = plan.directory.path / FOLLOWER
-        self._poll_seconds = _POLL_SECONDS_OF_A_BUCKET if plan.locations.is_bucket else _POLL_SECONDS
+        self._typed = typed
+        self._cluster = cluster
+        self._root = directory.checkpoints
+        self._path = directory.path / FOLLOWER
+        self._poll_seconds = _POLL_SECONDS_OF_A_BUCKET if storage.is_private else _POLL_SECONDS
         self._sign: tuple[int | None, int] = (None, -1)  # of life
 
     def run(self) -> int:
@@ -48,16 +56,15 @@ class ContinuousEvaluator:
         """
         self._storage.open()
         self._storage.pull_follower()
-        plan = self._wait(lambda: followed_run.settle(self._plan))
-        if plan is None:
+        run = self._wait(lambda: followed_run.find(self._directory, self._typed, self._cluster))
+        if run is None:
             return EXIT_AGAIN
-        self._plan = plan
-        config, evaluation = plan.config, plan.config.evaluation
-        make = Networks(config, plan.network_kind, plan.spec)
+        config, evaluation, self._spec = run.config, run.config.evaluation, run.spec
+        make = QNetwork(run.architecture, run.spec, config)
         self._open_files()
-        self._threshold = plan.spec.reward_threshold
+        self._threshold = run.spec.reward_threshold
         self._evaluator = Evaluator(
-            plan.environments, evaluation.eval_episodes, episode_limit(config, plan.spec), evaluation.eval_epsilon
+            run.environments, evaluation.eval_episodes, episode_limit(config, run.spec), evaluation.eval_epsilon
         )
         _log.info("evaluator: %s, %d episodes of each newest checkpoint", config.run.env, evaluation.eval_episodes)
         try:
@@ -71,7 +78,7 @@ class ContinuousEvaluator:
             if number is None:
                 return EXIT_AGAIN
             if number < 0:
-                _log.info("evaluator: the run has ended; results in %s/%s", self._plan.directory.name, FOLLOWER)
+                _log.info("evaluator: the run has ended; results in %s/%s", self._directory.name, FOLLOWER)
                 self._storage.push()
                 self._storage.leave()
                 return 0
@@ -93,7 +100,7 @@ class ContinuousEvaluator:
         """Returns what `look` finds, None where the run has been silent for too long."""
         begin = report_at = time.monotonic()
         clock, heard = RunningClock(self._poll_seconds), 0.0
-        timeout = self._plan.config.cluster.round_timeout
+        timeout = self._cluster.round_timeout
         while True:
             try:
                 self._storage.pull_news()
@@ -111,7 +118,7 @@ class ContinuousEvaluator:
                 return None
             now = time.monotonic()
             if now - report_at > _REPORT_SECONDS:
-                _log.info("evaluator: waiting for %s since %d s", self._plan.directory.name, now - begin)
+                _log.info("evaluator: waiting for %s since %d s", self._directory.name, now - begin)
                 report_at = now
             time.sleep(self._poll_seconds)
 
@@ -120,17 +127,17 @@ class ContinuousEvaluator:
         numbers = [number for number in manifest.numbers(self._root) if number > self._last]
         if numbers:
             return numbers[-1]
-        config = followed_run.read(self._plan.directory, self._plan.typed)
+        config = followed_run.read(self._directory, self._typed)
         if config is None:
             return None
-        is_over = self._plan.directory.finished_env_steps() >= config.training.train_env_steps
+        is_over = self._directory.finished_env_steps() >= config.training.train_env_steps
         return -1 if is_over else None
 
     def _evaluate(self, number, network, policy, seed):
         place = manifest.directory(self._root, number)
         try:
             made = manifest.read(self._root, number)
-            check_spaces(self._plan.spec, made, self._plan.directory.name)
+            check_spaces(self._spec, made, self._directory.name)
             self._storage.pull(self._root / file.path for file in made.model)
             for file in made.model:
                 archive.check(self._root, file)
@@ -167,4 +174,4 @@ class ContinuousEvaluator:
 
     def _is_there(self, number):
         path = manifest.location(self._root, number)
-        return self._storage.size(path.relative_to(self._plan.directory.path).as_posix()) >= 0
+        return self._storage.size(path.relative_to(self._directory.path).as_posix()) >= 0

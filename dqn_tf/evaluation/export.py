@@ -10,14 +10,17 @@ import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
 
+from dqn_tf.agent import heads
+from dqn_tf.environment.spec import EnvironmentSpec
+
 _TAKEN = ("self",)  # by the function that a loaded signature is
 
 
-def export(network: keras.Model, space: gymnasium.Space, directory: pathlib.Path) -> None:
+def export(network: keras.Model, spec: EnvironmentSpec, directory: pathlib.Path) -> None:
     """Writes `directory`/q_network.keras and `directory`/saved_model.
 
     The .keras model takes observations as the network does: Discrete, Dict and the like flattened. The SavedModel's
-    serving_default signature takes a batch of raw observations of `space` (for Dict and Tuple one named tensor for
+    serving_default signature takes a batch of raw observations (for Dict and Tuple one named tensor for
     each entry, see input_names) and returns <float32>[B, A] `q_values`.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -25,13 +28,14 @@ def export(network: keras.Model, space: gymnasium.Space, directory: pathlib.Path
     network.save(directory / "q_network.keras")
     module = tf.Module()
     module.network = network
+    space, head = spec.observation_space, heads.values_of(network)
     leaves = dict(zip(input_names(space), (leaf for _, leaf in _leaves(space)), strict=True))
 
     signature = {name: _tensor_spec(name, leaf) for name, leaf in leaves.items()}
 
     @tf.function(input_signature=[signature], autograph=False)
     def serve(observations):
-        return {"q_values": network(_encode(observations, leaves, network))}
+        return {"q_values": head(network(_encode(observations, leaves, spec), training=False))}
 
     tf.saved_model.save(module, str(directory / "saved_model"), signatures={"serving_default": serve})
 
@@ -76,11 +80,11 @@ def _tensor_spec(name, leaf):
     return tf.TensorSpec([None, *leaf.shape], tf.as_dtype(leaf.dtype) if is_known else tf.float64, name=name)
 
 
-def _encode(observations, leaves, network):
+def _encode(observations, leaves, spec):
     """Returns what the network takes: an array, or all parts flattened and concatenated."""
     parts = [_flatten(observations[name], leaf) for name, leaf in leaves.items()]
     encoded = parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
-    return tf.reshape(tf.cast(encoded, network.inputs[0].dtype), [-1, *network.inputs[0].shape[1:]])
+    return tf.reshape(tf.cast(encoded, spec.observation_dtype), [-1, *spec.observation_shape])
 
 
 def _flatten(tensor, leaf):

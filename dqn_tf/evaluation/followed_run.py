@@ -1,24 +1,39 @@
-"""The settings of a run that somebody else trains, for those who evaluate it. Without TensorFlow."""
+"""A run that somebody else trains, as those who evaluate it must know it. Without TensorFlow."""
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from dqn_tf.agent import architecture
+from dqn_tf.agent.architecture import Architecture
 from dqn_tf.config import files, settings
-from dqn_tf.config.schema import Config, ConfigError
+from dqn_tf.config.schema import Cluster, Config, ConfigError
+from dqn_tf.environment.factory import Factory
+from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.persistence.run_directory import RunDirectory
 
-T = TypeVar("T")  # Plan, which is made with this
+
+@dataclasses.dataclass(frozen=True)
+class FollowedRun:
+    """Settings of a run, and what they stand for."""
+
+    config: Config
+    spec: EnvironmentSpec
+    architecture: Architecture
+
+    @property
+    def environments(self) -> Factory:
+        """What makes the environments of the run."""
+        return Factory.of(self.config, self.spec)
 
 
 def read(directory: RunDirectory, typed: Mapping[str, Any]) -> Config | None:
     """Returns the settings of the run in a directory, None before it has any.
 
     Args:
-      typed: values of this command's own flags, by name: those of evaluation win, and env says what is trusted.
+      typed: values of this command's own flags, by name: those of evaluation win, and others say what is trusted.
     Raises:
-      ConfigError: they cannot be read, or are of another environment or of one that is not trusted.
+      ConfigError: they cannot be read, or are of another environment or of a module that is not trusted.
     """
     path, name = directory.path / "config.json", f"{directory.name}/config.json"
     try:
@@ -32,36 +47,40 @@ def read(directory: RunDirectory, typed: Mapping[str, Any]) -> Config | None:
         problems = [f"{name} names no environment."]
     if problems:
         raise ConfigError(*problems)
-    check_trust(values["env"], typed.get("env"), directory.name)
+    check_trust(values, typed, directory.name)
     mine = {name: value for name, value in typed.items() if settings.SETTINGS[name].section == "evaluation"}
     return settings.build({**values, **mine})
 
 
-def settle(plan: T) -> T | None:
-    """Returns an evaluator's Plan with the settings of the run that it evaluates, None before there is one.
+def find(directory: RunDirectory, typed: Mapping[str, Any], cluster: Cluster) -> FollowedRun | None:
+    """Returns the run in a directory, None before there is one.
 
+    Args:
+      cluster: this command's own settings of the cluster.
     Raises:
       ConfigError: see `read`.
     """
-    config = read(plan.directory, plan.typed)
+    config = read(directory, typed)
     if config is None:
         return None
-    settled = dataclasses.replace(plan, config=dataclasses.replace(config, cluster=plan.config.cluster))
-    spec = settled.environments.describe()
-    kind = architecture.choose(config.network.network, spec.observation_shape, spec.observation_dtype)
-    return dataclasses.replace(settled, spec=spec, network_kind=kind)
+    config = dataclasses.replace(config, cluster=cluster)
+    spec = Factory.of(config).describe()
+    return FollowedRun(config, spec, architecture.choose(config.network.network, spec))
 
 
-def check_trust(env: str, given: str | None, name: str) -> None:
-    """Raises ConfigError where a run's environment may not be made here.
+def check_trust(values: Mapping[str, Any], typed: Mapping[str, Any], name: str) -> None:
+    """Raises ConfigError if a run's environment, or another module that it names, may not be imported here.
 
     Args:
-      given: --env as it was typed, None where it was not.
+      values: settings of the run, by name.
+      typed: those that were given as flags.
       name: what the user calls the run.
     """
-    if given is not None and given != env:
-        raise ConfigError(f"--env={given} but --logdir={name} is a run of {env}.")
-    if settings.foreign_module(env) and given is None:
+    env = values["env"]
+    if typed.get("env", env) != env:
+        raise ConfigError(f"--env={typed['env']} but --logdir={name} is a run of {env}.")
+    flags = [f"--{flag}={text}" for flag, text in settings.foreign(values).items() if typed.get(flag) != values[flag]]
+    if flags:
         raise ConfigError(
-            f"--logdir={name} is a run of {env}, whose module would be imported; add --env={env} to trust it."
+            f"--logdir={name} is a run of {env}, whose module would be imported; add {' '.join(flags)} to trust it."
         )

@@ -121,14 +121,14 @@ class FrameReplay:
         for start in range(0, len(transitions.r_t), num_rows):
             self._add(accumulator.Transitions(*(column[start : start + num_rows] for column in transitions)))
 
-    def sample(self, num_batches: int, batch_size: int) -> accumulator.Transitions:
+    def sample(self, num_batches: int, batch_size: int) -> replay.Sample:
         """Returns copies of transitions drawn uniformly with replacement, of leading shape [num_batches, batch_size].
 
         Raises:
           ValueError: where nothing has been added yet.
         """
-        rows = self._rows.sample(num_batches, batch_size)
-        return rows._replace(s_tm1=self._observations(rows.s_tm1), s_t=self._observations(rows.s_t))
+        rows = self._rows.sample(num_batches, batch_size).transitions
+        return replay.Sample(rows._replace(s_tm1=self._observations(rows.s_tm1), s_t=self._observations(rows.s_t)))
 
     @property
     def generator(self) -> np.random.Generator:

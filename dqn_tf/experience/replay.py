@@ -2,10 +2,25 @@
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from dqn_tf.experience import accumulator
+
+
+class Sample(NamedTuple):
+    """Transitions to learn from, K batches of B.
+
+    Attributes:
+      transitions: of leading shape [K, B].
+      importance_weight: <float32>[K, B] that their losses are multiplied by; None: 1.
+      row: <int64>[K, B] which they are, to be told their priorities; None if nobody asks for these.
+    """
+
+    transitions: accumulator.Transitions
+    importance_weight: np.ndarray | None = None
+    row: np.ndarray | None = None
 
 
 class Replay:
@@ -89,7 +104,7 @@ class Replay:
         index = (self._num_added - num_held + np.arange(num_lost)) % self._capacity
         return accumulator.Transitions(*(column.take(index, axis=0) for column in self._storage))
 
-    def sample(self, num_batches: int, batch_size: int) -> accumulator.Transitions:
+    def sample(self, num_batches: int, batch_size: int) -> Sample:
         """Returns copies of transitions drawn uniformly with replacement, of leading shape [num_batches, batch_size].
 
         Raises:
@@ -100,7 +115,7 @@ class Replay:
         index = self.generator.integers(len(self), size=(num_batches, batch_size))
         if len(self) < self._capacity:
             index = (self._origin + index) % self._capacity
-        return accumulator.Transitions(*(column.take(index, axis=0) for column in self._storage))
+        return Sample(accumulator.Transitions(*(column.take(index, axis=0) for column in self._storage)))
 
     def packed(self, first: int, end: int) -> dict[str, np.ndarray]:
         """Returns copies of the transitions numbered first to end - 1, which must be held, by column."""

@@ -35,9 +35,10 @@ class Checkpoints:
         root: pathlib.Path,
         placement: Placement,
         learner: Learner,
-        kept: keras.Model,
+        best_model: keras.Model,
+        num_actions: int,
         progress: Progress,
-        shard: ReplaySegments,
+        segments: ReplaySegments,
         storage: Storage,
         num_kept: int,
         config: Mapping[str, Any],
@@ -55,15 +56,14 @@ class Checkpoints:
         self._root = root
         self._placement = placement
         self._progress = progress
-        self._shard = shard
+        self._segments = segments
         self._storage = storage
         self._num_kept = num_kept
         self._about = {"config": config, "versions": versions, "environment": environment}
         self._checkpoint = tf.train.Checkpoint(
-            network=learner.network, target=learner.target, optimizer=learner.optimizer, kept=kept
+            network=learner.network, target=learner.target, optimizer=learner.optimizer, kept=best_model
         )
-        num_actions = learner.network.output_shape[-1]
-        self._recovery = Recovery(root, placement, self._checkpoint, progress, shard, storage, config, num_actions)
+        self._recovery = Recovery(root, placement, self._checkpoint, progress, segments, storage, config, num_actions)
 
     def latest(self) -> pathlib.Path | None:
         """Returns the directory of the newest checkpoint, None where there is none."""
@@ -91,7 +91,7 @@ class Checkpoints:
             made = self._attempt(place, lambda: self._commit(place, parts, journal, suffix)) if is_chief else None
             text = self._placement.exchange(made or "")[0]
         if text:
-            self._shard.adopt(part.replay)
+            self._segments.adopt(part.replay)
             if self._storage.is_private and not is_chief:
                 self._attempt(place, lambda: self._follow(text))
         elif is_chief or self._storage.is_private:
@@ -121,9 +121,9 @@ class Checkpoints:
         index, num_workers = self._placement.worker_index, self._placement.num_workers
         path = place / f"worker-{index}-of-{num_workers}{suffix}.npz"
         archive.write(path, worker.to_arrays())
-        replay = self._shard.held(self._shard.write(place))
+        replay = self._segments.held(self._segments.write(place))
         self._storage.push()
-        return Worker(archive.describe(self._root, path), self._shard.num_added, replay)
+        return Worker(archive.describe(self._root, path), self._segments.num_added, replay)
 
     def _commit(self, place, parts, journal, suffix):
         """Writes the model, makes a checkpoint of it and of what all workers have written; returns the manifest's text.

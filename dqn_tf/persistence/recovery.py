@@ -55,7 +55,7 @@ class Recovery:
         placement: Placement,
         checkpoint: tf.train.Checkpoint,
         progress: Progress,
-        shard: ReplaySegments,
+        segments: ReplaySegments,
         storage: Storage,
         config: Mapping[str, Any],
         num_actions: int,
@@ -71,7 +71,7 @@ class Recovery:
         self._placement = placement
         self._checkpoint = checkpoint
         self._progress = progress
-        self._shard = shard
+        self._segments = segments
         self._storage = storage
         self._config = config
         self._num_envs = config["training"]["num_envs"]
@@ -134,7 +134,7 @@ class Recovery:
             self._read_model(made)
             for one in states:
                 self._check_acting(made, one.acting)
-            self._shard.restore(made.workers, capacity, self._num_actions)
+            self._segments.restore(made.workers, capacity, self._num_actions)
         except Invalid:
             raise
         except Damaged as error:

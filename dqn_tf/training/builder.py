@@ -5,15 +5,15 @@ import functools
 import logging
 
 import keras
-import numpy as np
 
-from dqn_tf.agent import architecture, networks, policies
+from dqn_tf.agent import architecture, policies
 from dqn_tf.agent.actor import Actor
 from dqn_tf.agent.learner import Learner
+from dqn_tf.agent.q_network import QNetwork
 from dqn_tf.config import seeding, settings
-from dqn_tf.config.schema import Config
 from dqn_tf.config.seeding import Stream
-from dqn_tf.distribution.averaging import AveragingLearner
+from dqn_tf.distribution.averaging import Averaging
+from dqn_tf.distribution.reducer import GradientSum, Reducer
 from dqn_tf.distribution.strategy import Placement
 from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.evaluation.evaluator import Evaluator, episode_limit
@@ -35,46 +35,12 @@ _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Networks:
-    """Makes copies of one run's Q-network: same architecture, same initial weights."""
-
-    config: Config
-    kind: str
-    spec: EnvironmentSpec
-
-    @property
-    def scale(self) -> float:
-        """Returns what observations are multiplied by inside the model: images to [0, 1]."""
-        is_bytes = self.spec.observation_dtype == np.uint8
-        return 1.0 / max(float(np.max(self.spec.observation_space.high)), 1.0) if is_bytes else 1.0
-
-    def build(self) -> keras.Model:
-        """Returns a new network."""
-        network = self.config.network
-        return networks.build(
-            self.kind,
-            self.spec.observation_shape,
-            self.spec.observation_dtype,
-            self.spec.num_actions,
-            observation_scale=self.scale,
-            hidden_units=network.hidden_units,
-            activation=network.activation,
-            precision=self.config.hardware.precision,
-            seed=self.config.run.seed,
-        )
-
-    def policy(self) -> policies.Policy:
-        """Returns a greedy policy for this network, without weights yet."""
-        return policies.create(self.kind, self.config.network.activation, self.scale, self.build)
-
-
-@dataclasses.dataclass(frozen=True)
 class Components:
     """The parts that meet in the training loop.
 
     Attributes:
       is_followed: an evaluator task evaluates the run; the same on all workers.
-      kept: the model that is exported, the best by evaluation.
+      best_model: the best by evaluation, which is exported.
       restored: what the parts were restored from; None where the run begins.
     """
 
@@ -87,30 +53,29 @@ class Components:
     policy: policies.Policy
     evaluator: Evaluator | None  # the chief's
     is_followed: bool
-    kept: keras.Model
+    best_model: keras.Model
     checkpoints: Checkpoints
     restored: Restored | None
 
 
 def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage) -> Components:
-    """Returns this worker's parts, restored from the newest checkpoint where there is one; so is `progress`."""
-    config, kind, spec = plan.config, plan.network_kind, plan.spec
+    """Returns this worker's parts, restored from the newest checkpoint if there is one; so is `progress`."""
+    config, spec = plan.config, plan.spec
     training, learning = config.training, config.learning
-    make = Networks(config, kind, spec)
+    make = QNetwork(plan.architecture, spec, config)
     if placement.is_chief:
-        why = architecture.reason(config.network.network, spec.observation_shape, spec.observation_dtype)
-        _log.info("network: %s, because %s", kind, why)
-    total_updates = round(training.replay_ratio * (training.train_env_steps - training.learning_starts))
-    learner = _learner(config, kind, placement, make.build, max(total_updates, 1))
-    kept = make.build()
+        why = architecture.reason(config.network.network, spec)
+        _log.info("network: %s, because %s", plan.architecture.name, why)
+    learner = _learner(make, placement)
+    best_model = make.build()
     seed, worker = config.run.seed, placement.worker_index
     generator = seeding.generator(seed, Stream.REPLAY, worker, 0)
     replay = memory.make_replay(config, spec, placement.num_workers, generator)
-    shard = ReplaySegments(plan.directory.checkpoints, replay, worker, placement.num_workers)
-    num_kept = config.evaluation.checkpoints_to_keep
+    segments = ReplaySegments(plan.directory.checkpoints, replay, worker, placement.num_workers)
     about = (settings.to_json(config), _machine(plan), spec.spaces())
     checkpoints = Checkpoints(
-        plan.directory.checkpoints, placement, learner, kept, progress, shard, storage, num_kept, *about
+        *(plan.directory.checkpoints, placement, learner, best_model, spec.num_actions, progress, segments, storage),
+        *(config.evaluation.checkpoints_to_keep, *about),
     )
     restored = checkpoints.restore(training.replay_capacity)
     num_envs = training.num_envs // placement.num_workers
@@ -119,33 +84,30 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
     exploration = [seeding.generator(seed, Stream.EXPLORATION, number, 0) for number in numbers]
     if restored:
         _log_resume(plan, restored, placement, progress, learner, about)
-        if restored.worker.sampling:
-            replay.generator.bit_generator.state = restored.worker.sampling
-        else:  # another number of workers: streams of its own
-            fresh = seeding.generator(seed, Stream.REPLAY, worker, progress.env_steps)
-            replay.generator.bit_generator.state = fresh.bit_generator.state
+        _restore_sampling(replay, restored, seed, worker, progress)
+    environments = plan.environments
+    environment = environments.make(num_envs, first_number=numbers.start, num_threads=plan.threads.actor)
     return Components(
         spec=spec,
         placement=placement,
         learner=learner,
-        actor=Actor(
-            dataclasses.replace(plan.environments, num_threads=plan.threads.actor).make(
-                num_envs, first_number=numbers.start
-            ),
-            make.policy(),
-            spec.num_actions,
-            seeds,
-            exploration,
-        ),
+        actor=Actor(environment, make.policy(), spec.num_actions, seeds, exploration),
         accumulator=Accumulator(learning.n_step, learning.discount, learning.reward_clip),
         replay=replay,
         policy=make.policy(),
         evaluator=_evaluator(plan) if placement.is_chief else None,
         is_followed=bool(placement.max(float(placement.is_chief and plan.is_followed))),
-        kept=kept,
+        best_model=best_model,
         checkpoints=checkpoints,
         restored=restored,
     )
+
+
+def _restore_sampling(replay, restored, seed, worker, progress):
+    state = restored.worker.sampling
+    if not state:  # another number of workers: streams of its own
+        state = seeding.generator(seed, Stream.REPLAY, worker, progress.env_steps).bit_generator.state
+    replay.generator.bit_generator.state = state
 
 
 def _machine(plan):
@@ -170,19 +132,26 @@ def _log_resume(plan, restored, placement, progress, learner, about):
         _log.info("resume: the result may be another than that of an uninterrupted run: %s", "; ".join(changes))
 
 
-def _learner(config, kind, placement, build_network, total_updates):
-    communication = config.communication
-    common = (placement, build_network, config.learning, config.training.batch_size, total_updates)
-    if communication.average_period and placement.num_workers > 1:
-        learner = AveragingLearner(*common, _uses_xla(config, kind, placement.alone()), communication.average_period)
-        how = f"weights are averaged every {communication.average_period} updates, because --average_period asks for it"
-    else:
-        learner = Learner(*common, _uses_xla(config, kind, placement), communication.wire_precision)
-        how = f"gradients of {learner.network.count_params()} weights, {communication.wire_precision}, in every update"
-    if placement.num_workers == 1 and (communication.average_period or communication.wire_precision != "float32"):
+def _learner(make, placement):
+    config = make.config
+    training, communication = config.training, config.communication
+    average_period, wire_precision = communication.average_period, communication.wire_precision
+    if placement.num_workers == 1 and (average_period or wire_precision != "float32"):
         _log.warning("--average_period and --wire_precision have no effect, because there is one worker")
-    if learner.num_sent:
-        _log.info("all-reduce: %d numbers; %s", learner.num_sent, how)
+    if average_period and placement.num_workers > 1:
+        reducer: Reducer = Averaging(placement, average_period)
+        how = f"weights are averaged every {average_period} updates, because --average_period asks for it"
+    else:
+        reducer = GradientSum(placement, wire_precision)
+        how = f"gradients, {wire_precision}, in every update"
+    total_updates = round(training.replay_ratio * (training.train_env_steps - training.learning_starts))
+    learner = Learner(
+        *(reducer, make.build, make.loss(), config.learning, training.batch_size, max(total_updates, 1)),
+        _uses_xla(config, make.architecture, reducer.placement),
+        functools.partial(seeding.integer, config.run.seed, Stream.NETWORK),
+    )
+    if reducer.num_sent:
+        _log.info("all-reduce: %d numbers for %d weights; %s", reducer.num_sent, learner.network.count_params(), how)
     return learner
 
 
@@ -192,15 +161,17 @@ def _evaluator(plan):
     return Evaluator(plan.environments, evaluation.eval_episodes, longest, evaluation.eval_epsilon)
 
 
-def _uses_xla(config, kind, placement):
+def _uses_xla(config, architecture, placement):
     asked = config.hardware.jit_compile
     if asked != "auto":
         _log.info("jit_compile: %s, because --jit_compile=%s", asked, asked)
         return asked == "true"
-    if kind == "nature_cnn":
-        reason = "convolutions on a GPU have kernels of their own, and compiling them was not measured"
-        if not placement.has_gpu:
-            reason = "XLA's convolutions on CPU are about 20 times slower"
+    if not architecture.can_compile:
+        reason = "compiling --network of your own was not measured"
+        if architecture.is_convolutional:
+            reason = "convolutions on a GPU have kernels of their own, and compiling them was not measured"
+            if not placement.has_gpu:
+                reason = "XLA's convolutions on CPU are about 20 times slower"
         _log.info("jit_compile: false, because %s", reason)
         return False
     if placement.num_replicas > 1:

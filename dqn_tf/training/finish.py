@@ -50,14 +50,14 @@ def finish(
     parts.evaluator.close()  # there may be an environment that can exist only once
     evaluation = plan.config.evaluation
     limits = parts.evaluator.max_episode_steps, evaluation.eval_epsilon
-    parts.policy.load(parts.kept.get_weights())
+    parts.policy.load(parts.best_model.get_weights())
     seed = seeding.integer(plan.config.run.seed, Stream.FINAL_EVALUATION)
     with contextlib.closing(Evaluator(plan.environments, evaluation.final_eval_episodes, *limits)) as evaluator:
         returns = evaluator.evaluate(parts.policy, seed, check)
     watchdog.heard_by_all("writing the results")
     try:
         storage.unfinish()
-        export.export(parts.kept, plan.spec.observation_space, plan.directory.path / "model")
+        export.export(parts.best_model, plan.spec, plan.directory.path / "model")
         summary = reporter.finish(
             progress,
             returns,

@@ -45,7 +45,7 @@ class Loop:
     """One run on one worker, from the round it is in to its end.
 
     Attributes:
-      waits: how long acting and learning waited for each other.
+      utilization: how long acting and learning waited for each other.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Loop:
         self._updates_per_round = round(training.replay_ratio * training.round_env_steps)
         self._worker_batch_size = training.batch_size // components.placement.num_workers
         self._has_learned = False
-        self.waits = Utilization()
+        self.utilization = Utilization()
         self._round_metrics: list[np.ndarray] = []
         self._episode_rows: list[Sequence[float]] = []
         self._failure: EnvironmentFailure | EnvironmentLost | None = None  # of this worker's environments
@@ -114,18 +114,18 @@ class Loop:
     def _round(self, executor):
         """Acts and learns; returns the signal that has asked a worker to stop, 0 where none has."""
         parts, training = self._parts, self._config.training
-        before, weights, batches = self._progress.env_steps, self._acting, None
+        before, weights, sample = self._progress.env_steps, self._acting, None
         if weights is None:
             weights = parts.learner.weights()
             if before >= training.learning_starts:
-                batches = parts.replay.sample(self._updates_per_round, self._worker_batch_size)
+                sample = parts.replay.sample(self._updates_per_round, self._worker_batch_size)
         begin = time.perf_counter()
         acting = executor.submit(self._act, weights)
         if not training.overlap:
             concurrent.futures.wait([acting])
         learning_begins = time.perf_counter()
-        if batches is not None:
-            self._learn(batches)
+        if sample is not None:
+            self._learn(sample)
         learning_seconds = time.perf_counter() - learning_begins
         try:
             transitions, episodes, acting_seconds = acting.result()
@@ -139,8 +139,8 @@ class Loop:
             self._leave_if(number)
         self._acting = None
         parts.actor.keep()
-        if batches is not None:
-            self.waits.add(time.perf_counter() - begin, acting_seconds, learning_seconds)
+        if sample is not None:
+            self.utilization.add(time.perf_counter() - begin, acting_seconds, learning_seconds)
         parts.replay.add(transitions)
         self._progress.env_steps = before + training.round_env_steps
         for step, episode_return, length in zip(*episodes, strict=True):
@@ -168,10 +168,12 @@ class Loop:
             for t in range(self._steps_per_round)
         ]
 
-    def _learn(self, batches):
+    def _learn(self, sample):
         learner = self._parts.learner
         first = learner.num_updates + 1
-        metrics = learner.update(batches)
+        metrics, priority = learner.update(sample)
+        if priority is not None:
+            self._parts.replay.update_priorities(sample.row, priority)
         if not np.isfinite(metrics).all():
             raise self._diverged(f"updates {first} to {learner.num_updates}")
         if not self._has_learned:
@@ -238,7 +240,7 @@ class Loop:
             metrics = dict(zip((f"train/{name}" for name in learner_lib.METRICS), map(float, means), strict=True))
             metrics["train/learning_rate"] = self._parts.learner.learning_rate
         metrics["train/epsilon"] = self._epsilons()[0]
-        metrics |= {f"time/{name}": share for name, share in self.waits.since_last().items()}
+        metrics |= {f"time/{name}": share for name, share in self.utilization.since_last().items()}
         self._reporter.log(self._progress, rows, metrics, self._parts.learner.num_updates)
         self._round_metrics, self._episode_rows = [], []
 

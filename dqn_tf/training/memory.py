@@ -1,9 +1,8 @@
 """What a run needs of this machine's memory, and whether that is there. Before TensorFlow is imported."""
 
-import math
-
 import numpy as np
 
+from dqn_tf.agent.architecture import Architecture
 from dqn_tf.config.schema import Config, ConfigError
 from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.experience import frame_replay, replay
@@ -14,12 +13,11 @@ _WEIGHT_NBYTES = 4 * 6  # online, target and best network, two moments and a gra
 
 
 def check(
-    config: Config, spec: EnvironmentSpec, network_kind: str, num_workers: int, num_local_workers: int
+    config: Config, spec: EnvironmentSpec, architecture: Architecture, num_workers: int, num_local_workers: int
 ) -> list[str]:
     """Returns one line for each setting that asks for more memory than this machine has.
 
     Args:
-      network_kind: mlp or nature_cnn.
       num_workers: of the run.
       num_local_workers: of these, on this machine.
     """
@@ -32,7 +30,7 @@ def check(
         return []
     problems = _check_replay(config, spec, num_workers, num_local_workers, available)
     for name, value, nbytes, what in (
-        ("hidden_units", ",".join(map(str, config.network.hidden_units)), *_network(config, spec, network_kind)),
+        ("hidden_units", ",".join(map(str, config.network.hidden_units)), *_network(config, spec, architecture)),
         ("batch_size", config.training.batch_size, *_batches(config, spec, num_workers)),
     ):
         if (needed := nbytes * num_local_workers) > max(available, _PROGRAM_NBYTES):
@@ -81,12 +79,10 @@ def _check_replay(config, spec, num_workers, num_local_workers, available):
     ]
 
 
-def _network(config, spec, network_kind):
-    """Returns the bytes of a worker's dense networks, and what they are in words; 0 of others, which are small."""
-    units = config.network.hidden_units if network_kind == "mlp" else ()
-    sizes = [math.prod(spec.observation_shape), *units, spec.num_actions]
-    num_weights = sum((inputs + 1) * outputs for inputs, outputs in zip(sizes, sizes[1:], strict=False))
-    return (_WEIGHT_NBYTES * num_weights if units else 0), f"{num_weights} weights"
+def _network(config, spec, architecture):
+    """Returns the bytes of a worker's networks, and what they are in words; 0 of those that are small."""
+    num_weights = architecture.num_weights(spec, config) if architecture.num_weights else 0
+    return _WEIGHT_NBYTES * num_weights, f"{num_weights} weights"
 
 
 def _batches(config, spec, num_workers):

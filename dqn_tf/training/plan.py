@@ -7,11 +7,12 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from dqn_tf.agent import architecture
+from dqn_tf.agent import architecture as architecture_lib
+from dqn_tf.agent.architecture import Architecture
 from dqn_tf.cluster import gpus, membership, proxies, topology
 from dqn_tf.config import schema as config_lib
+from dqn_tf.config import user_code
 from dqn_tf.config.schema import Config, ConfigError
-from dqn_tf.environment import atari
 from dqn_tf.environment.factory import Factory
 from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.evaluation import followed_run
@@ -35,7 +36,7 @@ class Plan:
     """One process's part of a run.
 
     Attributes:
-      network_kind: mlp or nature_cnn.
+      architecture: of the Q-network.
       cluster: the processes this one trains with; None where it trains alone or has yet to start them.
       is_evaluator: this process evaluates the checkpoints of a run that others train.
       locations: where the run is kept; `directory` is where it is written.
@@ -45,7 +46,7 @@ class Plan:
 
     config: Config
     spec: EnvironmentSpec | None  # an evaluator's, and the next: None before there is the run
-    network_kind: str | None
+    architecture: Architecture | None
     cluster: topology.Topology | None
     is_evaluator: bool
     locations: locations.Locations
@@ -94,8 +95,7 @@ class Plan:
     @property
     def environments(self) -> Factory:
         """What makes the environments of this run."""
-        num_threads = hardware.num_cores() if atari.is_atari(self.config.run.env) else 0
-        return dataclasses.replace(Factory.of(self.config, self.spec), num_threads=num_threads)
+        return Factory.of(self.config, self.spec)
 
     @property
     def threads(self) -> threads.Threads:
@@ -103,7 +103,7 @@ class Plan:
         has_peers = self.num_workers > 1
         return threads.choose(
             self.config.hardware,
-            self.network_kind,
+            self.architecture,
             hardware.num_cores(),
             self.num_local_workers,
             has_peers,
@@ -117,7 +117,7 @@ class Plan:
         TensorFlow leaves oneDNN off where the processor has no AVX-512: without it the gradients of convolutions take
         eight times as long.
         """
-        variables = {"TF_ENABLE_ONEDNN_OPTS": "1"} if self.network_kind == "nature_cnn" else {}
+        variables = {"TF_ENABLE_ONEDNN_OPTS": "1"} if self.architecture and self.architecture.is_convolutional else {}
         variables |= _BUCKET_VARIABLES if self.locations.is_bucket else {}
         missing = {name: value for name, value in variables.items() if name not in environ}
         return missing | (proxies.around(self.cluster.hosts, environ) if self.cluster else {})
@@ -161,7 +161,7 @@ def make(
         except ConfigError as error:
             problems.extend(line for line in error.problems if line not in problems)
 
-    environments = dataclasses.replace(Factory.of(config), num_threads=config.hardware.actor_threads)
+    environments = Factory.of(config)
     config = dataclasses.replace(config, atari=environments.resolved())
     num_problems = len(problems)
     cluster = attempt(membership.find, config, environ)
@@ -169,7 +169,9 @@ def make(
     del problems[num_problems:]
     is_evaluator = cluster is not None and cluster.is_evaluator
     spec = None if is_evaluator else attempt(environments.describe)
-    kind = spec and attempt(architecture.choose, config.network.network, spec.observation_shape, spec.observation_dtype)
+    architecture = spec and attempt(architecture_lib.choose, config.network.network, spec)
+    if ":" in config.learning.loss:
+        attempt(user_code.check, "loss", config.learning.loss)
     problems += problems_of_cluster
     where = attempt(locations.find, config.run, environ)
     if is_evaluator:
@@ -178,7 +180,7 @@ def make(
             problems.append("the evaluator needs the --logdir of the run that it evaluates.")
     where = where or locations.Locations(run_directory.default_logdir(config.run.env))
     directory = _directory(where, "evaluator" if is_evaluator else str(cluster.index if cluster else 0))
-    plan = Plan(config, spec, kind, cluster, is_evaluator, where, directory, started, typed)
+    plan = Plan(config, spec, architecture, cluster, is_evaluator, where, directory, started, typed)
     if not is_evaluator and (cluster is not None or not problems_of_cluster):
         indivisible = config_lib.check_division(config, plan.num_workers, _replicas_per_worker(plan, environ))
         mistaken = {line.split("=")[0] for line in problems}  # their values are not those given
@@ -186,11 +188,15 @@ def make(
     if not is_evaluator:
         problems += _check_precision(config, environ)
     elif not problems:
-        plan = attempt(followed_run.settle, plan) or plan
+        followed = attempt(followed_run.find, directory, typed, config.cluster)
+        if followed:
+            plan = dataclasses.replace(
+                plan, config=followed.config, spec=followed.spec, architecture=followed.architecture
+            )
     if plan.spec is not None:
         problems += _check_open_files(plan)
-    if spec is not None and not is_evaluator and (cluster is not None or not problems_of_cluster):
-        problems += memory.check(config, spec, kind, plan.num_workers, plan.num_local_workers)
+    if architecture is not None and not is_evaluator and (cluster is not None or not problems_of_cluster):
+        problems += memory.check(config, spec, architecture, plan.num_workers, plan.num_local_workers)
     if plan.is_chief and not where.is_bucket and (config.run.logdir or not problems):
         attempt(_check_directory, plan, not problems)
     elif not where.is_bucket and not problems:

@@ -14,8 +14,9 @@ from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.cluster.watchdog import WAITING, Watchdog
 from dqn_tf.config import schema as config_lib
 from dqn_tf.config.schema import ConfigError
+from dqn_tf.config.user_code import UserCodeFailure
 from dqn_tf.distribution import strategy
-from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost
+from dqn_tf.environment.spec import EnvironmentLost
 from dqn_tf.evaluation.continuous import ContinuousEvaluator
 from dqn_tf.evaluation.evaluator import settle_limit
 from dqn_tf.persistence import locations, manifest
@@ -87,10 +88,10 @@ def evaluate(plan: Plan) -> int:
     """Evaluates the checkpoints of a run that others train, until it ends; returns the exit code."""
     try:
         storage = Storage(plan.locations, plan.directory, FOLLOWER)
-        return ContinuousEvaluator(plan, storage).run()
+        return ContinuousEvaluator(plan.directory, storage, plan.typed, plan.config.cluster).run()
     except Unreachable as error:
         return _again(error)
-    except (EnvironmentFailure, EnvironmentLost) as failure:
+    except (UserCodeFailure, EnvironmentLost) as failure:
         return _failed(failure)
 
 
@@ -144,7 +145,7 @@ def _start(plan, storage, stop):
             raise
         _log.error("a worker was lost, leaving with exit code %d: %s", EXIT_AGAIN, _reason(error))
         return EXIT_AGAIN
-    except (EnvironmentFailure, EnvironmentLost) as failure:
+    except (UserCodeFailure, EnvironmentLost) as failure:
         return _failed(failure)
     except NotSaved as error:
         _log.error("the run cannot be written: %s", error)
@@ -233,7 +234,7 @@ def _train(plan, storage, placement, stop, watchdog):
         loop.run()
         watchdog.heard("evaluating the best model and writing the results")
         if placement.is_chief:
-            finish.finish(plan, parts, progress, reporter, storage, loop.waits.overall(), watchdog)
+            finish.finish(plan, parts, progress, reporter, storage, loop.utilization.overall(), watchdog)
         watchdog.heard(WAITING)
         placement.barrier()  # for the results
     finally:

@@ -40,7 +40,7 @@ def evaluate(
         progress.threshold_seconds = reporter.wall_seconds()
     if progress.best_return is None or mean >= progress.best_return:
         progress.best_return = mean
-        parts.kept.set_weights(weights)
+        parts.best_model.set_weights(weights)
     reporter.evaluated(progress, returns)
 
 
@@ -53,7 +53,7 @@ def settle(
     directory: RunDirectory,
     check: Callable[[], None],
 ) -> None:
-    """Makes `parts.kept` the best of all weights that were evaluated, the last ones among them; the chief's.
+    """Makes `parts.best_model` the best of all weights that were evaluated, the last ones among them; the chief's.
 
     An evaluator task has evaluated them, where there is one, or some of them, where there was one. One that is silent
     for --cluster_timeout is not waited for longer, and the last weights are evaluated here. So are those of a run that
@@ -63,7 +63,7 @@ def settle(
     found = _await(config.cluster.cluster_timeout, *where, check) if parts.is_followed else _there(*where)
     if found is not None and (progress.best_return is None or found.best_return >= progress.best_return):
         if _fits(found, parts):
-            parts.kept.set_weights(found.weights)
+            parts.best_model.set_weights(found.weights)
             for name, value in found.told.items():
                 setattr(progress, name, value)
     if progress.evaluated_env_steps != progress.env_steps:
@@ -100,7 +100,7 @@ def _there(progress, storage, directory):
 
 def _fits(found, parts):
     """Returns whether weights are those of this network; else that is a warning."""
-    shapes = [tuple(weights.shape) for weights in parts.kept.get_weights()]
+    shapes = [tuple(weights.shape) for weights in parts.best_model.get_weights()]
     fits = [tuple(weights.shape) for weights in found.weights] == shapes
     if not fits:
         _log.warning("the evaluator's best model is not one of this network: it is passed over")

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from dqn_tf.agent.architecture import Architecture
 from dqn_tf.config.schema import Hardware
 
 
@@ -24,7 +25,7 @@ class Threads:
 
 def choose(
     hardware: Hardware,
-    network_kind: str,
+    architecture: Architecture,
     num_cores: int,
     local_workers: int,
     has_peers: bool,
@@ -45,14 +46,14 @@ def choose(
       is_bounded: whether these are fewer cores than TensorFlow would count.
     """
     share = max(1, num_cores // local_workers)
-    if network_kind == "mlp":
+    if not architecture.is_convolutional:
         learner, operations, reason = 1, int(has_peers), "small matrices lose by being shared out"
     else:
         given = f" of the {num_cores} that the container is given" if is_bounded else ""
         learner, operations, reason = share, 0, f"convolutions gain from every core, here {share}{given}"
     if is_bounded:
         operations = operations or max(2, share)
-    actor = 1 if network_kind == "mlp" else max(1, share // 2)
+    actor = 1 if not architecture.is_convolutional else max(1, share // 2)
     asked = [f"--{name}={value}" for name in ("learner_threads", "actor_threads") if (value := getattr(hardware, name))]
     learner, actor = hardware.learner_threads or learner, hardware.actor_threads or actor
     games = f", {actor} for stepping games" if is_atari else ""

@@ -1,0 +1,150 @@
+"""The update, the same under every strategy: from batches of transitions to new weights.
+
+Transitions -> online and target network -> loss -> gradients -> sum over replicas -> clipping -> optimizer -> target.
+Each replica computes the gradients of its part of a batch. What follows their sum happens once, in cross-replica
+context.
+"""
+
+import contextlib
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from dqn_tf.agent import optimizers
+from dqn_tf.agent.losses import Loss
+from dqn_tf.config.schema import Learning
+from dqn_tf.distribution import noise, packing
+from dqn_tf.distribution.reducer import Reducer
+from dqn_tf.distribution.stateless import StatelessNetwork, Target
+from dqn_tf.experience.accumulator import Transitions
+
+METRICS = ("loss", "q_mean", "td_error_mean", "gradient_norm")
+
+
+class Update:
+    """K updates of a Q-network, as a function that TensorFlow can trace and XLA can compile."""
+
+    def __init__(
+        self,
+        reducer: Reducer,
+        network: StatelessNetwork,
+        target: keras.Model,
+        optimizer: keras.Optimizer,
+        loss: Loss,
+        learning: Learning,
+        batch_size: int,
+        seeds: Sequence[int],
+        jit_compile: bool,
+    ):
+        """Prepares. See Learner.
+
+        Args:
+          batch_size: transitions of one update, over all replicas that share their gradients.
+          seeds: of the network's generators of random numbers.
+        """
+        self._reducer, self._placement = reducer, reducer.placement
+        self._network, self._target, self._optimizer = network, target, optimizer
+        self._loss, self._learning, self._batch_size, self._seeds = loss, learning, batch_size, seeds
+        one_replica = self._placement.num_replicas == 1
+        self.is_compiled = jit_compile and one_replica
+        self._of_tensors = tf.function(self._gradients, jit_compile=jit_compile and not one_replica, autograph=False)
+        self.copy_to_target(1.0)
+
+    def __call__(self, given, wants_priority: bool):
+        """Makes K updates, and returns the means of METRICS over them, <float32>[4]; and priorities [K, b] if wanted.
+
+        Args:
+          given: per-replica values of Transitions [K, b, ...], and () or importance weights [K, b].
+        """
+        num_updates = self._placement.local(given[0][0]).shape[0]
+
+        def update(k, metrics, *priorities):
+            sent, counts, priority = self._placement.run(self._of_replica, (given, k))
+            gradients, sums = self._reducer.sum(sent)
+            if self._network.state:
+                sums = self._set_state(sums, counts)
+            metrics += tf.concat([sums, [self._apply(gradients)]], axis=0)
+            self._update_target()
+            return k + 1, metrics, *(one.write(k, self._placement.joined(priority)) for one in priorities)
+
+        # Not `for k in tf.range`: AutoGraph would rewrite all that is called here, a second of every start.
+        begin = (tf.constant(0), tf.zeros([len(METRICS)]))
+        begin += (tf.TensorArray(tf.float32, num_updates),) if wants_priority else ()
+        _, metrics, *priorities = tf.while_loop(
+            lambda k, *_: k < num_updates, update, begin, maximum_iterations=num_updates
+        )
+        return metrics / num_updates, *(one.stack() for one in priorities)
+
+    def _of_replica(self, given, k):
+        """Returns what this replica sends, new values of state that is not sent, and priorities. In replica context."""
+        batch, weight = tf.nest.map_structure(lambda tensor: tensor[k], given)
+        networks = self._network.values_of(self._network.model), self._network.values_of(self._target)
+        update = self._optimizer.iterations.value
+        gradients, sums, *others = self._of_tensors(networks, batch, weight, update, self._placement.replica())
+        return self._reducer.pack(gradients, sums), *others
+
+    def _gradients(self, networks, batch, weight, update, replica):
+        """Returns gradients and sums over this replica's part of the batch, as a function of tensors alone."""
+        network, num_replicas, transitions = self._network, self._placement.num_replicas, Transitions(*batch)
+        online = self._reducer.online(*networks[0], network.seeds(self._seeds, update))
+        target = Target(network, *networks[1], network.seeds(self._seeds, update, is_target=True))
+        with contextlib.ExitStack() as stack:
+            if self._seeds and num_replicas > 1:
+                transitions = stack.enter_context(noise.of_all_replicas(num_replicas, replica, transitions))
+            tape = stack.enter_context(tf.GradientTape(watch_accessed_variables=False))
+            tape.watch(networks[0][0])
+            loss, priority = self._loss(online, target, transitions)  # [b], [b]
+            for one in weight:
+                loss *= one
+            # Divided once, by the global batch: the sum over replicas is then the mean over the batch.
+            loss = tf.reduce_sum(loss) / self._batch_size
+            total = loss + sum(online.losses) / num_replicas if online.losses else loss
+        gradients = online.gradients(tape, total)
+        q_mean = tf.reduce_sum(tf.reduce_mean(network.head(online.outputs), axis=-1)) / self._batch_size
+        sums = tf.stack([loss, q_mean, tf.reduce_sum(priority) / self._batch_size])
+        state = {one.path: value for one, value in zip(network.state, online.state, strict=True)}
+        if network.averaged:
+            means = [tf.reshape(state.pop(one.path), [-1]) / num_replicas for one in network.averaged]
+            sums = tf.concat([sums, *means], axis=0)
+        return gradients, sums, list(state.values()), priority
+
+    def _set_state(self, sums, counts):
+        """Gives the network's state its new values, and returns the sums that are left. In cross-replica context."""
+        averaged = self._network.averaged
+        num_left = len(METRICS) - 1
+        values = packing.unpack(sums[num_left:], [one.shape for one in averaged])
+        others = [one for one in self._network.state if not any(one is other for other in averaged)]
+        values += [self._placement.local(value) for value in counts]  # the same on all replicas: they count
+        for variable, value in zip([*averaged, *others], values, strict=True):
+            variable.assign(value)
+        return sums[:num_left]
+
+    def _apply(self, gradients):
+        """Applies the summed gradients, in cross-replica context, and returns their norm."""
+        norm = tf.linalg.global_norm(gradients)
+        if self._learning.clip_norm:
+            gradients = self._clipped(gradients, norm)
+        optimizers.apply(self._optimizer, gradients, self._network.trainable, self._placement, self.is_compiled)
+        return norm
+
+    def _clipped(self, gradients, norm):
+        limit = self._learning.clip_norm
+        if self.is_compiled:  # XLA fuses the products into what follows, and branches at a cost
+            scale = limit / tf.maximum(norm, limit)
+            return [gradient * scale for gradient in gradients]
+        return tf.cond(norm > limit, lambda: [one * (limit / norm) for one in gradients], lambda: list(gradients))
+
+    def _update_target(self):
+        period = self._learning.target_update_period
+        if period == 0:
+            self.copy_to_target(self._learning.target_update_rate)
+        else:
+            is_due = self._optimizer.iterations % period == 0
+            tf.cond(is_due, lambda: self.copy_to_target(1.0), lambda: None)
+
+    def copy_to_target(self, rate: float) -> None:
+        """Moves the target's trainable weights by `rate` of the distance, and copies others, such as moving means."""
+        for online, target in zip(self._network.model.weights, self._target.weights, strict=True):
+            is_whole = rate == 1.0 or not online.trainable
+            target.assign(online if is_whole else target + rate * (online - target))

@@ -1,0 +1,68 @@
+"""How one Gymnasium environment is made: what --env, --env_kwargs and --wrapper say."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+
+import gymnasium
+
+from dqn_tf.config import schema, user_code
+from dqn_tf.environment import spec
+
+
+@dataclasses.dataclass(frozen=True)
+class Maker:
+    """Makes environments of one kind.
+
+    Attributes:
+      env_id: EnvId, module:EnvId if importing the module registers it, or the name of a callable given to the library.
+      kwargs: keyword arguments that it is made with.
+      wrappers: names, module:Class, of what is put around it, the innermost first.
+    """
+
+    env_id: str
+    kwargs: schema.JsonObject = schema.NO_KWARGS
+    wrappers: tuple[str, ...] = ()
+
+    @property
+    def called(self) -> str:
+        """Returns the flags that say so, for messages."""
+        kwargs = f" with --env_kwargs={self.kwargs}" if self.kwargs.tree else ""
+        return f"--env={self.env_id}{kwargs}" + "".join(f" in --wrapper={name}" for name in self.wrappers)
+
+    def registered(self) -> gymnasium.envs.registration.EnvSpec | None:
+        """Returns gymnasium's registry entry, None for a callable. Raises ConfigError if there is neither."""
+        given = user_code.registered("env", self.env_id)
+        return spec.registered(self.env_id) if given is None else None
+
+    def maker(self, render_mode: str | None = None) -> Callable[[], gymnasium.Env]:
+        """Returns a function that makes an environment, and can be sent to another process.
+
+        Args:
+          render_mode: gymnasium's.
+        Raises:
+          ConfigError: there is no such environment or wrapper.
+        """
+        given, kwargs = user_code.registered("env", self.env_id), dict(self.kwargs.tree)
+        if render_mode and (given is None or _takes(given, "render_mode")):
+            kwargs["render_mode"] = render_mode
+        if given is None:
+            given = functools.partial(gymnasium.make, self.registered(), disable_env_checker=True)
+        wrappers = tuple(user_code.find("wrapper", name) for name in self.wrappers)
+        return functools.partial(_make, given, kwargs, wrappers)
+
+
+def _make(make, kwargs, wrappers):
+    environment = make(**kwargs)
+    for wrap in wrappers:
+        environment = wrap(environment)
+    return environment
+
+
+def _takes(function, name):
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (ValueError, TypeError):
+        return False
+    return any(one.name == name or one.kind is one.VAR_KEYWORD for one in parameters)
