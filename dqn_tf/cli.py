@@ -12,9 +12,10 @@ from dqn_tf.process import startup  # noqa: E402
 # Processes of environments import this module too, because their main module does.
 startup.prepare(os.path.dirname(os.path.abspath(sys.argv[0])))
 
-from dqn_tf.process.stopping import Stop  # noqa: E402
+from dqn_tf.process.stopping import SignalStop  # noqa: E402
 
-stop = Stop()
+_GIL_SWITCH_SECONDS = 0.0005
+stop = SignalStop()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,13 +55,25 @@ def main(argv: list[str] | None = None) -> int:
                 )
             os.environ.update(plan.variables(os.environ))
             startup.load_keras()
-            from dqn_tf.training import run
-
-            return run.evaluate(plan) if plan.is_evaluator else run.train(plan, stop)
+            return _train_or_evaluate(plan)
     except ConfigError as error:
         print(error, file=sys.stderr)
         console.tell_platform(str(error), os.environ)
         return 2
+
+
+def _train_or_evaluate(plan):
+    from dqn_tf.cluster.process_guard import ProcessGuard
+    from dqn_tf.training import outcome, run
+
+    sys.setswitchinterval(_GIL_SWITCH_SECONDS)  # the learner's thread gets the lock back sooner
+    try:
+        if plan.is_evaluator:
+            return run.evaluate(plan)
+        run.train(plan, stop, guard=ProcessGuard())
+    except outcome.EXPECTED as error:
+        return outcome.exit_code(error)
+    return 0
 
 
 def _program(path):

@@ -35,13 +35,6 @@ class Episodes(NamedTuple):
     length: np.ndarray
 
 
-def linear_epsilon(env_steps: int, initial: float, final: float, decay_env_steps: int) -> float:
-    """Returns the exploration probability after `env_steps` of the run."""
-    if env_steps >= decay_env_steps:
-        return final
-    return initial + (final - initial) * env_steps / decay_env_steps
-
-
 class Unfinished(NamedTuple):
     """The episodes under way in N environments: all that it takes to play them again and to go on.
 

@@ -32,9 +32,10 @@ def nature_cnn(spec: EnvironmentSpec, config: Config) -> keras.Model:
     elif is_channels_first(spec.observation_shape):
         # CPU convolutions know only this layout.
         x = keras.layers.Permute((2, 3, 1), dtype=common["dtype"], name="channels_last")(x)
+    layout = {"data_format": "channels_last"}  # whatever a keras.json says
     for i, (filters, size, stride) in enumerate(((32, 8, 4), (64, 4, 2), (64, 3, 1))):
         initial = _initializers(size * size * x.shape[-1], config.run.seed, 100 + i)
-        x = keras.layers.Conv2D(filters, size, stride, name=f"conv{i}", **initial, **common)(x)
+        x = keras.layers.Conv2D(filters, size, stride, name=f"conv{i}", **initial, **common, **layout)(x)
     return _dense(inputs, x, common, spec, config, (512,))
 
 

@@ -11,8 +11,7 @@ import sys
 import threading
 
 from dqn_tf.process import signals
-
-EXIT_AGAIN = 143  # start me again: Kubernetes and its kin restart codes from 128 on
+from dqn_tf.process.exit_codes import EXIT_AGAIN
 
 _SIGEV_THREAD = 2
 _CLOCK_MONOTONIC = 1

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from dqn_tf.cluster import topology
-from dqn_tf.cluster.deadline import EXIT_AGAIN
+from dqn_tf.process.exit_codes import EXIT_AGAIN
 
 _log = logging.getLogger(__name__)
 

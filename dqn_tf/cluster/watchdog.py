@@ -8,15 +8,15 @@ import threading
 import time
 
 from dqn_tf.cluster.clock import RunningClock
-from dqn_tf.cluster.deadline import EXIT_AGAIN
+from dqn_tf.cluster.guard import WAITING, Heartbeat
+from dqn_tf.process.exit_codes import EXIT_AGAIN
 
 _log = logging.getLogger(__name__)
 
-WAITING = "waiting for the other workers"  # in a collective: the chief's signs of life count then
 _SIGN_SECONDS = 1.0
 
 
-class Watchdog:
+class Watchdog(Heartbeat):
     """Leaves with exit code 143 when nothing has been heard for `timeout` seconds; says so at half of it.
 
     What takes long on the chief alone, an evaluation, gives signs of life on the shared disk, which all others see.

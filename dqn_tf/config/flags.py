@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from absl import flags as absl_flags
@@ -60,20 +60,34 @@ def parse(argv: Sequence[str], others: Sequence[str] = ()) -> tuple[Config, list
             advice = f"add --{name}={text} to trust it."
             unread.append(f"--config={typed['config']} names a module that would be imported; {advice}")
             del stored[name]
+    config, wrong = combine(typed, stored, given.keys() - typed.keys() if not unread else None)
+    return config, problems + unread + wrong
+
+
+def combine(
+    typed: Mapping[str, Any], stored: Mapping[str, Any], mistaken: Collection[str] | None = ()
+) -> tuple[Config, list[str]]:
+    """Returns the Config of settings by name, and one line for each contradiction.
+
+    Args:
+      typed: those that win; a preset among them is one of them.
+      stored: of a file or a Config. The preset changes defaults, what is stored wins over it.
+      mistaken: names of those that are wrong, whose contradictions are not told; None: tell none.
+    """
     named = {**stored, **typed}
     preset: Mapping[str, Any] = {}
+    problems = []
     try:
         preset = presets.find(named.get("preset", "auto"), named.get("env", Config().run.env))
     except ConfigError as error:
-        unread += error.problems
+        return settings.build({**stored, **typed}), list(error.problems)
     if "preset" in typed:
         config = settings.build({**stored, **preset, **typed})
     else:
         config = settings.build({**preset, **stored, **typed})
-    problems += unread
-    if not unread:  # else a contradiction may be with a default that the file or the preset replaces
-        mistaken = [f"--{name}=" for name in given.keys() - typed.keys()]
-        problems += [line for line in config_lib.check(config) if not any(name in line for name in mistaken)]
+    if mistaken is not None:  # else a contradiction may be with a default that the file or the preset replaces
+        names = [f"--{name}=" for name in mistaken]
+        problems = [line for line in config_lib.check(config) if not any(name in line for name in names)]
     return config, problems
 
 

@@ -175,7 +175,10 @@ def create(
     intra_op_threads: int = 0,
     inter_op_threads: int = 0,
 ) -> Placement:
-    """Returns the Placement for --strategy=`name`. Called once, before any other use of TensorFlow.
+    """Returns the Placement for --strategy=`name`.
+
+    Called before any other use of TensorFlow; if it has been used, as in a notebook, its threads and devices stay as
+    they are.
 
     Args:
       name: default, mirrored or multiworker.
@@ -184,13 +187,16 @@ def create(
       intra_op_threads: that share one operation; 0: TensorFlow's own choice.
       inter_op_threads: that run operations side by side; 0: TensorFlow's own choice.
     Raises:
-      ConfigError: more replicas than GPUs.
+      ConfigError: more replicas than GPUs, or than the logical CPUs of a TensorFlow that has been used.
     """
-    tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
-    tf.config.threading.set_inter_op_parallelism_threads(inter_op_threads)
     gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
+        tf.config.threading.set_inter_op_parallelism_threads(inter_op_threads)
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError:
+        _log.info("threads: as TensorFlow has them, because it was used before")
     if name == "mirrored":
         return _mirrored(num_replicas, gpus)
     if name == "multiworker":
@@ -207,11 +213,23 @@ def _mirrored(num_replicas, gpus):
         devices, reason = [f"GPU:{i}" for i in range(count)], f"{len(gpus)} GPUs are visible"
     else:
         count = num_replicas or 2
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+        _make_logical_cpus(count)
         devices, reason = [f"CPU:{i}" for i in range(count)], "no GPU is visible: logical CPUs"
     _log.info("strategy: MirroredStrategy, %d replicas, because --strategy=mirrored and %s", count, reason)
     return Placement(tf.distribute.MirroredStrategy(devices), 1, 0, count)
+
+
+def _make_logical_cpus(count):
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    try:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    except RuntimeError:  # it was used before
+        found = len(tf.config.list_logical_devices("CPU"))
+        if found < count:
+            raise ConfigError(
+                f"--strategy=mirrored needs {count} logical CPUs, and TensorFlow was started with {found}; train with "
+                "mirrored before anything else in this process, or use the command."
+            ) from None
 
 
 def _multiworker(cluster):

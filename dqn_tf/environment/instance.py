@@ -152,7 +152,7 @@ class Instance:
         return seen
 
     def _flattened(self, given, dtype):
-        _check_numbers(self._spec.observation_space, given)
+        check_numbers(self._spec.observation_space, given)
         return np.asarray(spaces.flatten(self._spec.observation_space, given), dtype)
 
     def _reward(self, given):
@@ -181,14 +181,14 @@ def is_array(space: gymnasium.Space) -> bool:
     return isinstance(space, spaces.Box) and space.shape != ()
 
 
-def _check_numbers(space, given):
-    """Raises ValueError where a number is none of its space's: gymnasium would take it for another one."""
+def check_numbers(space, given):
+    """Raises ValueError if a number is none of its space: gymnasium would take it for another one."""
     if isinstance(space, spaces.Dict):
         for name, part in space.spaces.items():
-            _check_numbers(part, given[name])
+            check_numbers(part, given[name])
     elif isinstance(space, spaces.Tuple):
         for part, one in zip(space.spaces, given, strict=True):
-            _check_numbers(part, one)
+            check_numbers(part, one)
     elif isinstance(space, spaces.Discrete):
         if not space.start <= given < space.start + space.n:
             raise ValueError(f"it is not in {line(space)}")

@@ -9,17 +9,17 @@ import tensorflow as tf
 
 from dqn_tf.agent.q_network import QNetwork
 from dqn_tf.cluster.clock import RunningClock
-from dqn_tf.cluster.deadline import EXIT_AGAIN
 from dqn_tf.config import files, seeding
 from dqn_tf.config.schema import Cluster, ConfigError
 from dqn_tf.evaluation import followed_run
 from dqn_tf.evaluation.evaluator import Evaluator, episode_limit
-from dqn_tf.persistence import archive, best_model, manifest, model_files, own_files
+from dqn_tf.persistence import archive, best_model, manifest, model_files, own_files, rows
 from dqn_tf.persistence.mirror import Unreachable
 from dqn_tf.persistence.run_directory import RunDirectory, check_spaces
 from dqn_tf.persistence.storage import FOLLOWER, Storage
 from dqn_tf.process import reasons
-from dqn_tf.reporting import metrics, rows
+from dqn_tf.process.exit_codes import EXIT_AGAIN
+from dqn_tf.reporting import metrics
 
 _log = logging.getLogger(__name__)
 

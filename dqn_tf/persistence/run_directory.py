@@ -19,8 +19,7 @@ from dqn_tf.cluster import launcher
 from dqn_tf.config import files, settings
 from dqn_tf.config.schema import Config, ConfigError, one_line
 from dqn_tf.environment.spec import EnvironmentSpec
-from dqn_tf.persistence import archive, identity, manifest, own_files, results
-from dqn_tf.reporting import rows
+from dqn_tf.persistence import archive, identity, manifest, own_files, results, rows
 
 _log = logging.getLogger(__name__)
 

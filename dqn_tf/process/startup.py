@@ -71,15 +71,22 @@ def load_keras() -> None:
         raise ConfigError(
             f"Keras cannot be started with {path}: {type(error).__name__}: {error}; correct or remove it."
         ) from error
-    if keras.backend.backend() != "tensorflow":
-        raise ConfigError(
-            f"a module that was imported has started Keras with the backend {keras.backend.backend()}; this program "
-            "needs tensorflow."
-        )
+    check_keras()
     for name, value in _KERAS.items():
         if (given := getattr(keras.config, name)()) != value:
             _log.warning("keras: %s=%s of keras.json is not used here, but %s", name, given, value)
             getattr(keras.config, f"set_{name}")(value)
+
+
+def check_keras() -> None:
+    """Raises ConfigError if Keras has been started with another backend."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise ConfigError(
+            f"a module that was imported has started Keras with the backend {keras.backend.backend()}; this program "
+            "needs tensorflow: set KERAS_BACKEND=tensorflow before Keras is imported."
+        )
 
 
 def _search_current_directory(program):

@@ -24,24 +24,40 @@ class Interrupted(Exception):
 
 
 class Stop:
-    """Which signal has asked this process to stop.
+    """Which signal has asked this process to stop. As it is here, for a library, none does.
 
     Attributes:
-      number: of the signal, 0 where there was none.
+      number: of the signal, 0 if there was none.
     """
 
     def __init__(self):
         self.number = 0
-        self._is_waited_for = False
-        self._impatience = signals.Impatience()
-
-    def install(self) -> None:
-        """Takes the signals over, in the main thread. They end the process at once where nobody would wait for it."""
-        signals.take(self._handle)
 
     @contextlib.contextmanager
     def waited_for(self):
         """Returns a context in which a signal is only noted, because somebody looks at `number` now and then."""
+        yield
+
+    def check(self) -> None:
+        """Raises Interrupted if the process is to stop."""
+        if self.number:
+            raise Interrupted
+
+
+class SignalStop(Stop):
+    """Takes the signals over that ask a process to stop, for a command."""
+
+    def __init__(self):
+        super().__init__()
+        self._is_waited_for = False
+        self._impatience = signals.Impatience()
+
+    def install(self) -> None:
+        """Takes the signals over, in the main thread. They end the process at once if nobody would wait for it."""
+        signals.take(self._handle)
+
+    @contextlib.contextmanager
+    def waited_for(self):
         self.install()  # environments have been made since, some of which take SIGINT for themselves
         self._is_waited_for = True
         try:
@@ -51,15 +67,10 @@ class Stop:
         if self.number:  # nobody has looked since
             raise Stopped(self.number)
 
-    def check(self) -> None:
-        """Raises Interrupted where the process is to stop."""
-        if self.number:
-            raise Interrupted
-
     def _handle(self, number, frame):
         name = signal.Signals(number).name
         if self._impatience.grows(number) or not self._is_waited_for:
-            _tell(f"{name}: leaving at once; the same command with the same --logdir goes on from its last checkpoint")
+            _tell(f"{name}: leaving at once; the same command with the same --logdir resumes from its last checkpoint")
             os._exit(128 + number)
         if not self.number:
             self.number = number

@@ -19,8 +19,7 @@ from tensorboard.plugins.text import summary_v2 as text_summary
 from tensorboard.summary.writer import record_writer
 
 from dqn_tf.config import files
-from dqn_tf.persistence import own_files
-from dqn_tf.reporting import rows
+from dqn_tf.persistence import own_files, rows
 
 _log = logging.getLogger(__name__)
 
@@ -153,7 +152,8 @@ class ProgressDisplay:
     """A bar on a terminal, a line every ten seconds elsewhere. The launcher decides for its workers."""
 
     def __init__(self, total_env_steps: int, env_steps: int):
-        is_bar = os.environ.get("DQN_TF_PROGRESS", "bar" if sys.stderr.isatty() else "lines") == "bar"
+        has_bar = sys.stderr.isatty() or "ipykernel" in sys.modules  # a notebook
+        is_bar = os.environ.get("DQN_TF_PROGRESS", "bar" if has_bar else "lines") == "bar"
         self._total = total_env_steps
         self._bar = None
         if is_bar:

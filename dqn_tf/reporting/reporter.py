@@ -10,12 +10,13 @@ import numpy as np
 
 from dqn_tf.config import settings
 from dqn_tf.config.schema import Config
+from dqn_tf.persistence import rows
 from dqn_tf.persistence.progress import Progress
 from dqn_tf.persistence.run_directory import RunDirectory
 from dqn_tf.persistence.storage import FOLLOWER, Storage
 from dqn_tf.persistence.versions import versions
 from dqn_tf.process import reasons
-from dqn_tf.reporting import hyperparameters, reward_curve, rows
+from dqn_tf.reporting import hyperparameters, reward_curve
 from dqn_tf.reporting.metrics import MetricsWriter, ProgressDisplay
 
 _log = logging.getLogger(__name__)
@@ -183,8 +184,8 @@ class Reporter:
         others = rows.read(self._directory.path / FOLLOWER / rows.ROWS)  # an evaluator's, where there is one
         read += [row for row in others if row["env_steps"] not in mine]
         read.sort(key=lambda row: row["env_steps"])
-        title = f"{self._config.run.env}, seed {self._config.run.seed}, {self._config.cluster.strategy}"
-        reward_curve.draw(read, self._directory.path / "reward_curve.png", title, threshold)
+        figure = reward_curve.draw(read, reward_curve.title(self._config), threshold)
+        reward_curve.save(figure, self._directory.path / "reward_curve.png")
 
     def finished(self, summary: Mapping[str, Any]) -> None:
         """Tells the result, which has been delivered."""

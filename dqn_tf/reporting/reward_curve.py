@@ -7,11 +7,24 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dqn_tf.config.schema import Config
+
 WINDOW = 100
 
 
-def draw(rows: Sequence[dict], path: pathlib.Path, title: str, threshold: float | None = None) -> None:
-    """Draws the reward curve of the rows of metrics.jsonl into a PNG file.
+def title(config: Config) -> str:
+    """Returns what is written above the curve."""
+    return f"{config.run.env}, seed {config.run.seed}, {config.cluster.strategy}"
+
+
+def save(figure: Figure, path: pathlib.Path) -> None:
+    """Writes a figure into a PNG file."""
+    path.unlink(missing_ok=True)  # a link would be followed
+    figure.savefig(path)
+
+
+def draw(rows: Sequence[dict], title: str, threshold: float | None = None) -> Figure:
+    """Returns the reward curve of the rows of metrics.jsonl.
 
     Args:
       threshold: the return from which the environment counts as solved, drawn as a line.
@@ -33,8 +46,7 @@ def draw(rows: Sequence[dict], path: pathlib.Path, title: str, threshold: float 
     axes.grid(alpha=0.3)
     if axes.has_data():
         axes.legend(loc="best")
-    path.unlink(missing_ok=True)  # a link would be followed
-    figure.savefig(path)
+    return figure
 
 
 def running_mean(steps: np.ndarray, returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

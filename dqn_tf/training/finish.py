@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from dqn_tf.cluster.watchdog import Watchdog
+from dqn_tf.cluster.guard import Heartbeat
 from dqn_tf.config import seeding
 from dqn_tf.config.seeding import Stream
 from dqn_tf.evaluation import export
@@ -32,9 +32,9 @@ def finish(
     reporter: Reporter,
     storage: Storage,
     waits: Mapping[str, float],
-    watchdog: Watchdog,
-) -> None:
-    """Finishes a run that has been trained and saved; the chief's.
+    heartbeat: Heartbeat,
+) -> dict:
+    """Finishes a run that has been trained and saved, and returns its summary; the chief's.
 
     Args:
       waits: shares of the rounds that the actor and the learner waited.
@@ -44,7 +44,7 @@ def finish(
     """
 
     def check():
-        watchdog.heard_by_all("evaluating the best model")
+        heartbeat.heard_by_all("evaluating the best model")
 
     selection.settle(plan.config, parts, progress, reporter, storage, plan.directory, check)
     parts.evaluator.close()  # there may be an environment that can exist only once
@@ -54,7 +54,7 @@ def finish(
     seed = seeding.integer(plan.config.run.seed, Stream.FINAL_EVALUATION)
     with contextlib.closing(Evaluator(plan.environments, evaluation.final_eval_episodes, *limits)) as evaluator:
         returns = evaluator.evaluate(parts.policy, seed, check)
-    watchdog.heard_by_all("writing the results")
+    heartbeat.heard_by_all("writing the results")
     try:
         storage.unfinish()
         export.export(parts.best_model, plan.spec, plan.directory.path / "model")
@@ -74,3 +74,4 @@ def finish(
         where = getattr(error, "filename", None) or plan.directory.path
         raise NotSaved(f"{where}: {reasons.reason(error)}") from None
     reporter.finished(summary)
+    return summary

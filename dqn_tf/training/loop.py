@@ -11,17 +11,17 @@ environments began, with the updates of the round and the weights to act with. S
 import concurrent.futures
 import logging
 import signal
-import sys
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
-from dqn_tf.agent import learner as learner_lib
-from dqn_tf.agent.actor import linear_epsilon
-from dqn_tf.cluster.watchdog import WAITING, Watchdog
+from dqn_tf.agent import exploration
+from dqn_tf.agent.update import METRICS
+from dqn_tf.cluster.guard import WAITING, Heartbeat
 from dqn_tf.config.schema import Config, ConfigError
-from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentLost
+from dqn_tf.config.user_code import UserCodeFailure
+from dqn_tf.environment.spec import EnvironmentLost
 from dqn_tf.persistence.progress import Progress
 from dqn_tf.persistence.worker_state import WorkerState
 from dqn_tf.process.stopping import Interrupted, Stop, Stopped
@@ -29,16 +29,16 @@ from dqn_tf.reporting.reporter import Reporter
 from dqn_tf.reporting.utilization import Utilization
 from dqn_tf.training import replaying, selection
 from dqn_tf.training.builder import Components
+from dqn_tf.training.callbacks import Callbacks
 
 _log = logging.getLogger(__name__)
 
-_GIL_SWITCH_SECONDS = 0.0005
 _MANY_ACTIONS = 100_000  # minutes to play again
 _FAILED = 1_000  # above the number of any signal
 
 
 class NotSaved(Exception):
-    """The last checkpoint could not be written."""
+    """The last checkpoint, or the results, could not be written."""
 
 
 class Loop:
@@ -55,7 +55,8 @@ class Loop:
         progress: Progress,
         reporter: Reporter,
         stop: Stop,
-        watchdog: Watchdog,
+        heartbeat: Heartbeat,
+        callbacks: Callbacks,
     ):
         """Brings the environments to where the checkpoint left them, where there is one."""
         self._config = config
@@ -63,7 +64,8 @@ class Loop:
         self._progress = progress
         self._reporter = reporter
         self._stop = stop
-        self._watchdog = watchdog
+        self._heartbeat = heartbeat
+        self._callbacks = callbacks
         training = config.training
         self._steps_per_round = training.round_env_steps // training.num_envs
         self._updates_per_round = round(training.replay_ratio * training.round_env_steps)
@@ -72,7 +74,7 @@ class Loop:
         self.utilization = Utilization()
         self._round_metrics: list[np.ndarray] = []
         self._episode_rows: list[Sequence[float]] = []
-        self._failure: EnvironmentFailure | EnvironmentLost | None = None  # of this worker's environments
+        self._failure: UserCodeFailure | EnvironmentLost | None = None  # of this worker's environments
         self._acting: Sequence[np.ndarray] | None = None  # the weights of a round whose updates have been made
         self._saved_env_steps = -1
         self._has_warned = False
@@ -87,17 +89,16 @@ class Loop:
         if progress.env_steps >= training.train_env_steps:  # there is nothing left but to finish
             components.actor.hold(worker.episodes)
         else:
-            replaying.play_again(worker.episodes, components, config.run.env, watchdog)
+            replaying.play_again(worker.episodes, components, config.run.env, heartbeat)
 
     def run(self) -> None:
         """Runs rounds until --train_env_steps; the last one ends at or after it.
 
         Raises:
           Stopped: a signal came, or an environment of another worker has failed, and the run has been saved.
-          EnvironmentFailure, EnvironmentLost: one of this worker has, and the run has been saved.
+          UserCodeFailure, EnvironmentLost: one of this worker or a callback has, and the run has been saved.
           NotSaved: the last checkpoint could not be written.
         """
-        sys.setswitchinterval(_GIL_SWITCH_SECONDS)  # the learner's thread gets the lock back sooner
         total = self._config.training.train_env_steps
         with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="actor") as executor, self._stop.waited_for():
             if self._progress.env_steps >= total:
@@ -106,10 +107,11 @@ class Loop:
                 self._leave_if(self._evaluate())
                 if self._progress.env_steps >= total:
                     self._save(is_again=True)  # no later checkpoint says that it was done
-            while self._progress.env_steps < total:
-                self._watchdog.heard("acting and learning")
+            while self._progress.env_steps < total and not self._callbacks.is_ended:
+                self._heartbeat.heard("acting and learning")
                 number = self._round(executor)
-                self._after_round(number, is_last=self._progress.env_steps >= total)
+                self._after_round(number)
+            self._parts.actor.close()
 
     def _round(self, executor):
         """Acts and learns; returns the signal that has asked a worker to stop, 0 where none has."""
@@ -129,7 +131,7 @@ class Loop:
         learning_seconds = time.perf_counter() - learning_begins
         try:
             transitions, episodes, acting_seconds = acting.result()
-        except (EnvironmentFailure, EnvironmentLost) as failure:
+        except (UserCodeFailure, EnvironmentLost) as failure:
             self._failure = failure
         number = self._asked()
         if number == _FAILED:  # the round's updates are made, its env steps are not
@@ -149,24 +151,12 @@ class Loop:
 
     def _act(self, weights):
         begin = time.perf_counter()
-        steps, episodes = self._parts.actor.collect(weights, self._epsilons())
+        steps, episodes = self._parts.actor.collect(weights, self._epsilons(self._steps_per_round))
         transitions = self._parts.accumulator.add(steps)
         return transitions, episodes, time.perf_counter() - begin
 
-    def _epsilons(self) -> Sequence[float]:
-        exploration, num_envs = self._config.exploration, self._config.training.num_envs
-        start = self._progress.env_steps
-        return [
-            1.0  # random until there is something learned
-            if start + t * num_envs < self._config.training.learning_starts
-            else linear_epsilon(
-                start + t * num_envs,
-                exploration.epsilon_initial,
-                exploration.epsilon_final,
-                exploration.epsilon_decay_env_steps,
-            )
-            for t in range(self._steps_per_round)
-        ]
+    def _epsilons(self, num_steps):
+        return exploration.epsilons(self._config, self._progress.env_steps, num_steps)
 
     def _learn(self, sample):
         learner = self._parts.learner
@@ -189,8 +179,10 @@ class Loop:
             + (f"The last good checkpoint is {last}." if last else "There is no checkpoint yet.")
         )
 
-    def _after_round(self, number, is_last):
+    def _after_round(self, number):
         evaluation, now = self._config.evaluation, self._progress.env_steps
+        self._callbacks.tell("on_round_end", self._progress, ())
+        is_last = self._callbacks.is_ended or now >= self._config.training.train_env_steps
         if is_last:
             self._parts.actor.close()  # before evaluation: an environment may be such that only one can exist
         if is_last or self._is_due(evaluation.log_period, now):
@@ -198,30 +190,41 @@ class Loop:
         is_evaluated = is_last or self._is_due(evaluation.eval_period, now)
         if is_evaluated and not self._parts.is_followed:
             self._progress.evaluation_due = True
-            number = number or self._evaluate()
+            number = number or self._told or self._evaluate()
+        number = number or self._told
         is_saved = is_evaluated and self._parts.is_followed or self._is_due(evaluation.checkpoint_period, now)
-        if number or is_last or is_saved:
-            if not self._save() and (number or is_last) and not self._failure:
+        if number or is_last or is_saved or self._callbacks.is_ended:
+            if self._save():
+                self._callbacks.tell("on_checkpoint", self._progress, (self._parts.checkpoints.latest(),))
+            elif (number or is_last) and not self._failure and not self._callbacks.failure:
                 raise NotSaved(f"the last checkpoint, of {now} env steps, could not be written")
-        self._leave_if(number)
+        self._leave_if(number or self._told)
         self._reporter.show(self._progress)
+
+    @property
+    def _told(self):
+        """_FAILED if a callback has failed, 0 if none; the same on all workers."""
+        return _FAILED if self._callbacks.has_failed else 0
 
     def _asked(self):
         """Returns the signal that has asked a worker to stop, _FAILED where an environment has failed, 0 for neither.
 
         The same on all workers.
         """
-        self._watchdog.heard(WAITING)
+        self._heartbeat.heard(WAITING)
         return int(self._parts.placement.max(_FAILED if self._failure else self._stop.number))
 
     def _leave_if(self, number):
         """Raises what ends the run where `number` is not 0: it has been saved."""
         if not number:
             return
-        if self._failure:
-            raise self._failure
+        if failure := self._failure or self._callbacks.failure:
+            raise failure
         if number == _FAILED:
-            _log.error("an environment of another worker has failed; stopped at %d env steps", self._progress.env_steps)
+            _log.error(
+                "an environment or a callback of another worker has failed; stopped at %d env steps",
+                self._progress.env_steps,
+            )
             raise Stopped(signal.SIGTERM)
         _log.info("stopped at %d env steps, saved; the same command resumes from there", self._progress.env_steps)
         raise Stopped(number)
@@ -237,28 +240,33 @@ class Loop:
         metrics = {}
         if self._round_metrics:
             means = np.mean(self._round_metrics, axis=0)
-            metrics = dict(zip((f"train/{name}" for name in learner_lib.METRICS), map(float, means), strict=True))
+            metrics = dict(zip((f"train/{name}" for name in METRICS), map(float, means), strict=True))
             metrics["train/learning_rate"] = self._parts.learner.learning_rate
-        metrics["train/epsilon"] = self._epsilons()[0]
+        metrics["train/epsilon"] = self._epsilons(1)[0]
         metrics |= {f"time/{name}": share for name, share in self.utilization.since_last().items()}
         self._reporter.log(self._progress, rows, metrics, self._parts.learner.num_updates)
+        self._callbacks.tell("on_episode", self._progress, *((float(row[1]), int(row[2])) for row in rows))
         self._round_metrics, self._episode_rows = [], []
 
     def _evaluate(self):
         """Evaluates the weights, and returns what `_asked` does then; where it was left, it stays due."""
+        returns = None
         if self._parts.placement.is_chief:
             try:
-                selection.evaluate(self._config, self._parts, self._progress, self._reporter, self._check)
+                returns = selection.evaluate(self._config, self._parts, self._progress, self._reporter, self._check)
             except Interrupted:
                 pass
-            except (EnvironmentFailure, EnvironmentLost) as failure:
+            except (UserCodeFailure, EnvironmentLost) as failure:
                 self._failure = failure
         else:
             self._progress.evaluation_due = False
-        return self._asked()
+        if number := self._asked():
+            return number
+        self._callbacks.tell("on_evaluation", self._progress, (returns,))
+        return self._told
 
     def _check(self):
-        self._watchdog.heard_by_all("evaluating")
+        self._heartbeat.heard_by_all("evaluating")
         self._stop.check()
 
     def _save(self, is_again=False):
@@ -268,7 +276,7 @@ class Loop:
           is_again: whether there is a checkpoint of these env steps, which this one replaces.
         """
         parts = self._parts
-        self._watchdog.heard("saving")
+        self._heartbeat.heard("saving")
         if parts.placement.is_chief and not all(np.isfinite(array).all() for array in parts.learner.weights()):
             raise self._diverged(f"the updates up to {parts.learner.num_updates}")
         self._progress.wall_seconds = self._reporter.wall_seconds()
@@ -285,7 +293,7 @@ class Loop:
             episodes=episodes,
             sampling=parts.replay.generator.bit_generator.state,
             episode_rows=np.array(self._episode_rows, np.float64).reshape(-1, 3),
-            round_metrics=np.array(self._round_metrics, np.float32).reshape(-1, len(learner_lib.METRICS)),
+            round_metrics=np.array(self._round_metrics, np.float32).reshape(-1, len(METRICS)),
             acting=self._acting or (),
         )
         is_saved = parts.checkpoints.save(worker, self._reporter.journal, is_again)

@@ -4,30 +4,28 @@ import contextlib
 import dataclasses
 import logging
 import os
-import sys
 import time
+from collections.abc import Sequence
 
 import tensorflow as tf
 
-from dqn_tf.cluster import deadline, launcher, loopback, peers, rendezvous
-from dqn_tf.cluster.deadline import EXIT_AGAIN
-from dqn_tf.cluster.watchdog import WAITING, Watchdog
+from dqn_tf.cluster import launcher, loopback, rendezvous
+from dqn_tf.cluster.guard import WAITING, Guard
 from dqn_tf.config import schema as config_lib
 from dqn_tf.config.schema import ConfigError
-from dqn_tf.config.user_code import UserCodeFailure
 from dqn_tf.distribution import strategy
-from dqn_tf.environment.spec import EnvironmentLost
 from dqn_tf.evaluation.continuous import ContinuousEvaluator
 from dqn_tf.evaluation.evaluator import settle_limit
 from dqn_tf.persistence import locations, manifest
-from dqn_tf.persistence.mirror import Taken, Unreachable
+from dqn_tf.persistence.mirror import Unreachable
 from dqn_tf.persistence.progress import Progress
 from dqn_tf.persistence.run_directory import RunDirectory
 from dqn_tf.persistence.storage import FOLLOWER, Storage
 from dqn_tf.process import hardware, reasons
-from dqn_tf.process.stopping import Stop, Stopped
+from dqn_tf.process.stopping import Stop
 from dqn_tf.reporting.reporter import Reporter
 from dqn_tf.training import builder, finish
+from dqn_tf.training.callbacks import Callback, Callbacks
 from dqn_tf.training.loop import Loop, NotSaved
 from dqn_tf.training.plan import Plan
 
@@ -45,78 +43,64 @@ _PEER_LOST = (
     tf.errors.UnknownError,
 )
 _AMBIGUOUS = (tf.errors.FailedPreconditionError, tf.errors.InternalError, tf.errors.UnknownError)
+_NO_GUARD = Guard()
 _WORDS_OF_PEERS = ("/job:", "collective", "heartbeat", "coordination", "peer", "socket", "connection")
 
 
-def train(plan: Plan, stop: Stop) -> int:
-    """Trains, and returns the exit code: 0 done, 143 where a peer was lost and all must start again."""
-    try:
-        storage = Storage(plan.locations, plan.directory, "chief" if plan.is_chief else "worker")
-        storage.open()
-        if plan.locations.is_bucket:
-            plan.directory.check(plan.config)
-            plan.directory.check_environment(plan.spec)
-        if plan.locations.is_bucket and plan.says_finished() or plan.is_finished:
-            code = _deliver(plan, storage)
-        else:
-            storage.claim()
-            code = _start(plan, storage, stop)
-        if code == 0:
-            storage.leave()
-        return code
-    except Unreachable as error:
-        return _again(error)
-    except Taken as error:
-        _log.error("%s", error)
-        return 1  # neither to be started again, nor a mistake for which a platform should end the other one too
+class WorkerLost(Exception):
+    """A worker of the cluster is gone, silent or was not there in time: all must start again."""
 
 
-def _deliver(plan, storage):
-    """Copies the results of a finished run to places that lack them, and returns the exit code."""
-    try:
-        if plan.is_chief:
-            storage.deliver()
-        return 0
-    except Unreachable as error:
-        if not error.is_mistake:
-            raise
-        _log.error("the results cannot be written: %s: %s", error.filename, error.strerror)
-        return 1
+def train(plan: Plan, stop: Stop, callbacks: Sequence[Callback] = (), guard: Guard = _NO_GUARD) -> None:
+    """Trains.
+
+    Args:
+      callbacks: the user's.
+      guard: ends this process if it is stuck.
+    Raises:
+      ConfigError: the user's mistake.
+      UserCodeFailure, EnvironmentLost: an environment, the network or a callback has failed; the run has been saved.
+      NotSaved: the last checkpoint or the results could not be written.
+      Unreachable: nor read from a bucket; to be started again.
+      Taken: another command writes the same run.
+      Stopped: a signal came, and the run has been saved.
+      WorkerLost: to be started again.
+    """
+    storage = Storage(plan.locations, plan.directory, "chief" if plan.is_chief else "worker")
+    storage.open()
+    if plan.locations.is_bucket:
+        plan.directory.check(plan.config)
+        plan.directory.check_environment(plan.spec)
+    if plan.locations.is_bucket and plan.says_finished() or plan.is_finished:
+        _deliver(plan, storage)
+    else:
+        storage.claim()
+        _start(plan, storage, stop, callbacks, guard)
+    storage.leave()
 
 
 def evaluate(plan: Plan) -> int:
-    """Evaluates the checkpoints of a run that others train, until it ends; returns the exit code."""
+    """Evaluates the checkpoints of a run that others train, until it ends; returns the exit code. Raises as `train`."""
+    storage = Storage(plan.locations, plan.directory, FOLLOWER)
+    return ContinuousEvaluator(plan.directory, storage, plan.typed, plan.config.cluster).run()
+
+
+def _deliver(plan, storage):
+    """Copies the results of a finished run to places that lack them."""
     try:
-        storage = Storage(plan.locations, plan.directory, FOLLOWER)
-        return ContinuousEvaluator(plan.directory, storage, plan.typed, plan.config.cluster).run()
+        if plan.is_chief:
+            storage.deliver()
     except Unreachable as error:
-        return _again(error)
-    except (UserCodeFailure, EnvironmentLost) as failure:
-        return _failed(failure)
+        if not error.is_mistake:
+            raise
+        raise NotSaved(f"{error.filename}: {error.strerror}") from error
 
 
-def _failed(failure):
-    """Says which environment has failed, with its own traceback, and returns the exit code."""
-    if isinstance(failure, EnvironmentLost):
-        _log.error("%s: leaving with exit code %d", failure, EXIT_AGAIN)
-        return EXIT_AGAIN
-    _log.error("%s", failure)
-    sys.stderr.write(failure.trace)
-    return 1
-
-
-def _again(error):
-    """Says why the process leaves to be started again, and returns the exit code that asks for it."""
-    _log.error("leaving with exit code %d: %s: %s", EXIT_AGAIN, error.filename, error.strerror)
-    return EXIT_AGAIN
-
-
-def _start(plan, storage, stop):
-    config = plan.config
-    threads = plan.threads
-    if plan.cluster is not None and not _meet(plan.cluster, config.cluster.cluster_timeout or float("inf")):
-        return EXIT_AGAIN
-    with deadline.Deadline(config.cluster.cluster_timeout) if plan.cluster else contextlib.nullcontext():
+def _start(plan, storage, stop, callbacks, guard):
+    config, threads = plan.config, plan.threads
+    if plan.cluster is not None:
+        _meet(plan.cluster, config.cluster.cluster_timeout or float("inf"))
+    with guard.connecting(config.cluster.cluster_timeout) if plan.cluster else contextlib.nullcontext():
         placement = strategy.create(
             config.cluster.strategy, config.cluster.num_replicas, plan.cluster, threads.learner, threads.operations
         )
@@ -131,30 +115,20 @@ def _start(plan, storage, stop):
     problems = config_lib.check_division(config, placement.num_workers, placement.replicas_per_worker)
     if problems:
         raise ConfigError(*problems)
-    watchdog = Watchdog(config.cluster.round_timeout, plan.directory.lock_path).start()
-    watch = peers.PeerWatch(plan.cluster).start() if placement.num_workers > 1 else None
+    has_peers = placement.num_workers > 1
     try:
-        _train(plan, storage, placement, stop, watchdog)
-        if watch:
-            watch.stop()
-        placement.barrier()  # no worker leaves while another still needs it
-    except Stopped as stopped:
-        return stopped.exit_code
+        with guard.watching(config.cluster.round_timeout, plan.directory.lock_path) as heartbeat:
+            with guard.watching_peers(plan.cluster) if has_peers else contextlib.nullcontext():
+                _train(plan, storage, placement, stop, heartbeat, callbacks)
+            placement.barrier()  # no worker leaves while another still needs it
     except _PEER_LOST as error:
-        if placement.num_workers == 1 or not _is_of_peers(error):
+        if not has_peers or not _is_of_peers(error):
             raise
-        _log.error("a worker was lost, leaving with exit code %d: %s", EXIT_AGAIN, _reason(error))
-        return EXIT_AGAIN
-    except (UserCodeFailure, EnvironmentLost) as failure:
-        return _failed(failure)
+        raise WorkerLost(f"a worker was lost: {_reason(error)}") from error
     except NotSaved as error:
-        _log.error("the run cannot be written: %s", error)
-        return EXIT_AGAIN if storage.is_behind else 1
-    finally:
-        watchdog.stop()
-        if watch:
-            watch.stop()
-    return 0
+        if storage.is_behind:
+            raise Unreachable(0, str(error), plan.locations.run) from error
+        raise
 
 
 def _with_directory_of_chief(plan, storage, placement):
@@ -175,14 +149,16 @@ def _with_directory_of_chief(plan, storage, placement):
 
 
 def _meet(cluster, timeout):
-    """Returns whether the other workers are there in time."""
+    """Waits for the other workers. Raises WorkerLost if they are not there in time."""
     try:
-        return rendezvous.wait_for_peers(cluster, timeout)
+        if rendezvous.wait_for_peers(cluster, timeout):
+            return
+        raise WorkerLost("not all workers of the cluster were there in time")
     except ConfigError as error:
         if not launcher.is_launched():
             raise
-        _log.error("%s", error)  # the launcher chose a port that somebody has taken since: it chooses another
-        return False
+        # The launcher chose a port that somebody has taken since: it chooses another.
+        raise WorkerLost(str(error)) from error
 
 
 def _confine(cluster):
@@ -204,7 +180,7 @@ def _reason(error):
     return next((line for line in lines if "UNAVAILABLE" in line or "heartbeat" in line), type(error).__name__)
 
 
-def _train(plan, storage, placement, stop, watchdog):
+def _train(plan, storage, placement, stop, heartbeat, callbacks):
     config, directory = plan.config, plan.directory
     if placement.is_chief:
         made = manifest.newest_readable(directory.checkpoints)
@@ -213,7 +189,7 @@ def _train(plan, storage, placement, stop, watchdog):
         directory.begin(config)
     if placement.num_workers > 1 and not storage.is_private:
         _check_shared(placement, directory)
-    watchdog.heard("building and restoring")
+    heartbeat.heard("building and restoring")
     progress = Progress()
     parts = builder.build(plan, placement, progress, storage)
     reporter = Reporter(
@@ -230,12 +206,14 @@ def _train(plan, storage, placement, stop, watchdog):
     if placement.is_chief:
         _log.info("run: %s, seed %d, in %s", config.run.env, config.run.seed, directory.name)
     try:
-        loop = Loop(config, parts, progress, reporter, stop, watchdog)
+        told = Callbacks(callbacks, placement, reporter.wall_seconds)
+        loop = Loop(config, parts, progress, reporter, stop, heartbeat, told)
         loop.run()
-        watchdog.heard("evaluating the best model and writing the results")
+        heartbeat.heard("evaluating the best model and writing the results")
         if placement.is_chief:
-            finish.finish(plan, parts, progress, reporter, storage, loop.utilization.overall(), watchdog)
-        watchdog.heard(WAITING)
+            summary = finish.finish(plan, parts, progress, reporter, storage, loop.utilization.overall(), heartbeat)
+            told.end(summary)
+        heartbeat.heard(WAITING)
         placement.barrier()  # for the results
     finally:
         parts.actor.close()

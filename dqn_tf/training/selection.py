@@ -4,6 +4,8 @@ import logging
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 from dqn_tf.config import seeding
 from dqn_tf.config.schema import Config
 from dqn_tf.persistence import best_model
@@ -21,8 +23,8 @@ _POLL_SECONDS_OF_A_BUCKET = 15.0
 
 def evaluate(
     config: Config, parts: Components, progress: Progress, reporter: Reporter, check: Callable[[], None]
-) -> None:
-    """Evaluates the learner's weights, and keeps them where none were better; the chief's.
+) -> np.ndarray:
+    """Evaluates the learner's weights, and keeps them if none were better; returns <float64>[episodes]. The chief's.
 
     Args:
       check: called before every step; what it raises leaves the evaluation.
@@ -42,6 +44,7 @@ def evaluate(
         progress.best_return = mean
         parts.best_model.set_weights(weights)
     reporter.evaluated(progress, returns)
+    return returns
 
 
 def settle(

@@ -7,7 +7,8 @@ import types
 
 import pytest
 
-from dqn_tf.reporting import metrics, rows
+from dqn_tf.persistence import rows
+from dqn_tf.reporting import metrics
 from tests import runs
 
 FIRST = {"env_steps": 100, "train/loss": 0.5}

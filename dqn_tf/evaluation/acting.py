@@ -1,0 +1,67 @@
+"""A trained network acts on observations as the environment gives them: one, or a batch."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from dqn_tf.agent.policies import Policy
+from dqn_tf.config import user_code
+from dqn_tf.environment.instance import check_numbers, is_array
+from dqn_tf.environment.spec import EnvironmentSpec
+
+
+def act(policy: Policy, spec: EnvironmentSpec, observation: Any) -> Any:
+    """Returns the greedy action for an observation as an int, or for a batch of N as <int64>[N].
+
+    Actions are the environment's own. An observation is what its space holds; a batch of them has one more axis in
+    front, in every part of a Dict or Tuple, or is a list of observations.
+    Raises:
+      ValueError: it does not fit the observation space.
+    """
+    is_one = _is_one(spec.observation_space, observation)
+    given = [observation] if is_one else _split(spec.observation_space, observation)
+    if not given:
+        return np.empty(0, np.int64)
+    actions = spec.first_action + policy.values(np.stack([encode(spec, one) for one in given])).argmax(axis=-1)
+    return int(actions[0]) if is_one else actions.astype(np.int64)
+
+
+def encode(spec: EnvironmentSpec, observation: Any) -> np.ndarray:
+    """Returns an observation as the network takes it, [*obs]. Raises ValueError if it does not fit its space."""
+    space = spec.observation_space
+    try:
+        check_numbers(space, observation)
+        seen = np.asarray(observation if is_array(space) else spaces.flatten(space, observation))
+        if seen.shape != spec.observation_shape:
+            raise ValueError(f"its shape is {seen.shape}, that of the space is {spec.observation_shape}")
+        return seen.astype(spec.observation_dtype)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        reason = user_code.line(error)
+        raise ValueError(f"the observation does not fit {user_code.line(space)[:200]}: {reason}") from None
+
+
+def _is_one(space, observation):
+    """Returns whether this is one observation, not a batch."""
+    if isinstance(space, spaces.Dict):
+        if not isinstance(observation, dict):
+            return False
+        name, part = next(iter(space.spaces.items()))
+        return name not in observation or _is_one(part, observation[name])
+    if isinstance(space, spaces.Tuple):
+        is_tuple = isinstance(observation, tuple) and len(observation) == len(space.spaces)
+        return is_tuple and _is_one(space.spaces[0], observation[0])
+    return np.ndim(observation) <= len(space.shape)
+
+
+def _split(space, observation):
+    """Returns the observations of a batch."""
+    if isinstance(observation, list):
+        return observation
+    if isinstance(space, spaces.Dict) and isinstance(observation, dict):
+        parts = {name: _split(part, observation[name]) for name, part in space.spaces.items() if name in observation}
+        return [dict(zip(parts, one, strict=True)) for one in zip(*parts.values(), strict=True)]
+    if isinstance(space, spaces.Tuple) and isinstance(observation, tuple):
+        parts = [_split(part, given) for part, given in zip(space.spaces, observation, strict=False)]
+        return list(zip(*parts, strict=True))
+    return list(observation)

@@ -1,0 +1,217 @@
+"""dqn_tf in Python: `train` does what the command does, in this process; `load_run` reads what a run has left.
+
+A library is a guest: it ends no process, and changes neither signal handlers nor environment variables. What a command
+does to its own process is in cli.py.
+"""
+
+import difflib
+import os
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+
+from dqn_tf.config import files, flags, settings, user_code
+from dqn_tf.config.schema import Config, ConfigError
+from dqn_tf.evaluation import acting, finished_run
+from dqn_tf.persistence import rows
+from dqn_tf.process.stopping import Stop
+from dqn_tf.training import plan as plan_lib
+
+if TYPE_CHECKING:
+    import keras
+    from matplotlib.figure import Figure
+
+    from dqn_tf.training.callbacks import Callback
+
+
+class Run:
+    """A run that has finished.
+
+    Attributes:
+      logdir: its directory.
+      summary: what is in its summary.json, see docs/results.md.
+      config: its settings.
+    """
+
+    def __init__(self, found: finished_run.FinishedRun, directory: pathlib.Path):
+        """See `train` and `load_run`."""
+        self._found = found
+        self._made: tuple[Any, Any] | None = None
+        self.logdir = str(directory)
+        self.config = found.config
+        self.summary: dict[str, Any] = files.read_object(directory / "summary.json")
+
+    def __repr__(self) -> str:
+        return (
+            f"<dqn_tf.Run of {self.summary['env']} in {self.logdir}: return {self.summary['eval_return_mean']:.1f} "
+            f"+- {self.summary['eval_return_std']:.1f} after {self.summary['env_steps']} env steps>"
+        )
+
+    @property
+    def q_network(self) -> "keras.Model":
+        """The best model: observations [B, *obs] as the network takes them in, action values <float32>[B, A] out."""
+        return self._network()[0]
+
+    @property
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Columns of metrics.jsonl by tag, <float64>[rows], NaN if a row lacks it; `env_steps` is <int64>.
+
+        pandas.DataFrame(run.metrics) is a table of it.
+        """
+        read = rows.read(pathlib.Path(self.logdir) / rows.ROWS)
+        tags = dict.fromkeys(tag for row in read for tag in row)
+        columns = {tag: [row.get(tag) for row in read] for tag in tags}
+        return {tag: np.array(column, np.int64 if tag == "env_steps" else float) for tag, column in columns.items()}
+
+    def reward_curve(self) -> "Figure":
+        """Returns the reward curve as a matplotlib Figure, which a notebook shows."""
+        from dqn_tf.reporting import reward_curve
+
+        title = reward_curve.title(self.config)
+        return reward_curve.draw(rows.read(pathlib.Path(self.logdir) / rows.ROWS), title, self.summary["threshold"])
+
+    def act(self, observation: Any) -> Any:
+        """Returns the greedy action for an observation as the environment gives it, or <int64>[N] for a batch of N.
+
+        Dict and Tuple observations are given as the environment gives them; a batch has one more axis in every part.
+
+        Raises:
+          ValueError: the observation does not fit the environment's space.
+        """
+        return acting.act(self._network()[1], self._found.spec, observation)
+
+    def evaluate(
+        self, episodes: int = 100, seed: int = 0, max_episode_steps: int | None = None, epsilon: float | None = None
+    ) -> np.ndarray:
+        """Returns the undiscounted returns of fresh episodes, <float64>[episodes].
+
+        Args:
+          seed: of the environments.
+          max_episode_steps: longer episodes are cut; None: as the run had it.
+          epsilon: probability of a random action; None: as the run had it.
+        Raises:
+          UserCodeFailure: the environment has failed.
+        """
+        return self._found.evaluate(self._network()[1], episodes, seed, max_episode_steps, epsilon)
+
+    def _network(self):
+        if self._made is None:
+            self._made = self._found.network()
+        return self._made
+
+
+def train(
+    env: str | Callable[..., gymnasium.Env] | Config | None = None,
+    *,
+    config: Config | None = None,
+    callbacks: Sequence["Callback"] = (),
+    wrappers: Sequence[str | Callable[[gymnasium.Env], gymnasium.Env]] = (),
+    **values: Any,
+) -> Run:
+    """Trains a DQN and returns the Run: the same as `dqn-tf --env=...`, to the same bits.
+
+    May be called any number of times in a process, from any thread. With `strategy="multiworker"` this process is one
+    of the cluster that TF_CONFIG or `tf_config=` names.
+
+    Args:
+      env: name of a Gymnasium environment, `module:EnvId`, or a function that returns an environment. A Config here is
+        taken for `config`.
+      config: settings to start from.
+      callbacks: see Callback.
+      wrappers: Gymnasium wrappers around every environment, the innermost first.
+      values: settings by the names of the flags, such as train_env_steps=50_000; `network` and `loss` may be functions.
+        They win over `config`. With the same `logdir` a run is resumed.
+    Raises:
+      ConfigError: a mistake in the arguments, with the words of the command.
+      UserCodeFailure: the environment, the network or a callback has raised; the run has been saved before.
+    """
+    if isinstance(env, Config):
+        env, config = None, env
+    plan = _plan(env, config, wrappers, values)
+    from dqn_tf.process import startup
+    from dqn_tf.training import run
+
+    with plan.locked():
+        startup.check_keras()
+        run.train(plan, Stop(), callbacks)
+    return _load(plan.locations.run, {"env": plan.config.run.env, **values_of(plan.config)})
+
+
+def load_run(
+    logdir: str | os.PathLike,
+    *,
+    env: str | Callable[..., gymnasium.Env] | None = None,
+    wrappers: Sequence[str | Callable[[gymnasium.Env], gymnasium.Env]] = (),
+    network: str | Callable | None = None,
+) -> Run:
+    """Returns a finished run.
+
+    Args:
+      logdir: its directory.
+      env, wrappers, network: needed if the run names modules of a user's own: giving them again says that they may be
+        imported.
+    Raises:
+      ConfigError: there is no finished run, or it cannot be read.
+    """
+    given = _named({"env": env, "wrapper": wrappers or None, "network": network})
+    typed, problems = settings.parse_all(given)
+    if problems:
+        raise ConfigError(*problems)
+    return _load(os.fspath(logdir), typed)
+
+
+def values_of(config: Config) -> dict[str, Any]:
+    """Returns the settings of a Config by name."""
+    return {name: getattr(getattr(config, one.section), name) for name, one in settings.SETTINGS.items()}
+
+
+def _load(logdir, typed):
+    try:
+        directory = pathlib.Path(files.from_user(logdir))
+    except ValueError as allowed:
+        raise ConfigError(f"--logdir={logdir} must be {allowed}.") from None
+    return Run(finished_run.find(directory, logdir, typed), directory)
+
+
+def _plan(env, config, wrappers, values):
+    """Returns the Plan of a call. Raises ConfigError with every mistake."""
+    given = _named({**values, "env": env, "wrapper": wrappers or values.get("wrapper")})
+    problems = []
+    for name in list(given):
+        if name not in settings.SETTINGS:
+            nearest = difflib.get_close_matches(name, settings.SETTINGS, n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else "; see docs/flags.md."
+            problems.append(f"{name}={user_code.line(repr(given.pop(name)))[:80]} is an unknown setting{hint}")
+    typed, wrong = settings.parse_all(given)
+    made, contradictions = flags.combine(typed, values_of(config) if config else {}, given.keys() - typed.keys())
+    problems += wrong + contradictions
+    plan = plan_lib.make(made, problems, os.environ, time.time(), typed)
+    if plan.needs_launcher:
+        raise ConfigError(
+            "--strategy=multiworker: a library starts no processes; set TF_CONFIG or give tf_config=FILE, or use the "
+            "command, dqn-tf --strategy=multiworker, for a cluster on this machine."
+        )
+    if plan.is_evaluator or plan.locations.is_bucket:
+        what = "task_type=evaluator" if plan.is_evaluator else f"logdir={plan.locations.run}"
+        raise ConfigError(f"{what} is for the command, dqn-tf.")
+    return plan
+
+
+def _named(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings by name, those that are not None, with names in place of a user's own objects."""
+    named = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name == "wrapper" and not isinstance(value, str):
+            value = [one if isinstance(one, str) else user_code.register("wrapper", one) for one in value]
+        elif name in ("env", "network", "loss") and not isinstance(value, str):
+            if not callable(value):
+                raise ConfigError(f"{name}={user_code.line(repr(value))[:80]} must be a name or a function.")
+            value = user_code.register(name, value)
+        named[name] = list(value) if isinstance(value, tuple) else value
+    return named
