@@ -97,6 +97,12 @@ def own(name: str, spec: EnvironmentSpec, config: Config) -> keras.Model:
         )
     if not model.trainable_variables:
         raise ConfigError(f"{called}: the model has no trainable weights.")
+    try:
+        model.to_json()
+    except Exception as error:  # better now than at the end of the run
+        raise ConfigError(
+            f"{called}: the model cannot be saved: {user_code.line(error)[:200]}; give its classes a get_config."
+        ) from error
     return model
 
 

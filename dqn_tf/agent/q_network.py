@@ -7,7 +7,7 @@ import keras
 from dqn_tf.agent import heads, losses, policies
 from dqn_tf.agent.architecture import Architecture
 from dqn_tf.config import user_code
-from dqn_tf.config.schema import Config
+from dqn_tf.config.schema import Config, ConfigError
 from dqn_tf.environment.spec import EnvironmentSpec
 
 
@@ -34,4 +34,26 @@ class QNetwork:
     def loss(self) -> losses.Loss:
         """Returns the loss that is asked for."""
         name, double_q = self.config.learning.loss, self.config.learning.double_q
-        return losses.create(losses.LOSSES.get(name) or user_code.find("loss", name), double_q)
+        if name in losses.LOSSES:
+            return losses.create(losses.LOSSES[name], double_q)
+        return _OwnLoss(name, losses.create(user_code.find("loss", name), double_q))
+
+
+@dataclasses.dataclass(frozen=True)
+class _OwnLoss:
+    """A loss of the user's, --loss=`name`; what it does wrong is told when the update is traced."""
+
+    name: str
+    loss: losses.Loss
+
+    def __call__(self, online, target, transitions):
+        try:
+            loss, priority = self.loss(online, target, transitions)
+        except Exception as error:
+            raise user_code.failure(f"--loss={self.name}", error) from error
+        for what, tensor in (("loss", loss), ("priority", priority)):
+            if tensor.shape.rank != 1:
+                raise ConfigError(
+                    f"--loss={self.name} made a {what} of shape {tensor.shape}, not [B]: one for each transition."
+                )
+        return losses.LossOutput(loss, priority)

@@ -76,7 +76,7 @@ def check(flag: str, name: str) -> None:
     if registered(flag, name) is not None or module in sys.modules:
         return
     try:
-        found = importlib.util.find_spec(module)
+        found = importlib.util.find_spec(module) if module_of(module) == module else None
     except (ImportError, ValueError, AttributeError):  # of a package that it should be in
         found = None
     if found is None:

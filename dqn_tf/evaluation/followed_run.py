@@ -82,5 +82,5 @@ def check_trust(values: Mapping[str, Any], typed: Mapping[str, Any], name: str) 
     flags = [f"--{flag}={text}" for flag, text in settings.foreign(values).items() if typed.get(flag) != values[flag]]
     if flags:
         raise ConfigError(
-            f"--logdir={name} is a run of {env}, whose module would be imported; add {' '.join(flags)} to trust it."
+            f"--logdir={name} is a run that names a module, which would be imported; add {' '.join(flags)} to trust it."
         )
