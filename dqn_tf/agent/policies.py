@@ -5,12 +5,10 @@ evaluated in NumPy, every other network through TensorFlow. Both give the same v
 --precision=bfloat16 the NumPy ones are the more exact.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 _ACTIVATIONS = {
     "linear": lambda x: x,
@@ -63,26 +61,6 @@ class DensePolicy:
             x = self._activation(x @ kernel + bias)
         kernel, bias = self._layers[-1]
         return x @ kernel + bias
-
-
-class NetworkPolicy:
-    """Values of any network, through TensorFlow, as it acts: without dropout, with its moving means."""
-
-    def __init__(self, network: keras.Model, head: Callable[[Any], tf.Tensor]):
-        """Prepares.
-
-        Args:
-          head: makes action values of the network's outputs.
-        """
-        self._network = network
-        self._call = tf.function(lambda x: head(network(x, training=False)), reduce_retracing=True, autograph=False)
-
-    def load(self, weights):
-        for variable, value in zip(self._network.weights, weights, strict=True):
-            variable.assign(value)
-
-    def values(self, observation):
-        return self._call(tf.convert_to_tensor(observation)).numpy()
 
 
 def dense(activation: str, observation_scale: float) -> DensePolicy | None:

@@ -1,14 +1,37 @@
 """The Q-network of a run, as often as it is needed: to learn, to act, as the best model."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 from dqn_tf.agent import heads, losses, policies
 from dqn_tf.agent.architecture import Architecture
 from dqn_tf.config import user_code
 from dqn_tf.config.schema import Config, ConfigError
 from dqn_tf.environment.spec import EnvironmentSpec
+
+
+class NetworkPolicy:
+    """Values of any network, through TensorFlow, as it acts: without dropout, with its moving means."""
+
+    def __init__(self, network: keras.Model, head: Callable[[Any], tf.Tensor]):
+        """Prepares.
+
+        Args:
+          head: makes action values of the network's outputs.
+        """
+        self._network = network
+        self._call = tf.function(lambda x: head(network(x, training=False)), reduce_retracing=True, autograph=False)
+
+    def load(self, weights):
+        for variable, value in zip(self._network.weights, weights, strict=True):
+            variable.assign(value)
+
+    def values(self, observation):
+        return self._call(tf.convert_to_tensor(observation)).numpy()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +51,7 @@ class QNetwork:
         made = self.architecture.policy and self.architecture.policy(self.spec, self.config)
         if made is None:
             network = self.build()
-            made = policies.NetworkPolicy(network, heads.values_of(network))
+            made = NetworkPolicy(network, heads.values_of(network))
         return made
 
     def loss(self) -> losses.Loss:
