@@ -1,5 +1,6 @@
 """The reward curve: every episode, their running mean, the evaluations."""
 
+import io
 import pathlib
 from collections.abc import Sequence
 
@@ -10,6 +11,15 @@ from matplotlib.figure import Figure
 from dqn_tf.config.schema import Config
 
 WINDOW = 100
+
+
+class Curve(Figure):
+    """A Figure that a notebook shows by itself."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
 
 
 def title(config: Config) -> str:
@@ -29,7 +39,7 @@ def draw(rows: Sequence[dict], title: str, threshold: float | None = None) -> Fi
     Args:
       threshold: the return from which the environment counts as solved, drawn as a line.
     """
-    figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
+    figure = Curve(figsize=(9, 5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     steps, returns = _column(rows, "train/episode_return")
