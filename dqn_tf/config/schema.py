@@ -56,7 +56,7 @@ class JsonObject(str):
 NO_KWARGS = JsonObject("{}")
 
 
-def _field(default, help, *, unit="", source="", choices=(), minimum=None, maximum=None, stored=True):
+def field(default, help, *, unit="", source="", choices=(), minimum=None, maximum=None, stored=True):
     """Returns a dataclass field. `stored=False` keeps it out of config.json: it says where, not what, a run is."""
     metadata = dict(
         help=help, unit=unit, source=source, choices=choices, minimum=minimum, maximum=maximum, stored=stored
@@ -77,56 +77,56 @@ _MNIH = "Mnih et al. 2015, doi:10.1038/nature14236"
 class Run:
     """See Config.run."""
 
-    env: str = _field(
+    env: str = field(
         "CartPole-v1",
         "Gymnasium environment with discrete actions: EnvId, or module:EnvId for your own",
         source="gymnasium.farama.org",
     )
-    env_kwargs: JsonObject = _field(
+    env_kwargs: JsonObject = field(
         NO_KWARGS,
         'keyword arguments that --env is made with, such as {"map_name": "8x8"}',
         unit="JSON object",
         source="gymnasium.farama.org",
     )
-    preset: str = _field(
+    preset: str = field(
         "auto", "named settings; auto takes those tuned for --env where there are any", source="docs/learning.md"
     )
-    seed: int = _field(
+    seed: int = field(
         0,
         "seed of weights, environments, exploration and replay",
         minimum=0,
         maximum=2**31 - 1,
         source="docs/design.md",
     )
-    config: str = _field(
+    config: str = field(
         "",
         "read settings from this config.json; flags win over it",
         unit="path",
         stored=False,
         source="docs/results.md",
     )
-    logdir: str = _field(
+    logdir: str = field(
         "",
         "where the run is written; empty: where the platform keeps checkpoints, else runs/<env>/<time>-<digits>",
         unit="path, on a disk all workers see, or gs://BUCKET/path",
         stored=False,
         source="docs/results.md",
     )
-    model_dir: str = _field(
+    model_dir: str = field(
         "",
         "where the trained model is written too; empty: where the platform takes it, if there is one",
         unit="path or gs://BUCKET/path",
         stored=False,
         source="docs/clouds.md",
     )
-    tensorboard_dir: str = _field(
+    tensorboard_dir: str = field(
         "",
         "where TensorBoard's files are written too; empty: where the platform takes them, if there is one",
         unit="path or gs://BUCKET/path",
         stored=False,
         source="docs/clouds.md",
     )
-    resume: str = _field(
+    resume: str = field(
         "auto",
         "go on from the last checkpoint in --logdir: auto where there is one, never (refuse a used --logdir), "
         "must (refuse an empty one)",
@@ -140,13 +140,13 @@ class Run:
 class Cluster:
     """See Config.cluster."""
 
-    strategy: str = _field(
+    strategy: str = field(
         "default",
         "tf.distribute strategy: default (one device), mirrored (GPUs of one machine), multiworker (several processes)",
         choices=("default", "mirrored", "multiworker"),
         source="tensorflow.org/guide/distributed_training",
     )
-    num_workers: int = _field(
+    num_workers: int = field(
         2,
         "processes of the local cluster that multiworker starts where no cluster is given",
         minimum=1,
@@ -154,7 +154,7 @@ class Cluster:
         unit="processes",
         source="docs/design.md",
     )
-    num_replicas: int = _field(
+    num_replicas: int = field(
         0,
         "replicas of mirrored: 0 takes all GPUs, or 2 logical CPUs where there is none",
         minimum=0,
@@ -162,14 +162,14 @@ class Cluster:
         unit="replicas",
         source="docs/design.md",
     )
-    tf_config: str = _field(
+    tf_config: str = field(
         "",
         "cluster file for multiworker, see tf_config/README.md",
         unit="path",
         stored=False,
         source="tf_config/README.md",
     )
-    task_type: str = _field(
+    task_type: str = field(
         "",
         "this process in the cluster of --tf_config: chief or worker; evaluator, with or without a cluster, evaluates "
         "the checkpoints in --logdir while others train, and ends with them",
@@ -177,31 +177,31 @@ class Cluster:
         stored=False,
         source="tf_config/README.md",
     )
-    task_index: int | None = _field(
+    task_index: int | None = field(
         None, "this process's index among its --task_type", minimum=0, stored=False, source="tf_config/README.md"
     )
-    evaluated_by: str = _field(
+    evaluated_by: str = field(
         "auto",
         "who chooses the best model: the chief, or an evaluator task; auto: the latter where the cluster names one",
         choices=("auto", "chief", "evaluator"),
         stored=False,
         source="docs/clouds.md",
     )
-    cluster_timeout: int = _field(
+    cluster_timeout: int = field(
         600,
         "a worker whose peers are not all there by then leaves with exit code 143",
         unit="s",
         minimum=1,
         source="docs/reliability.md",
     )
-    round_timeout: int = _field(
+    round_timeout: int = field(
         1_800,
         "a process in which no round, evaluation or checkpoint ends for so long leaves with exit code 143; 0: never",
         unit="s",
         minimum=0,
         source="docs/reliability.md",
     )
-    max_restarts: int = _field(
+    max_restarts: int = field(
         3,
         "restarts of the local cluster after lost workers, without a new checkpoint in between",
         minimum=0,
@@ -214,24 +214,24 @@ class Cluster:
 class Training:
     """See Config.training."""
 
-    train_env_steps: int = _field(
+    train_env_steps: int = field(
         50_000,
         "length of the run; it ends with the round that reaches this",
         unit="env steps",
         minimum=1,
         source="docs/learning.md",
     )
-    num_envs: int = _field(
+    num_envs: int = field(
         16, "environments acted in at once, over all workers", minimum=1, unit="environments", source="docs/learning.md"
     )
-    round_env_steps: int = _field(
+    round_env_steps: int = field(
         80,
         "env steps between two copies of the weights for acting",
         unit="env steps",
         minimum=1,
         source=_ROUNDS,
     )
-    replay_ratio: float = _field(
+    replay_ratio: float = field(
         0.5,
         "updates for each env step",
         unit="updates per env step",
@@ -239,17 +239,17 @@ class Training:
         maximum=1000,
         source="docs/learning.md",
     )
-    batch_size: int = _field(
+    batch_size: int = field(
         64, "transitions in an update, over all replicas", unit="transitions", minimum=1, source="docs/learning.md"
     )
-    replay_capacity: int = _field(
+    replay_capacity: int = field(
         50_000, "transitions kept, over all workers", unit="transitions", minimum=1, source=_MNIH
     )
-    learning_starts: int = _field(
+    learning_starts: int = field(
         1_000, "random env steps before the first update", unit="env steps", minimum=1, source="docs/learning.md"
     )
-    overlap: bool = _field(True, "act and learn at the same time; false gives the same weights, later", source=_ROUNDS)
-    vectorization: str = _field(
+    overlap: bool = field(True, "act and learn at the same time; false gives the same weights, later", source=_ROUNDS)
+    vectorization: str = field(
         "sync",
         "sync steps the environments in turn, async in a process each",
         choices=("sync", "async"),
@@ -261,14 +261,14 @@ class Training:
 class Atari:
     """See Config.atari."""
 
-    atari_protocol: str = _field(
+    atari_protocol: str = field(
         "auto",
         "auto is machado: sticky actions (0.25), no life signal. nature: no sticky actions, up to 30 no-ops at the "
         "start, FIRE where a game waits for it, and a lost life ends an episode for learning only",
         choices=("auto", "machado", "nature"),
         source="Machado et al. 2018, arXiv:1709.06009; " + _MNIH,
     )
-    atari_actions: str = _field(
+    atari_actions: str = field(
         "auto",
         "auto is minimal: the actions that do something in the game; full: all 18",
         choices=("auto", "minimal", "full"),
@@ -280,20 +280,20 @@ class Atari:
 class Network:
     """See Config.network."""
 
-    network: str = _field(
+    network: str = field(
         "auto",
         "auto takes nature_cnn for images of at least 36 x 36 and mlp for the rest",
         choices=("auto", "mlp", "nature_cnn"),
         source=_MNIH,
     )
-    hidden_units: tuple[int, ...] = _field(
+    hidden_units: tuple[int, ...] = field(
         (128, 128),
         "units of each dense layer; nature_cnn uses its own 512",
         unit="units, comma separated",
         minimum=1,
         source="docs/learning.md",
     )
-    activation: str = _field(
+    activation: str = field(
         "relu", "activation of hidden layers, a Keras name", choices=ACTIVATIONS, source="keras.io/api"
     )
 
@@ -302,61 +302,61 @@ class Network:
 class Learning:
     """See Config.learning."""
 
-    optimizer: str = _field("adam", "Keras optimizer", choices=OPTIMIZERS, source="Kingma & Ba 2015, arXiv:1412.6980")
-    learning_rate: float = _field(
+    optimizer: str = field("adam", "Keras optimizer", choices=OPTIMIZERS, source="Kingma & Ba 2015, arXiv:1412.6980")
+    learning_rate: float = field(
         1e-3, "initial learning rate", minimum=0, unit="per update", source="docs/learning.md"
     )
-    learning_rate_schedule: str = _field(
+    learning_rate_schedule: str = field(
         "linear",
         "constant; linear or cosine to --learning_rate_final over the run; inverse_time: alpha_0 / (1 + t * lambda)",
         choices=("constant", "linear", "cosine", "inverse_time"),
         source="keras.io/api",
     )
-    learning_rate_final: float = _field(
+    learning_rate_final: float = field(
         0.0,
         "learning rate at the end of a linear or cosine schedule",
         minimum=0,
         unit="per update",
         source="keras.io/api",
     )
-    learning_rate_decay: float = _field(
+    learning_rate_decay: float = field(
         1e-4, "lambda of inverse_time", unit="per update", minimum=0, source="keras.io/api"
     )
-    optimizer_epsilon: float = _field(
+    optimizer_epsilon: float = field(
         1e-7,
         "added to the root of the second moment by adam and its kin",
         minimum=0,
         unit="size of a gradient",
         source="Kingma & Ba 2015, arXiv:1412.6980",
     )
-    discount: float = _field(0.99, "gamma", minimum=0, maximum=1, source=_MNIH, unit="per env step")
-    n_step: int = _field(
+    discount: float = field(0.99, "gamma", minimum=0, maximum=1, source=_MNIH, unit="per env step")
+    n_step: int = field(
         3, "rewards summed before bootstrapping", unit="env steps", minimum=1, source="Sutton 1988; arXiv:1710.02298"
     )
-    reward_clip: float = _field(
+    reward_clip: float = field(
         0.0,
         "learn from rewards clipped to [-value, value]; reported returns stay raw; 0: off",
         minimum=0,
         unit="reward",
         source=_MNIH,
     )
-    double_q: bool = _field(True, "the online network selects, the target evaluates", source="arXiv:1509.06461")
-    loss: str = _field("huber", "loss of the temporal-difference error", choices=("huber", "squared"), source=_MNIH)
-    clip_norm: float = _field(
+    double_q: bool = field(True, "the online network selects, the target evaluates", source="arXiv:1509.06461")
+    loss: str = field("huber", "loss of the temporal-difference error", choices=("huber", "squared"), source=_MNIH)
+    clip_norm: float = field(
         10.0,
         "global gradient norm to clip at, after the sum over replicas; 0: off",
         minimum=0,
         source="arXiv:1511.06581",
         unit="norm of the loss's gradient",
     )
-    target_update_period: int = _field(
+    target_update_period: int = field(
         0,
         "copy the online network to the target this often; 0: Polyak averaging",
         unit="updates",
         minimum=0,
         source=_MNIH,
     )
-    target_update_rate: float = _field(
+    target_update_rate: float = field(
         0.005,
         "Polyak averaging in each update: target += rate * (online - target)",
         minimum=0,
@@ -370,13 +370,13 @@ class Learning:
 class Exploration:
     """See Config.exploration."""
 
-    epsilon_initial: float = _field(
+    epsilon_initial: float = field(
         1.0, "exploration at the start", unit="probability", minimum=0, maximum=1, source=_MNIH
     )
-    epsilon_final: float = _field(
+    epsilon_final: float = field(
         0.05, "exploration after the decay", unit="probability", minimum=0, maximum=1, source="docs/learning.md"
     )
-    epsilon_decay_env_steps: int = _field(
+    epsilon_decay_env_steps: int = field(
         10_000, "length of the linear decay", unit="env steps", minimum=0, source="docs/learning.md"
     )
 
@@ -385,13 +385,13 @@ class Exploration:
 class Communication:
     """See Config.communication."""
 
-    wire_precision: str = _field(
+    wire_precision: str = field(
         "float32",
         "gradients between workers: float32 is exact; bfloat16 halves the traffic and keeps 8 bits of each",
         choices=("float32", "bfloat16"),
         source="docs/scaling.md",
     )
-    average_period: int = _field(
+    average_period: int = field(
         0,
         "0: workers sum their gradients in every update. Else another algorithm: each worker learns on its own from "
         "its part of the batch, and their weights are averaged this often",
@@ -405,20 +405,20 @@ class Communication:
 class Evaluation:
     """See Config.evaluation."""
 
-    eval_period: int = _field(
+    eval_period: int = field(
         5_000, "between greedy evaluations; 0: only at the end", unit="env steps", minimum=0, source="docs/results.md"
     )
-    eval_episodes: int = _field(
+    eval_episodes: int = field(
         20, "episodes of an evaluation during the run", unit="episodes", minimum=1, source="docs/results.md"
     )
-    final_eval_episodes: int = _field(
+    final_eval_episodes: int = field(
         100,
         "fresh episodes of the kept model for the figures reported",
         unit="episodes",
         minimum=1,
         source="docs/results.md",
     )
-    eval_max_episode_steps: int = _field(
+    eval_max_episode_steps: int = field(
         0,
         "longer evaluation episodes are cut; 0: the environment's own limit or, where it has none, as few that "
         "evaluation plays no more than the training, at most 10,000",
@@ -426,7 +426,7 @@ class Evaluation:
         minimum=0,
         source="docs/results.md",
     )
-    eval_epsilon: float = _field(
+    eval_epsilon: float = field(
         0.0,
         "exploration in evaluation episodes: a greedy policy can be stuck for ever",
         unit="probability",
@@ -434,40 +434,40 @@ class Evaluation:
         maximum=1,
         source=_MNIH,
     )
-    checkpoint_period: int = _field(
+    checkpoint_period: int = field(
         20_000,
         "between checkpoints, which change nothing; 0: only at the end",
         unit="env steps",
         minimum=0,
         source="docs/reliability.md",
     )
-    checkpoints_to_keep: int = _field(
+    checkpoints_to_keep: int = field(
         3,
         "newest checkpoints that are kept, beside the best by evaluation",
         unit="checkpoints",
         minimum=1,
         source="docs/reliability.md",
     )
-    log_period: int = _field(1_000, "between rows of metrics", unit="env steps", minimum=1, source="docs/results.md")
+    log_period: int = field(1_000, "between rows of metrics", unit="env steps", minimum=1, source="docs/results.md")
 
 
 @dataclasses.dataclass(frozen=True)
 class Hardware:
     """See Config.hardware."""
 
-    jit_compile: str = _field(
+    jit_compile: str = field(
         "auto",
         "compile the update with XLA; auto: dense networks only",
         choices=("auto", "true", "false"),
         source="docs/design.md",
     )
-    precision: str = _field(
+    precision: str = field(
         "float32",
         "arithmetic of the network; weights stay float32",
         choices=("float32", "bfloat16"),
         source="tensorflow.org/guide/mixed_precision",
     )
-    learner_threads: int = _field(
+    learner_threads: int = field(
         0,
         "threads that share one TensorFlow operation; 0: chosen from network and cores, with the reason in the log",
         minimum=0,
@@ -475,7 +475,7 @@ class Hardware:
         unit="threads",
         source="docs/design.md",
     )
-    actor_threads: int = _field(
+    actor_threads: int = field(
         0,
         "threads that step Atari games; 0: half of the cores that the learner has",
         minimum=0,
