@@ -56,11 +56,17 @@ class JsonObject(str):
 NO_KWARGS = JsonObject("{}")
 
 
-def field(default, help, *, unit="", source="", choices=(), minimum=None, maximum=None, stored=True):
-    """Returns a dataclass field. `stored=False` keeps it out of config.json: it says where, not what, a run is."""
-    metadata = dict(
-        help=help, unit=unit, source=source, choices=choices, minimum=minimum, maximum=maximum, stored=stored
-    )
+def field(
+    default, help, *, unit="", source="", choices=(), minimum=None, maximum=None, pattern="", words="", stored=True
+):
+    """Returns a dataclass field that `settings.Setting` reads.
+
+    Args:
+      pattern: regular expression of a whole text; `words` says what it allows.
+      stored: False keeps it out of config.json: it says where, not what, a run is.
+    """
+    limits = dict(choices=choices, minimum=minimum, maximum=maximum, pattern=pattern, words=words)
+    metadata = dict(help=help, unit=unit, source=source, stored=stored, **limits)
     return dataclasses.field(default=default, metadata=types.MappingProxyType(metadata))
 
 

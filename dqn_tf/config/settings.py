@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ _FORMER = {"learning": "agent", "exploration": "agent", "communication": "agent"
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One leaf of the Config tree: `section` is its branch, `field` its dataclass field."""
+    """One option: `field` is its dataclass field, `section` its branch of the Config tree, "" if it is elsewhere."""
 
     section: str
     field: dataclasses.Field
@@ -62,6 +63,8 @@ class Setting:
         limits = self.field.metadata
         if limits["choices"]:
             return "one of " + ", ".join(filter(None, limits["choices"]))
+        if limits["words"]:
+            return limits["words"]
         word, low, high = _WORDS[self.field.type], limits["minimum"], limits["maximum"]
         if high is not None:
             return f"{word} from {low} to {high}"
@@ -74,6 +77,8 @@ class Setting:
             return False
         if item is None:
             return True
+        if limits["pattern"] and not re.fullmatch(limits["pattern"], item):
+            return False
         return (not choices or item in choices) and (low is None or item >= low) and (high is None or item <= high)
 
 
@@ -151,6 +156,7 @@ _CONVERTERS = {
     int: _to_int,
     int | None: lambda value: None if value is None else _to_int(value),
     float: _to_float,
+    float | None: lambda value: None if value is None else _to_float(value),
     str: _to_str,
     JsonObject: _to_object,
     tuple[int, ...]: _to_ints,
@@ -160,21 +166,21 @@ _WORDS = {
     int: "a whole number",
     int | None: "a whole number",
     float: "a number",
+    float | None: "a number",
     str: "text",
     JsonObject: 'a JSON object, such as {"name": 8}',
     tuple[int, ...]: "whole numbers separated by commas, each",
 }
 
 
-def _collect():
-    return {
-        leaf.name: Setting(branch.name, leaf)
-        for branch in dataclasses.fields(Config)
-        for leaf in dataclasses.fields(branch.type)
-    }
+def of(table: type, section: str = "") -> dict[str, Setting]:
+    """Returns the settings of a dataclass whose fields are made by `schema.field`, by name."""
+    return {leaf.name: Setting(section, leaf) for leaf in dataclasses.fields(table)}
 
 
-SETTINGS: Mapping[str, Setting] = _collect()
+SETTINGS: Mapping[str, Setting] = {
+    name: setting for branch in dataclasses.fields(Config) for name, setting in of(branch.type, branch.name).items()
+}
 
 
 def to_text(value: Any) -> str:
@@ -186,12 +192,14 @@ def to_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def parse_all(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def parse_all(
+    values: Mapping[str, Any], known: Mapping[str, Setting] = SETTINGS
+) -> tuple[dict[str, Any], list[str]]:
     """Returns the values, by setting name, as their types, and one line for each that is wrong."""
     parsed, problems = {}, []
     for name, value in values.items():
         try:
-            parsed[name] = SETTINGS[name].parse(value)
+            parsed[name] = known[name].parse(value)
         except ConfigError as error:
             problems += error.problems
     return parsed, problems
