@@ -69,7 +69,7 @@ def command_job(job: Job) -> dict[str, Any]:
         "outputs": {
             "run": {"type": "uri_folder", "mode": "rw_mount", "path": job.place},
         },
-        "resources": {"instance_count": job.workers, "instance_type": job.machine.name},
+        "resources": {"instance_count": job.workers, "instance_type": job.machine},
         "limits": {"timeout": job.max_seconds},
     }
     if job.strategy == "multiworker":  # also for one worker: without a cluster the program would start its own

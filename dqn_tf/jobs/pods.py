@@ -96,12 +96,7 @@ def _words(job, role):
 
 
 def _resources(job):
-    resources = {}
-    if job.machine:  # more than half of it, and less than what the node's own pods leave
-        memory = f"{int(job.machine.memory_gb * 700)}M"
-        resources["requests"] = {"cpu": f"{job.machine.cores * 800}m", "memory": memory}
-    else:
-        resources["requests"] = {"cpu": str(job.cores), "memory": f"{job.memory_gib}Gi"}
+    resources = {"requests": {"cpu": str(job.cores), "memory": f"{job.memory_gib}Gi"}}
     if job.gpus:
         resources["limits"] = {"nvidia.com/gpu": str(job.gpus)}
     return resources
@@ -111,7 +106,7 @@ def _place(pod, job, is_worker):
     """Chooses nodes. The evaluator needs neither GPU nor the workers' type of machine."""
     chosen, taints = {}, []
     if is_worker and job.machine:
-        chosen["node.kubernetes.io/instance-type"] = job.machine.name
+        chosen["node.kubernetes.io/instance-type"] = job.machine
     if job.spot:
         label, value = _SPOT[_owner(job)]
         chosen[label] = value
@@ -132,8 +127,7 @@ def _place(pod, job, is_worker):
 
 def _owner(job):
     """Returns whose nodes are asked for, by the name of their type: m5.xlarge, Standard_D4s_v3, or n1-standard-4."""
-    name = job.machine.name if job.machine else ""
-    return "AKS" if name.startswith("Standard_") else "EKS" if "." in name else "GKE"
+    return "AKS" if job.machine.startswith("Standard_") else "EKS" if "." in job.machine else "GKE"
 
 
 def _mount(pod, job, is_worker):

@@ -79,7 +79,7 @@ def training_job(job: Job) -> dict[str, Any]:
         },
         "HyperParameters": hyperparameters(job),
         "ResourceConfig": {
-            "InstanceType": job.machine.name,
+            "InstanceType": job.machine,
             "InstanceCount": job.workers,
             "VolumeSizeInGB": _DISK_GB,
         },

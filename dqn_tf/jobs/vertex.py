@@ -116,9 +116,9 @@ def tuning_job(job: Job) -> dict[str, Any]:
 
 
 def _pool(job, replicas):
-    machine = {"machineType": job.machine.name}
+    machine = {"machineType": job.machine}
     if job.gpus:
-        machine |= {"acceleratorType": job.machine.gpu, "acceleratorCount": job.gpus}
+        machine |= {"acceleratorType": job.gpu_type, "acceleratorCount": job.gpus}
     return {
         "machineSpec": machine,
         "replicaCount": replicas,
@@ -156,6 +156,11 @@ def _scheduling(job):
 
 def _problems(job):
     problems = []
+    if bool(job.gpus) != bool(job.gpu_type):
+        problems.append(
+            f"--gpus={job.gpus} and --gpu_type={job.gpu_type}: Vertex AI needs both or none, such as --gpus=1 "
+            "--gpu_type=NVIDIA_TESLA_T4."
+        )
     if job.tensorboard:
         match = _TENSORBOARD.fullmatch(job.tensorboard)
         if match is None:
