@@ -156,7 +156,7 @@ def report(figures: dict[str, dict[int, list[list[float]]]], arguments: argparse
             print(f"| {workers} | {' | '.join(map(_cell, row))} |")
     if arguments.json:
         everything = {"about": about, "seconds": figures, "all-reduce": fit, "alone": alone, "single": single}
-        everything |= {"step": step, "predicted": predictions}  # about, alone, single, step: also in dqn_tf/jobs/cost/measured.json
+        everything |= {"step": step, "predicted": predictions}  # as in dqn_tf/jobs/cost/measured.json
         pathlib.Path(arguments.json).write_text(json.dumps(everything, indent=1))
     if arguments.plot:
         draw(medians["all-reduce"], fit, predictions["Nature CNN"], arguments.plot)

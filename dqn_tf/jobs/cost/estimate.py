@@ -19,11 +19,11 @@ class _Options:
     workers: tuple[int, ...] = field((), "numbers of machines; empty: 1,2,4,8", minimum=1, maximum=512)
     gpus: int = field(0, "of each machine; needs --updates_per_second or --summary", minimum=0, maximum=64)
     spot: bool = field(False, "choose by the spot price")
-    deadline_hours: float | None = field(None, "choose the cheapest that meets this", minimum=0.001, maximum=1e5)
-    updates_per_second: float | None = field(None, "of one worker with these flags", minimum=0.001, maximum=1e9)
+    deadline_hours: float | None = field(None, "choose the cheapest that meets this", minimum=0.001, maximum=100_000)
+    updates_per_second: float | None = field(None, "of one worker with these flags", minimum=0.001, maximum=10**9)
     summary: str = field("", "summary.json of a run of one worker with these flags, for its speed", unit="path")
-    gigabits: float = field(10.0, "network", unit="Gbit/s", minimum=0.001, maximum=1e5)
-    latency_us: float = field(50.0, "of the network", unit="us", minimum=0, maximum=1e6)
+    gigabits: float = field(10.0, "network", unit="Gbit/s", minimum=0.001, maximum=100_000)
+    latency_us: float = field(50.0, "of the network", unit="us", minimum=0, maximum=10**6)
     plot: str = field("", "draw cost against hours into this .png file", unit="path")
 
 

@@ -8,7 +8,7 @@ from dqn_tf.config.schema import ConfigError, field
 
 PLATFORMS = ("vertex", "sagemaker", "azureml", "kubernetes")
 _LINE = dict(pattern=r"[ -~]*[!-~][ -~]*", words="text of one line")
-_USD = dict(unit="USD", minimum=0, maximum=1e6)
+_USD = dict(unit="USD", minimum=0, maximum=10**6)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Machine:
     name: str = field("", "as the platform names it", **_LINE)
     region: str = field("", "as the platform names it", **_LINE)
     cores: int = field("", "virtual CPUs", minimum=1, maximum=9999)
-    memory_gb: float = field("", "main memory", minimum=0, maximum=1e6)
+    memory_gb: float = field("", "main memory", minimum=0, maximum=10**6)
     usd_per_hour: float = field("", "on demand, its GPUs included", **_USD)
     date: str = field("", "when the price was read", pattern=r"\d{4}-\d\d-\d\d", words="a day, YYYY-MM-DD")
     usd_per_hour_spot: float | None = field(None, "if it may be taken away; null: not offered, or not known", **_USD)
