@@ -123,14 +123,14 @@ class Run:
         "where the trained model is written too; empty: where the platform takes it, if there is one",
         unit="path or gs://BUCKET/path",
         stored=False,
-        source="docs/clouds.md",
+        source="docs/clouds/README.md",
     )
     tensorboard_dir: str = field(
         "",
         "where TensorBoard's files are written too; empty: where the platform takes them, if there is one",
         unit="path or gs://BUCKET/path",
         stored=False,
-        source="docs/clouds.md",
+        source="docs/clouds/README.md",
     )
     resume: str = field(
         "auto",
@@ -191,7 +191,7 @@ class Cluster:
         "who chooses the best model: the chief, or an evaluator task; auto: the latter where the cluster names one",
         choices=("auto", "chief", "evaluator"),
         stored=False,
-        source="docs/clouds.md",
+        source="docs/clouds/README.md",
     )
     cluster_timeout: int = field(
         600,

@@ -96,7 +96,7 @@ def _table(found, is_spot):
         yield row(m.platform, m.name, m.region, workers, f"{hours:.3g}", _money(usd), m.date)
 
 
-def draw(found: list[Choice], options: _Options) -> None:
+def draw(found: list[Choice], options: _Options, source: str) -> None:
     """Draws cost against hours into a PNG file: a marker for each choice, and the deadline as a line."""
     from matplotlib.figure import Figure  # only if there is something to draw
 
@@ -106,7 +106,8 @@ def draw(found: list[Choice], options: _Options) -> None:
         axes.plot([c.hours for c in mine], [c.usd for c in mine], marker, alpha=0.7, label=platform)
     if options.deadline_hours:
         axes.axvline(options.deadline_hours, color="gray", linestyle="--", label="deadline")
-    axes.set(xlabel="hours", ylabel="USD, spot" if options.spot else "USD, on demand", xlim=(0, None), ylim=(0, None))
+    axes.set(xlabel="hours", xlim=(0, None), ylabel="USD, spot" if options.spot else "USD, on demand", ylim=(0, None))
+    axes.set_title(f"Prices: {source}", fontsize="small", wrap=True)
     axes.legend()
     figure.savefig(options.plot, format="png")
 
@@ -124,7 +125,7 @@ def main(argv: Sequence[str]) -> int:
         found = choose(options, config, machines, speed)
         shown = sorted({(c.machine.platform, c.workers): c for c in found[::-1]}.values(), key=found.index)
         if options.plot:
-            draw(shown, options)
+            draw(shown, options, source)
     except (ConfigError, OSError) as error:
         print(f"--plot: {error}" if isinstance(error, OSError) else error, file=sys.stderr)
         return 2
