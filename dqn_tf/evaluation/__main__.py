@@ -55,7 +55,7 @@ def _help_text():
 
 @contextlib.contextmanager
 def _local(logdir):
-    """Returns a context with the directory of a run; of one in a bucket there is a copy of what is needed."""
+    """Returns a context with the directory of a run, or with a copy of the files needed if it is in a bucket."""
     if not locations.is_bucket(logdir):
         yield pathlib.Path(logdir)
         return
@@ -102,7 +102,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         arguments = _parse(argv)
         with _local(arguments.logdir) as logdir:
-            config, path, spec = _find(logdir, arguments.logdir, arguments.env)
+            config, path, spec = _find(logdir, arguments.logdir, arguments.env or None)
             if arguments.video:
                 video.check(_environments(config), pathlib.Path(arguments.video))
             result = _evaluate(arguments, config, path, spec)
@@ -122,7 +122,7 @@ def _environments(config):
 
 
 def _evaluate(arguments, config, path, spec):
-    startup.load_keras()  # after the mistakes that can be known without it
+    startup.load_keras()  # after all mistakes that can be found without it
     import keras
 
     from dqn_tf.agent.policies import NetworkPolicy
@@ -133,7 +133,7 @@ def _evaluate(arguments, config, path, spec):
         takes, gives = (None, *spec.observation_shape), (None, spec.num_actions)
         if (network.input_shape, network.output_shape) != (takes, gives):
             raise ValueError(f"it makes {network.output_shape} of {network.input_shape}, not {gives} of {takes}")
-    except Exception as error:  # whatever a damaged file makes of its parsers
+    except Exception as error:  # a damaged file may raise anything
         line = f"--logdir={arguments.logdir}: {path} cannot be loaded: {reasons.reason(error)}"
         raise ConfigError(line) from error
     policy = NetworkPolicy(network)

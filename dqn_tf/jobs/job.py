@@ -1,11 +1,11 @@
-"""What a job file says, whatever the platform."""
+"""What a job file says on every platform."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A run as it is to be submitted.
+    """A run to be submitted.
 
     Attributes:
       name: of the job; lower-case letters, digits and dashes.

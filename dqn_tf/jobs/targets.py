@@ -1,4 +1,4 @@
-"""What each platform takes of a job: its options, its kind of storage, the program that submits. Without TensorFlow."""
+"""The platforms: their options, their kind of storage, and the program that submits. Without TensorFlow."""
 
 import dataclasses
 import re
@@ -30,11 +30,11 @@ class Target:
       title: its name in messages.
       options: names of the options it takes.
       required: names of those that must be given.
-      storage: what --storage is there, in words.
-      storage_example: one.
-      storage_pattern: which all match.
-      identity: what --identity is there, in words.
-      program: what submits a job, and `install` where to get it.
+      storage: what --storage is on this platform, in words.
+      storage_example: an example of it.
+      storage_pattern: regular expression of it.
+      identity: what --identity is on this platform, in words.
+      program: the program that submits a job; `install` says how to get it.
       example: options and flags of a job, for --help.
       absent: what to do without an option that the platform does not take, by name.
       restarts: how many --max_restarts may be, (most, what is said of more); None if any number may.
@@ -58,7 +58,7 @@ class Target:
         return re.fullmatch(self.storage_pattern, storage) is not None
 
     def instead(self, name: str) -> str:
-        """Returns what a message says of an option that the platform does not take: what to do instead."""
+        """Returns the end of the message about an option that the platform does not take: what to do instead."""
         return self.absent.get(name, _INSTEAD.get(name, "."))
 
 

@@ -12,7 +12,6 @@ import yaml
 from dqn_tf.config import flags, settings
 from dqn_tf.config.schema import ConfigError, JsonObject
 from dqn_tf.jobs import assembly, command, options, targets
-from tests.jobs import jobs
 
 ROOT = pathlib.Path(__file__).parents[2]
 ROLE = "arn:aws:iam::123456789012:role/dqn"

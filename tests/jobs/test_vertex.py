@@ -134,7 +134,7 @@ def test_evaluator_is_pool_3_and_the_pools_before_it_are_there(workers, counts):
     assert pools[2] == {}
 
 
-@pytest.mark.parametrize("changes", [{}, {"gpus": 0, "gpu_type": ""}, {"workers": 1, "gpus": 4, "strategy": "mirrored"}])
+@pytest.mark.parametrize("changes", [{"gpus": 0, "gpu_type": ""}, {"workers": 1, "gpus": 4, "strategy": "mirrored"}])
 def test_evaluator_changes_nothing_in_the_training_but_who_evaluates(changes):
     pools = sent(make_job(evaluator=True, **changes))["workerPoolSpecs"]
     training = read(make_job(**changes))["workerPoolSpecs"]

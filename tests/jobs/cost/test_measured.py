@@ -130,7 +130,8 @@ class TestSpeed:
         assert said == "80 updates/s and 100 env steps/s of one worker"
 
     @pytest.mark.parametrize(
-        "changes", [dict(env="Acrobot-v1"), dict(num_workers=2), dict(updates_per_second=None), dict(actor_wait_share=1)]
+        "changes",
+        [dict(env="Acrobot-v1"), dict(num_workers=2), dict(updates_per_second=None), dict(actor_wait_share=1)],
     )
     def test_summary_of_another_run_is_refused(self, tmp_path, changes):
         path = summary(tmp_path, **changes)
@@ -145,8 +146,9 @@ class TestSpeed:
     @ANY
     @given(updates=JSON, waits=JSON)
     def test_any_json_is_a_speed_or_one_line(self, tmp_path, updates, waits):
+        path = summary(tmp_path, updates_per_second=updates, actor_wait_share=waits)
         try:
-            figures, _ = measured.of_run(CONFIG, None, summary(tmp_path, updates_per_second=updates, actor_wait_share=waits))
+            figures, _ = measured.of_run(CONFIG, None, path)
         except ConfigError as error:
             assert len(error.problems) == 1
         else:
