@@ -21,17 +21,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from dqn_tf.jobs.cost.scaling_model import (  # noqa: E402
-    GIGABITS,
-    MESSAGES,
-    SHOWN,
-    TARGET,
-    WORKERS,
-    Line,
-    fit_line,
-    predict,
-    ring_step,
-)
+from prediction import GIGABITS, SHOWN, TARGET, WORKERS, fit_line, predict, ring_step  # noqa: E402
+
+from dqn_tf.jobs.cost.scaling_model import MESSAGES, Line  # noqa: E402
 
 # Kind, observation shape, its dtype, actions, updates in a call: a default Atari agent, and CartPole's.
 NETWORKS = {"Nature CNN": ("nature_cnn", (4, 84, 84), "uint8", 6, 2), "128-128 MLP": ("mlp", (4,), "float32", 2, 40)}
@@ -164,7 +156,7 @@ def report(figures: dict[str, dict[int, list[list[float]]]], arguments: argparse
             print(f"| {workers} | {' | '.join(map(_cell, row))} |")
     if arguments.json:
         everything = {"about": about, "seconds": figures, "all-reduce": fit, "alone": alone, "single": single}
-        everything |= {"step": step, "predicted": predictions}  # the cost estimate reads about, alone, single, step
+        everything |= {"step": step, "predicted": predictions}  # as in dqn_tf/jobs/cost/measured.json
         pathlib.Path(arguments.json).write_text(json.dumps(everything, indent=1))
     if arguments.plot:
         draw(medians["all-reduce"], fit, predictions["Nature CNN"], arguments.plot)

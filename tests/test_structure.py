@@ -12,7 +12,9 @@ import sys
 import pytest
 
 from dqn_tf.config import settings
+from dqn_tf.evaluation import __main__ as evaluation
 from dqn_tf.jobs import options as job_options
+from dqn_tf.jobs.cost import estimate
 
 ROOT = pathlib.Path(__file__).parents[1]
 PROGRAM = sorted([*(ROOT / "dqn_tf").rglob("*.py"), ROOT / "train.py"])
@@ -243,7 +245,7 @@ def test_dependencies_have_a_lower_bound_and_no_pin():
 
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "tf_config" / "README.md", ROOT / "deploy" / "README.md"]
-DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 # Options of programs that are not of this project: pip, pytest, TensorBoard, git, srun, docker, the clouds' own.
 OTHERS_OPTIONS = set(
     """
@@ -256,21 +258,21 @@ OTHERS_OPTIONS = set(
 
 
 def own_options():
-    commands = [ROOT / "dqn_tf" / name for name in ("training/evaluation.py", "cluster/jobs/estimate.py")]
-    commands += (ROOT / "benchmarks").glob("*.py")
-    texts = "".join(path.read_text(encoding="utf-8") for path in commands)
-    options = set(re.findall(r'add_argument\(\s*"(--\w+)"', texts)) | {f"--{name}" for name in job_options.OPTIONS}
-    booleans = {f"--no{name}" for name, setting in settings.SETTINGS.items() if setting.field.type is bool}
-    return options | booleans | {f"--{name}" for name in settings.SETTINGS} | {"--help"}
+    texts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py"))
+    tables = (job_options.OPTIONS, estimate._OPTIONS, evaluation._OPTIONS, settings.SETTINGS)
+    known = {name: setting for table in tables for name, setting in table.items()}
+    booleans = {f"--no{name}" for name, setting in known.items() if setting.field.type is bool}
+    options = set(re.findall(r'add_argument\(\s*"(--\w+)"', texts))
+    return options | booleans | {f"--{name}" for name in known} | {"--help"}
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_flags_in_the_documents_exist(path):
     named = set(re.findall(r"(?<![\w-])--\w[\w-]*", path.read_text(encoding="utf-8")))
     assert named - own_options() - OTHERS_OPTIONS == set()
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_the_documents_exist(path):
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8"))
     local = [link for link in links if not link.startswith(("http://", "https://"))]

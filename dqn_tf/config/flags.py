@@ -1,8 +1,6 @@
 """The command line: one absl flag for each setting, `--help` in groups, and argv to a Config."""
 
 import dataclasses
-import difflib
-import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +8,7 @@ from absl import flags as absl_flags
 
 from dqn_tf.config import files, presets
 from dqn_tf.config import schema as config_lib
-from dqn_tf.config import settings
+from dqn_tf.config import settings, words
 from dqn_tf.config.schema import Config, ConfigError
 
 
@@ -96,24 +94,19 @@ def typed(argv: Sequence[str]) -> dict[str, Any]:
     return settings.parse_all(_given(argv, ())[0])[0]
 
 
-def name_of(word: str) -> str:
-    """Returns the name of a flag as it may be typed: batch_size of --batch-size=32."""
-    return word.partition("=")[0].lstrip("-").replace("-", "_")
-
-
 def _as_flags(argv):
     """Returns argv in absl's form where a platform gives hyperparameters: --batch-size 32 --overlap False."""
-    words = list(argv[:1])
+    taken = list(argv[:1])
     switches = {f"--{name}" for name, setting in settings.SETTINGS.items() if setting.field.type is bool}
     for word in argv[1:]:
-        name, (_, separator, value) = name_of(word), word.partition("=")
-        if words[-1] in switches and word.lower() in ("true", "false"):
-            words[-1] += f"={word}"
+        name, (_, separator, value) = words.name_of(word), word.partition("=")
+        if taken[-1] in switches and word.lower() in ("true", "false"):
+            taken[-1] += f"={word}"
         elif word.startswith("-") and name in settings.SETTINGS:
-            words.append(f"--{name}{separator}{value}")
+            taken.append(f"--{name}{separator}{value}")
         else:
-            words.append(word)
-    return words
+            taken.append(word)
+    return taken
 
 
 def _given(argv, others):
@@ -122,13 +115,8 @@ def _given(argv, others):
         rest = values(_as_flags(argv), known_only=True)[1:]
     except (absl_flags.Error, ValueError) as error:
         return {}, [f"{error}; see --help."]
-    problems = []
-    for argument in rest:
-        nearest = difflib.get_close_matches(name_of(argument), [*others, *settings.SETTINGS], n=1)
-        hint = f"; did you mean --{nearest[0]}?" if nearest and argument.startswith("-") else "; see --help."
-        kind = "an unknown flag" if argument.startswith("-") else "not a flag"
-        problems.append(f"{argument} is {kind}{hint}")
-    return {name: values[name].value for name in settings.SETTINGS if values[name].present}, problems
+    given = {name: values[name].value for name in settings.SETTINGS if values[name].present}
+    return given, words.unknown(rest, [*others, *settings.SETTINGS])
 
 
 def _read(path):
@@ -151,7 +139,7 @@ def help_text() -> str:
         lines.append(f"{branch.name}: {branch.metadata['help']}")
         for setting in settings.SETTINGS.values():
             if setting.section == branch.name:
-                lines += _describe(setting)
+                lines += words.describe(setting)
         lines.append("")
     lines.append("  What --preset stands for")
     lines += [f"      {name}: {_preset_flags(name)}" for name in presets.PRESETS]
@@ -179,17 +167,6 @@ def markdown() -> str:
     lines += ["## Presets", "", "| preset | flags |", "|---|---|"]
     lines += [f"| {name} | {_preset_flags(name)} |" for name in presets.PRESETS]
     return "\n".join(lines) + "\n"
-
-
-def _describe(setting):
-    limits, default = setting.field.metadata, setting.field.default
-    text = limits["help"]
-    if limits["choices"]:
-        text += f" ({setting.allowed()})"
-    details = [f"default: {settings.to_text(default)}" if default not in ("", None) else "default: empty"]
-    details += [f"{key}: {limits[key]}" for key in ("unit", "source") if limits[key]]
-    body = textwrap.wrap(f"{text} [{'; '.join(details)}]", width=92)
-    return [f"  --{setting.name}"] + [f"      {line}" for line in body]
 
 
 if __name__ == "__main__":

@@ -56,16 +56,29 @@ class JsonObject(str):
 NO_KWARGS = JsonObject("{}")
 
 
-def field(default, help, *, unit="", source="", choices=(), own="", minimum=None, maximum=None, stored=True):
-    """Returns a dataclass field.
+def field(
+    default,
+    help,
+    *,
+    unit="",
+    source="",
+    choices=(),
+    own="",
+    minimum=None,
+    maximum=None,
+    pattern="",
+    words="",
+    stored=True,
+):
+    """Returns a dataclass field that `settings.Setting` reads.
 
     Args:
       own: what a user's module:name may stand for in place of one of the choices, such as "function".
+      pattern: regular expression of a whole text; `words` says what it allows.
       stored: False keeps it out of config.json: it says where a run is, not what it is.
     """
-    metadata = dict(
-        help=help, unit=unit, source=source, choices=choices, own=own, minimum=minimum, maximum=maximum, stored=stored
-    )
+    limits = dict(choices=choices, own=own, minimum=minimum, maximum=maximum, pattern=pattern, words=words)
+    metadata = dict(help=help, unit=unit, source=source, stored=stored, **limits)
     return dataclasses.field(default=default, metadata=types.MappingProxyType(metadata))
 
 
@@ -129,14 +142,14 @@ class Run:
         "where the trained model is written too; empty: where the platform takes it, if there is one",
         unit="path or gs://BUCKET/path",
         stored=False,
-        source="docs/clouds.md",
+        source="docs/clouds/README.md",
     )
     tensorboard_dir: str = field(
         "",
         "where TensorBoard's files are written too; empty: where the platform takes them, if there is one",
         unit="path or gs://BUCKET/path",
         stored=False,
-        source="docs/clouds.md",
+        source="docs/clouds/README.md",
     )
     resume: str = field(
         "auto",
@@ -197,7 +210,7 @@ class Cluster:
         "who chooses the best model: the chief, or an evaluator task; auto: the latter where the cluster names one",
         choices=("auto", "chief", "evaluator"),
         stored=False,
-        source="docs/clouds.md",
+        source="docs/clouds/README.md",
     )
     cluster_timeout: int = field(
         600,

@@ -17,7 +17,7 @@ _FORMER = {"learning": "agent", "exploration": "agent", "communication": "agent"
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One leaf of the Config tree: `section` is its branch, `field` its dataclass field."""
+    """One option: `field` is its dataclass field, `section` its branch of the Config tree, "" if it is elsewhere."""
 
     section: str
     field: dataclasses.Field
@@ -65,7 +65,9 @@ class Setting:
         if limits["choices"]:
             return "one of " + ", ".join(filter(None, limits["choices"])) + (f", or {own} of your own" if own else "")
         if own:
-            return f"{own}, or several separated by commas"
+            return f"{own}, or several separated by commas" if self.field.type == tuple[str, ...] else own
+        if limits["words"]:
+            return limits["words"]
         word, low, high = _WORDS[self.field.type], limits["minimum"], limits["maximum"]
         if high is not None:
             return f"{word} from {low} to {high}"
@@ -79,6 +81,8 @@ class Setting:
         if item is None or limits["own"] and re.fullmatch(_OWN, str(item)):
             return True
         if limits["own"] and not choices:
+            return False
+        if limits["pattern"] and not re.fullmatch(limits["pattern"], item):
             return False
         return (not choices or item in choices) and (low is None or item >= low) and (high is None or item <= high)
 
@@ -164,6 +168,7 @@ _CONVERTERS = {
     int: _to_int,
     int | None: lambda value: None if value is None else _to_int(value),
     float: _to_float,
+    float | None: lambda value: None if value is None else _to_float(value),
     str: _to_str,
     JsonObject: _to_object,
     tuple[int, ...]: _to_ints,
@@ -174,21 +179,21 @@ _WORDS = {
     int: "a whole number",
     int | None: "a whole number",
     float: "a number",
+    float | None: "a number",
     str: "text",
     JsonObject: 'a JSON object, such as {"name": 8}',
     tuple[int, ...]: "whole numbers separated by commas, each",
 }
 
 
-def _collect():
-    return {
-        leaf.name: Setting(branch.name, leaf)
-        for branch in dataclasses.fields(Config)
-        for leaf in dataclasses.fields(branch.type)
-    }
+def of(table: type, section: str = "") -> dict[str, Setting]:
+    """Returns the settings of a dataclass whose fields are made by `schema.field`, by name."""
+    return {leaf.name: Setting(section, leaf) for leaf in dataclasses.fields(table)}
 
 
-SETTINGS: Mapping[str, Setting] = _collect()
+SETTINGS: Mapping[str, Setting] = {
+    name: setting for branch in dataclasses.fields(Config) for name, setting in of(branch.type, branch.name).items()
+}
 
 
 def to_text(value: Any) -> str:
@@ -200,12 +205,14 @@ def to_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def parse_all(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def parse_all(
+    values: Mapping[str, Any], known: Mapping[str, Setting] = SETTINGS
+) -> tuple[dict[str, Any], list[str]]:
     """Returns the values, by setting name, as their types, and one line for each that is wrong."""
     parsed, problems = {}, []
     for name, value in values.items():
         try:
-            parsed[name] = SETTINGS[name].parse(value)
+            parsed[name] = known[name].parse(value)
         except ConfigError as error:
             problems += error.problems
     return parsed, problems

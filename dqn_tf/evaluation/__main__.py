@@ -3,16 +3,16 @@
 python -m dqn_tf.evaluation --logdir=runs/CartPole-v1/... [--episodes=100] [--seed=0] [--video=DIR]
 """
 
-import argparse
 import contextlib
+import dataclasses
 import json
 import pathlib
 import sys
 import tempfile
 from collections.abc import Sequence
 
-from dqn_tf.config import files, settings
-from dqn_tf.config.schema import ConfigError
+from dqn_tf.config import files, flags, settings, words
+from dqn_tf.config.schema import ConfigError, field
 from dqn_tf.config.user_code import UserCodeFailure
 from dqn_tf.environment.spec import EnvironmentLost
 from dqn_tf.evaluation import finished_run, video
@@ -20,49 +20,43 @@ from dqn_tf.persistence import locations
 from dqn_tf.process import console, startup
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise ConfigError(f"{message}; see --help.")
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    logdir: str = field("", "directory of the run", unit="path or gs://BUCKET/path")
+    env: str = field("", "needed if it is module:EnvId, to say that this module may be imported")
+    wrapper: tuple[str, ...] = field((), "needed if the run has wrappers, for the same reason", own="Class")
+    network: str = field("", "needed if the run has a network of the user's own, for the same reason", own="function")
+    episodes: int = field(100, "episodes to play", minimum=1)
+    seed: int = field(0, "seed of the environments", minimum=0, maximum=2**31 - 1)
+    max_episode_steps: int | None = field(None, "longer episodes are cut; empty: as in the run", minimum=1)
+    video: str = field("", "directory to write a film of one episode to; needs the extra [video]", unit="path")
+    epsilon: float | None = field(
+        None, "probability of a random action; empty: as in the run", minimum=0, maximum=1
+    )
+
+
+_OPTIONS = settings.of(_Options)
 
 
 def _parse(argv):
-    parser = _Parser(
-        prog="python -m dqn_tf.evaluation",
-        description="Evaluates the model of a finished run greedily and prints the returns as JSON.",
-    )
-    parser.add_argument("--logdir", required=True, help="directory of the run")
-    parser.add_argument("--env", help="needed where it is module:EnvId, to say that this module may be imported")
-    parser.add_argument("--wrapper", help="needed if the run has wrappers, for the same reason")
-    parser.add_argument("--network", help="needed if the run has a network of the user's own, for the same reason")
-    parser.add_argument("--episodes", type=int, default=100, help="episodes to play (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the environments (default: %(default)s)")
-    parser.add_argument(
-        "--max_episode_steps", type=int, help="longer episodes are cut (default: as the run had it)"
-    )
-    parser.add_argument("--video", help="directory to write a film of one episode to; needs the extra [video]")
-    parser.add_argument(
-        "--epsilon", type=float, help="probability of a random action (default: as the run had it)"
-    )
-    arguments = parser.parse_args(argv)
-    for name in ("logdir", "video"):
-        given = getattr(arguments, name)
-        try:
-            setattr(arguments, name, given and files.from_user(given))
-        except ValueError as allowed:
-            raise ConfigError(f"--{name}={given} must be {allowed}.") from None
-    for name in ("episodes", "max_episode_steps"):
-        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
-            raise ConfigError(f"--{name}={getattr(arguments, name)} must be a whole number of at least 1.")
-    if arguments.epsilon is not None and not 0 <= arguments.epsilon <= 1:
-        raise ConfigError(f"--epsilon={arguments.epsilon} must be a number from 0 to 1.")
-    if not 0 <= arguments.seed < 2**31:
-        raise ConfigError(f"--seed={arguments.seed} must be a whole number from 0 to {2**31 - 1}.")
-    return arguments
+    values, rest, problems = words.parse(_OPTIONS, argv)
+    problems += words.unknown(rest, list(_OPTIONS))
+    if not (values.get("logdir") or problems):
+        problems.append("--logdir is missing: directory of the run; see --help.")
+    if problems:
+        raise ConfigError(*problems)
+    return _Options(**values)
+
+
+def _help_text():
+    lines = ["Evaluates the model of a finished run greedily and prints the returns as JSON:"]
+    lines += ["python -m dqn_tf.evaluation --logdir=DIR [options]", ""]
+    return "\n".join([*lines, *(line for option in _OPTIONS.values() for line in words.describe(option))])
 
 
 @contextlib.contextmanager
 def _local(logdir):
-    """Returns a context with the directory of a run; of one in a bucket there is a copy of what is needed."""
+    """Returns a context with the directory of a run, or with a copy of the files needed if it is in a bucket."""
     if not locations.is_bucket(logdir):
         yield pathlib.Path(logdir)
         return
@@ -79,14 +73,13 @@ def _local(logdir):
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code: 0 done, 2 the user's mistake, 130 interrupted, 1 an environment or the output fails."""
+    if flags.wants_help(["evaluation", *argv]):
+        return console.print_result(_help_text())
     try:
         arguments = _parse(argv)
         with _local(arguments.logdir) as logdir:
-            given = {name: getattr(arguments, name) for name in ("env", "wrapper", "network")}
-            typed, problems = settings.parse_all({name: text for name, text in given.items() if text is not None})
-            if problems:
-                raise ConfigError(*problems)
-            run = finished_run.find(logdir, arguments.logdir, typed)
+            given = {name: value for name in ("env", "wrapper", "network") if (value := getattr(arguments, name))}
+            run = finished_run.find(logdir, arguments.logdir, given)
             if arguments.video:
                 video.check(run.environments, pathlib.Path(arguments.video))
             result = _evaluate(arguments, run)

@@ -1,17 +1,17 @@
 """A run as a command job of Azure Machine Learning. Without Microsoft's SDK.
 
-Sources, where a field is not what its name says:
-- Without `compute` the job runs on serverless compute: resources.instance_type chooses the machine, queue_settings
-  job_tier Spot chooses low priority ("Model training on serverless compute"). On a cluster of one's own both are the
-  cluster's: put `compute: azureml:NAME` in the place of instance_type and queue_settings.
-- TF_CONFIG comes from distribution: tensorflow, a worker on each instance ("CLI (v2) command job YAML schema").
-- An output of mode rw_mount is a mounted directory (the same).
-- The name of a job is unique in a workspace, also after its end (the same). Azure ML restarts no failed job: created
-  again with another --name, it finds the directory of outputs.run as it was, and goes on.
-- A tensor_board service shows a directory on the head node while the job runs; the image needs openssh-server and
+Sources for fields whose name does not say all:
+- Without `compute` the job runs on serverless compute: resources.instance_type chooses the machine, and job_tier Spot
+  of queue_settings chooses low priority ("Model training on serverless compute"). Your own cluster decides both: write
+  `compute: azureml:NAME` instead of instance_type and queue_settings.
+- distribution: tensorflow sets TF_CONFIG, with a worker on each instance ("CLI (v2) command job YAML schema").
+- An output of mode rw_mount is a mounted directory (the same page).
+- The name of a job is unique in a workspace, also after its end (the same page). Azure ML does not restart a failed
+  job. If it is created again with another --name, it finds the directory of outputs.run unchanged and resumes.
+- A tensor_board service shows a directory on the head node while the job runs. The image needs openssh-server and
   ipykernel for services ("Debug jobs and monitor training progress").
-- Serverless compute knows no system-assigned identity: a managed one is the workspace's, or is named by its client id
-  ("Model training on serverless compute"). Its resource id azure.ai.ml 1.35 cannot load.
+- Serverless compute has no system-assigned identity: a managed identity is the workspace's, or is given by its client
+  id ("Model training on serverless compute"). azure.ai.ml 1.35 cannot load its resource id.
 """
 
 import re
@@ -45,7 +45,7 @@ def files(job: Job) -> Files:
     )
     if job.tensorboard:
         tensorboard = f"az ml job show-services --name={job.name}"
-    else:  # after its end: azure.ai.ml lets nobody download a running job's files
+    else:  # after its end: azure.ai.ml cannot download a running job's files
         download = f"az ml job download --name={job.name} --output-name=run"
         tensorboard = f"{download} && tensorboard --logdir=named-outputs/run"
     body = yaml.safe_dump(command_job(job), sort_keys=False, width=10_000, allow_unicode=True)
@@ -69,10 +69,10 @@ def command_job(job: Job) -> dict[str, Any]:
         "outputs": {
             "run": {"type": "uri_folder", "mode": "rw_mount", "path": job.place},
         },
-        "resources": {"instance_count": job.workers, "instance_type": job.machine.name},
+        "resources": {"instance_count": job.workers, "instance_type": job.machine},
         "limits": {"timeout": job.max_seconds},
     }
-    if job.strategy == "multiworker":  # also for one worker: without a cluster the program would start its own
+    if job.strategy == "multiworker":  # also for one worker: without a cluster the program starts a local one
         tree["distribution"] = {"type": "tensorflow", "worker_count": job.workers}
     if job.spot:
         tree["queue_settings"] = {"job_tier": "Spot"}
@@ -84,7 +84,7 @@ def command_job(job: Job) -> dict[str, Any]:
 
 
 def _command(job):
-    """Returns the command for the shell, ${{...}} outside of the quotes: Azure ML puts the directory there."""
+    """Returns the command for the shell. ${{...}} is outside of the quotes: Azure ML replaces it by the directory."""
     flags = [shlex.quote(flag).replace("${{", "$''{{") for flag in job.arguments]  # the same to a shell, no expression
     words = ["python", "/app/train.py", *flags, "--logdir=${{outputs.run}}"]
     if job.tensorboard:
@@ -93,7 +93,7 @@ def _command(job):
 
 
 def _identity(text):
-    """Returns the managed identity of a client id or of the word managed; None for another text."""
+    """Returns the managed identity of a client id or of the word managed, None for any other text."""
     if text == "managed":
         return {"type": "managed"}
     return {"type": "managed", "client_id": text} if _CLIENT_ID.fullmatch(text) else None

@@ -1,4 +1,4 @@
-"""python -m dqn_tf.jobs: writes the files of a job and, where asked, submits it. Without TensorFlow."""
+"""python -m dqn_tf.jobs: writes the files of a job and, with --submit, submits it. Without TensorFlow."""
 
 import importlib
 import pathlib
@@ -39,8 +39,8 @@ def _run(argv):
         raise ConfigError(*problems)
     job, chosen = assembly.make(platform, argv[1:])
     files = importlib.import_module(f"dqn_tf.jobs.{platform}").files(job)
-    directory = pathlib.Path(chosen["output"] or f"jobs/{platform}/{job.name}")
-    if chosen["submit"]:
+    directory = pathlib.Path(chosen.output or f"jobs/{platform}/{job.name}")
+    if chosen.submit:
         _check_program(files.submit[0], targets.TARGETS[platform])
     _write(files.contents, directory)
     paths = {name: str(directory / name) for name in files.contents}
@@ -51,7 +51,7 @@ def _run(argv):
         print(f"wrote {directory / name}")
     print(f"submit:\n  {shlex.join(submit)}")
     print("\n  ".join(["watch:", *watch]))
-    return _submit(submit) if chosen["submit"] else 0
+    return _submit(submit) if chosen.submit else 0
 
 
 def _placed(text, paths):
@@ -69,7 +69,7 @@ def _check_program(program, target):
 
 
 def _write(contents, directory):
-    """Writes all files or, where one exists with other contents, none."""
+    """Writes all files, or none if one exists with other contents."""
     try:
         for name, text in contents.items():
             path = directory / name

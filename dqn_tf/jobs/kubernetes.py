@@ -1,15 +1,15 @@
-"""A run as an Indexed Job of Kubernetes and a headless Service by which its pods find each other.
+"""A run as an Indexed Job of Kubernetes, and a headless Service by which its pods find each other.
 
-Sources, where a field is not what its name says:
-- A pod of an Indexed Job has the host name <job>-<index> and the variable JOB_COMPLETION_INDEX; the Service of the same
-  name as the pod's subdomain makes it <job>-<index>.<service> (Kubernetes, "Job with Pod-to-Pod Communication").
-- Pods look for each other before they are ready: publishNotReadyAddresses ("DNS for Services and Pods").
-- Exit code 2 of one pod fails the whole Job and ends the others: a mistake in the command is the same in all of them
-  ("Pod failure policy", FailJob).
-- podFailurePolicy wants restartPolicy Never; the first rule that fits counts, and none means: count it against
-  backoffLimit ("Pod failure policy"). A failure that is ignored starts the pod again; activeDeadlineSeconds ends a
-  worker that starts again for ever.
-- With a podFailurePolicy a pod is replaced only after it has ended, so that a run has one chief ("Jobs", "Delayed
+Sources for fields whose name does not say all:
+- A pod of an Indexed Job has the host name <job>-<index> and the variable JOB_COMPLETION_INDEX. The pod's subdomain is
+  the name of the Service, so its address is <job>-<index>.<service> (Kubernetes, "Job with Pod-to-Pod Communication").
+- Pods look for each other before they are ready, so publishNotReadyAddresses is set ("DNS for Services and Pods").
+- Exit code 2 of one pod fails the whole Job and ends the other pods: a mistake in the command is the same in all of
+  them ("Pod failure policy", FailJob).
+- podFailurePolicy requires restartPolicy Never. The first rule that fits counts; if no rule fits, the failure counts
+  against backoffLimit ("Pod failure policy"). After an ignored failure the pod starts again; activeDeadlineSeconds ends
+  a worker that starts again for ever.
+- With a podFailurePolicy a pod is replaced only after it has ended, so a run never has two chiefs ("Jobs", "Delayed
   creation of replacement pods").
 """
 

@@ -1,4 +1,4 @@
-"""What Kubernetes and Kubeflow jobs have in common: pods, who may reach them, how they are watched, and YAML."""
+"""What Kubernetes and Kubeflow jobs share: pods, who may reach them, how to watch them, and YAML."""
 
 import re
 from typing import Any
@@ -8,7 +8,7 @@ import yaml
 from dqn_tf.config.schema import ConfigError
 from dqn_tf.jobs.job import Job
 
-_USER = 1000  # any but root; files on the claim belong to this group
+_USER = 1000  # any user except root; files on the claim belong to this group
 _POD_SECURITY = {
     "runAsNonRoot": True,
     "runAsUser": _USER,
@@ -19,8 +19,8 @@ _POD_SECURITY = {
 }
 _CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 _MOUNT = "/runs"
-_LITTLE = {"requests": {"cpu": "1", "memory": "2Gi"}}  # of an evaluator, and of TensorBoard
-_SPOT = {  # how each mark the nodes that may be taken away
+_LITTLE = {"requests": {"cpu": "1", "memory": "2Gi"}}  # for an evaluator, and for TensorBoard
+_SPOT = {  # the label of nodes that may be taken away
     "GKE": ("cloud.google.com/gke-spot", "true"),
     "EKS": ("eks.amazonaws.com/capacityType", "SPOT"),
     "AKS": ("kubernetes.azure.com/scalesetpriority", "spot"),
@@ -29,7 +29,7 @@ _SPOT = {  # how each mark the nodes that may be taken away
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes what occurs twice in full, instead of a reference to its first place."""
+    """Writes a value that occurs twice in full, not as a reference to the first one."""
 
     def ignore_aliases(self, data):
         return True
@@ -50,7 +50,7 @@ def logdir(job: Job) -> str:
 
 
 def template(job: Job, role: str, container: str, **container_fields: Any) -> dict[str, Any]:
-    """Returns the pod template of one role: worker, evaluator or tensorboard; what is left out is the caller's.
+    """Returns the pod template of one role: worker, evaluator or tensorboard. The caller may add fields.
 
     Args:
       container: name of the only container.
@@ -68,7 +68,7 @@ def template(job: Job, role: str, container: str, **container_fields: Any) -> di
             {
                 "name": container,
                 "image": job.image,
-                **({"command": ["tensorboard"]} if role == "tensorboard" else {}),  # else the image's own: train.py
+                **({"command": ["tensorboard"]} if role == "tensorboard" else {}),  # else train.py
                 # $(NAME) would be a variable, and $$ is how Kubernetes writes a $.
                 "args": [word.replace("$", "$$") for word in _words(job, role)],
                 **container_fields,
@@ -77,8 +77,8 @@ def template(job: Job, role: str, container: str, **container_fields: Any) -> di
         ],
     }
     variables = pod["containers"][0].setdefault("env", [])
-    variables.append({"name": "HOME", "value": "/tmp"})  # the user has none
-    if not (is_worker and job.gpus):  # the image asks NVIDIA's container runtime for all of the node's
+    variables.append({"name": "HOME", "value": "/tmp"})  # this user has no home
+    if not (is_worker and job.gpus):  # else the image asks for all GPUs
         variables.append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
     if job.identity:
         pod["serviceAccountName"] = job.identity
@@ -96,22 +96,17 @@ def _words(job, role):
 
 
 def _resources(job):
-    resources = {}
-    if job.machine:  # more than half of it, and less than what the node's own pods leave
-        memory = f"{int(job.machine.memory_gb * 700)}M"
-        resources["requests"] = {"cpu": f"{job.machine.cores * 800}m", "memory": memory}
-    else:
-        resources["requests"] = {"cpu": str(job.cores), "memory": f"{job.memory_gib}Gi"}
+    resources = {"requests": {"cpu": str(job.cores), "memory": f"{job.memory_gib}Gi"}}
     if job.gpus:
         resources["limits"] = {"nvidia.com/gpu": str(job.gpus)}
     return resources
 
 
 def _place(pod, job, is_worker):
-    """Chooses nodes. The evaluator needs neither GPU nor the workers' type of machine."""
+    """Chooses nodes. The evaluator needs no GPU and not the workers' type of machine."""
     chosen, taints = {}, []
     if is_worker and job.machine:
-        chosen["node.kubernetes.io/instance-type"] = job.machine.name
+        chosen["node.kubernetes.io/instance-type"] = job.machine
     if job.spot:
         label, value = _SPOT[_owner(job)]
         chosen[label] = value
@@ -131,9 +126,8 @@ def _place(pod, job, is_worker):
 
 
 def _owner(job):
-    """Returns whose nodes are asked for, by the name of their type: m5.xlarge, Standard_D4s_v3, or n1-standard-4."""
-    name = job.machine.name if job.machine else ""
-    return "AKS" if name.startswith("Standard_") else "EKS" if "." in name else "GKE"
+    """Returns the cloud of a machine type, by its name: m5.xlarge, Standard_D4s_v3, or n1-standard-4."""
+    return "AKS" if job.machine.startswith("Standard_") else "EKS" if "." in job.machine else "GKE"
 
 
 def _mount(pod, job, is_worker):
@@ -141,7 +135,7 @@ def _mount(pod, job, is_worker):
     if not _is_bucket(job):
         volumes.append({"name": "runs", "persistentVolumeClaim": {"claimName": job.storage}})
         mounts.append({"name": "runs", "mountPath": _MOUNT})
-    if is_worker and (job.gpus > 1 or "--vectorization=async" in job.flags):  # these share more than the usual 64 MB
+    if is_worker and (job.gpus > 1 or "--vectorization=async" in job.flags):  # the usual 64 MB are too little
         volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})
     if volumes:
@@ -153,7 +147,7 @@ def _is_bucket(job):
 
 
 def tensorboard_file(job: Job) -> dict[str, str]:
-    """Returns tensorboard.yaml, a pod that shows the run to those who may forward its port."""
+    """Returns tensorboard.yaml: a pod that shows the run to users who may forward its port."""
     pod = template(job, "tensorboard", "tensorboard")
     document = {
         "apiVersion": "v1",
@@ -174,7 +168,7 @@ def watch_tensorboard(job: Job) -> str:
 
 
 def network_policy(job: Job) -> dict[str, Any]:
-    """Returns the NetworkPolicy that lets in nobody but the workers: TensorFlow's gRPC asks nobody who he is."""
+    """Returns the NetworkPolicy that lets only workers reach workers: TensorFlow's gRPC has no authentication."""
     workers = {"matchLabels": labels(job, "worker")}
     return {
         "apiVersion": "networking.k8s.io/v1",

@@ -1,15 +1,15 @@
 """A run as a training job of Amazon SageMaker. Without Amazon's SDK.
 
-training_job.json holds the parameters of CreateTrainingJob. The image is one of deploy/Dockerfile with the extra
+training_job.json has the parameters of CreateTrainingJob. The image is made by deploy/Dockerfile with the extra
 sagemaker and USER_ID=0: SageMaker starts it with the one argument "train", and deploy/start.py does the rest.
 
-Sources, where a field is not what its name says:
-- After SIGTERM, when a job is stopped or spot capacity is taken, there are 120 s ("StopTrainingJob").
-- Hyperparameters become sorted --name value pairs; each is read as JSON where it is that, so that the text true would
-  arrive as True (sagemaker_training: mapping.to_cmd_args, environment.read_hyperparameters). What would not arrive as
-  it was given is sent as JSON's text.
-- RetryStrategy counts for InternalServerError only, 1 to 30 times; a job that ends with another exit code than 0 has
-  failed, and is to be created again with another --training-job-name, which goes on ("RetryStrategy").
+Sources for fields whose name does not say all:
+- After SIGTERM a job has 120 s, if it is stopped or if spot capacity is taken away ("StopTrainingJob").
+- Hyperparameters become --name value pairs, sorted by name. A value that is JSON is read as JSON, so that the text true
+  would arrive as True (sagemaker_training: mapping.to_cmd_args, environment.read_hyperparameters). A value that would
+  change in this way is sent as JSON's text.
+- RetryStrategy counts only for InternalServerError, 1 to 30 times. A job with an exit code other than 0 has failed.
+  Create it again with another --training-job-name, and the run resumes ("RetryStrategy").
 - MaxWaitTimeInSeconds is the wait for spot capacity and the run together ("StoppingCondition").
 - /opt/ml/checkpoints is copied to S3 all the time, and back to every host when a job begins ("Enable checkpointing",
   "Resume training from a checkpoint").
@@ -34,7 +34,7 @@ METRICS = {
     "eval:return_max": f"metrics: .*eval/return_max={_NUMBER}",
     "time:env_steps_per_second": f"metrics: .*time/env_steps_per_second={_NUMBER}",
 }
-# Two words: with = aws asks for what is in the file once more (awscli: customizations/arguments.py).
+# Two words: with = aws asks for the file's parameters once more (awscli: customizations/arguments.py).
 _INPUT = ("--cli-input-json", "file://training_job.json")
 _DISK_GB = 50  # at most what machines with disks of their own have
 _SPOT_WAIT = 24 * 3600
@@ -79,7 +79,7 @@ def training_job(job: Job) -> dict[str, Any]:
         },
         "HyperParameters": hyperparameters(job),
         "ResourceConfig": {
-            "InstanceType": job.machine.name,
+            "InstanceType": job.machine,
             "InstanceCount": job.workers,
             "VolumeSizeInGB": _DISK_GB,
         },
@@ -97,7 +97,7 @@ def training_job(job: Job) -> dict[str, Any]:
 
 
 def hyperparameters(job: Job) -> dict[str, str]:
-    """Returns the flags by name, each as the text that arrives as it was given."""
+    """Returns the flags by name, each as a text that arrives as it was given."""
     given = (flag.removeprefix("--").partition("=") for flag in job.arguments)
     texts = {name: _as_sent(value) for name, _, value in given}
     return {**texts, "tensorboard_dir": TENSORBOARD_DIR}

@@ -1,14 +1,14 @@
 """A run as a batch script of Slurm.
 
-Sources, where an option is not what its name says:
-- --signal sends SIGTERM to the workers, not to the script, that long before the time is up (sbatch, --signal); they
-  save and leave with 143, and the script asks for a new start, which goes on from there.
-- srun ends with the highest exit code of its tasks (srun, "Return value"). Whoever cancels the job ends the script too,
-  so that it does not start again.
+Sources for options whose name does not say all:
+- --signal sends SIGTERM to the workers, not to the script, so many seconds before the time is up (sbatch, --signal).
+  The workers save and exit with 143. The script then asks for a new start, which resumes the run.
+- srun ends with the highest exit code of its tasks (srun, "Return value"). scancel also ends the script, so a cancelled
+  job does not start again.
 - srun does not take --cpus-per-task from sbatch (srun, --cpus-per-task, since 22.05).
-- --mem is of each node, and a limit where the cluster keeps it; without --mem a step has all of it (sbatch, --mem).
+- --mem is for each node, and a limit if the cluster enforces it. Without --mem a step has all memory (sbatch, --mem).
 - --overlap lets the evaluator share the cores of worker 0's node (srun, --overlap).
-- SLURM_RESTART_COUNT counts starts after a lost node or a preemption too, which Slurm makes by itself (--requeue).
+- SLURM_RESTART_COUNT also counts starts after a lost node or a preemption, which Slurm makes itself (--requeue).
 """
 
 import shlex
@@ -18,7 +18,7 @@ from dqn_tf.jobs.job import Files, Job
 
 _EVALUATOR_GIB = 2
 _EVALUATOR = """
-# Shares worker 0's node; without GPU. It ends when the run does.
+# The evaluator shares worker 0's node and has no GPU. It ends with the run.
 {evaluator} &
 evaluator=$!
 """
@@ -28,7 +28,7 @@ if ((code == 0)); then
 fi
 """
 _AGAIN = """
-# 143: a worker was lost, or the time is up; a new start goes on from the last checkpoint.
+# 143: a worker was lost, or the time is up. A new start resumes from the last checkpoint.
 restarts=${{SLURM_RESTART_COUNT:-0}}
 if ((code == 143 && restarts < {max_restarts})); then
   echo "exit code 143: restart $((restarts + 1)) of {max_restarts}" >&2
@@ -39,7 +39,7 @@ exit "$code"
 
 
 def files(job: Job) -> Files:
-    """Returns job.sbatch, to be submitted from the directory of train.py and in the Python environment of the run.
+    """Returns job.sbatch. Submit it from the directory of train.py, with the Python environment of the run active.
 
     Raises:
       ConfigError: Slurm would not take the job.
@@ -93,6 +93,6 @@ def _directives(job):
 
 
 def _step(job, words, *more):
-    """Returns the command of a job step, one word of the program's a line."""
+    """Returns the command of a job step, one flag a line."""
     flags = [*job.arguments, f"--logdir={job.place}", *more]
     return " \\\n  ".join([" ".join([*words, "python", "train.py"]), *map(shlex.quote, flags)])

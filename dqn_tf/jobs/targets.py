@@ -1,7 +1,8 @@
-"""What each platform takes of a job: its options, its kind of storage, the program that submits. Without TensorFlow."""
+"""The platforms: their options, their kind of storage, and the program that submits. Without TensorFlow."""
 
 import dataclasses
 import re
+from collections.abc import Mapping
 
 _SEGMENTS = r"(/[^\s/?#*\[\]]+)*"
 _GS = rf"gs://[a-z0-9][a-z0-9._-]{{1,61}}[a-z0-9]{_SEGMENTS}"
@@ -10,8 +11,15 @@ _AZUREML = r"azureml://(?!.*\$\{\{)(subscriptions(/[^/\s]+)+/)?datastores/[^/\s]
 _CLAIM = r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"
 _DIRECTORY = r"/[^\x00-\x1f\x7f]*"
 _EVERYWHERE = "name workers gpus storage max_hours identity output submit".split()
-_PRICED = "machine region prices image spot".split()
+_CLOUD = "machine region image spot".split()
 _OWN_CLUSTER = "max_restarts grace_seconds cores evaluator".split()
+# What a message says after "--name is not an option of PLATFORM".
+_INSTEAD = {
+    "cores": "; a worker has all cores of its --machine.",
+    "evaluator": "; evaluate the run's directory from elsewhere: python train.py --task_type=evaluator.",
+    "gpu_type": "; the --machine has its own GPUs.",
+    "tensorboard": "; TensorBoard reads --storage.",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,13 +30,14 @@ class Target:
       title: its name in messages.
       options: names of the options it takes.
       required: names of those that must be given.
-      storage: what --storage is there, in words.
-      storage_example: one.
-      storage_pattern: which all match.
-      identity: what --identity is there, in words.
-      program: what submits a job, and `install` where to get it.
+      storage: what --storage is on this platform, in words.
+      storage_example: an example of it.
+      storage_pattern: regular expression of it.
+      identity: what --identity is on this platform, in words.
+      program: the program that submits a job; `install` says how to get it.
       example: options and flags of a job, for --help.
-      restarts: how many --max_restarts may be, (most, what is said of more); None where any number may.
+      absent: what to do without an option that the platform does not take, by name.
+      restarts: how many --max_restarts may be, (most, what is said of more); None if any number may.
     """
 
     title: str
@@ -41,24 +50,30 @@ class Target:
     program: str
     install: str
     example: str
+    absent: Mapping[str, str] = dataclasses.field(default_factory=dict)
     restarts: tuple[int, str] | None = None
 
     def takes(self, storage: str) -> bool:
         """Returns whether `storage` is of this platform's kind."""
         return re.fullmatch(self.storage_pattern, storage) is not None
 
+    def instead(self, name: str) -> str:
+        """Returns the end of the message about an option that the platform does not take: what to do instead."""
+        return self.absent.get(name, _INSTEAD.get(name, "."))
+
 
 def _cloud(title, *own, required=(), **rest):
-    options = frozenset([*_EVERYWHERE, *_PRICED, *own])
+    options = frozenset([*_EVERYWHERE, *_CLOUD, *own])
     return Target(title, options, ("machine", "region", "image", "storage", *required), **rest)
 
 
 def _cluster(title, **rest):
-    options = frozenset([*_EVERYWHERE, *_PRICED, *_OWN_CLUSTER])
+    options = frozenset([*_EVERYWHERE, *_OWN_CLUSTER, "machine", "image", "spot"])
     return Target(
         title,
         options,
         ("image", "storage"),
+        absent={"gpu_type": "; choose nodes with --machine."},
         storage="the name of a ReadWriteMany PersistentVolumeClaim, or a Google Cloud Storage path",
         storage_example="dqn-runs or gs://my-bucket/runs",
         storage_pattern=f"{_CLAIM}|{_GS}",
@@ -72,9 +87,8 @@ def _cluster(title, **rest):
 TARGETS = {
     "vertex": _cloud(
         "Vertex AI",
-        "evaluator",
-        "tensorboard",
-        "max_restarts",
+        *("gpu_type", "evaluator", "tensorboard", "max_restarts"),
+        absent={"grace_seconds": "; it decides the time between SIGTERM and SIGKILL, 30 s on spot machines."},
         storage="a Google Cloud Storage path",
         storage_example="gs://my-bucket/runs",
         storage_pattern=_GS,
@@ -88,6 +102,7 @@ TARGETS = {
     "sagemaker": _cloud(
         "SageMaker",
         "max_restarts",
+        absent={"grace_seconds": "; it gives 120 s between SIGTERM and SIGKILL."},
         storage="an S3 path",
         storage_example="s3://my-bucket/runs",
         storage_pattern=_S3,
@@ -103,6 +118,10 @@ TARGETS = {
     "azureml": _cloud(
         "Azure ML",
         "tensorboard",
+        absent={
+            "grace_seconds": "; it decides the time between SIGTERM and SIGKILL.",
+            "max_restarts": "; it starts no job again: az ml job create --name=OTHER resumes the run.",
+        },
         storage="a datastore path",
         storage_example="azureml://datastores/workspaceblobstore/paths/runs",
         storage_pattern=_AZUREML,
@@ -124,6 +143,12 @@ TARGETS = {
         "Slurm",
         frozenset([*_EVERYWHERE, *_OWN_CLUSTER, "partition"]),
         ("storage",),
+        absent={
+            "machine": "; choose machines with --partition, --cores and --gpus.",
+            "spot": "; name a partition whose jobs may be preempted, --partition=...",
+            "image": "; the job runs in the Python environment from which it is submitted.",
+            "tensorboard": "; read the run's directory with tensorboard --logdir.",
+        },
         storage="an absolute path of a directory that all nodes see",
         storage_example="/shared/runs",
         storage_pattern=_DIRECTORY,

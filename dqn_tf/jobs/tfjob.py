@@ -1,15 +1,16 @@
 """A run as a TFJob of Kubeflow's training operator v1, which sets TF_CONFIG.
 
-Sources, where a field is not what its name says (kubeflow/training-operator, release-1.9, pkg/controller.v1):
-- TF_CONFIG is set in the container named tensorflow, and only where there is more than one replica
-  (tensorflow/tfjob_controller.go, SetClusterSpec); port 2222 must be named tfjob-port.
-- There is no Chief: worker 0 is this program's chief, and without a Chief the job succeeds when worker 0 does
+Sources for fields whose name does not say all (kubeflow/training-operator, release-1.9, pkg/controller.v1):
+- TF_CONFIG is set in the container with the name tensorflow, and only if there is more than one replica
+  (tensorflow/tfjob_controller.go, SetClusterSpec). Port 2222 must have the name tfjob-port.
+- There is no Chief: worker 0 is this program's chief. Without a Chief the job succeeds when worker 0 succeeds
   (tensorflow/tfjob_controller.go, UpdateJobStatus).
-- restartPolicy ExitCode starts pods again whose exit code is 128 or more, 143 among them; any other fails the job
+- restartPolicy ExitCode starts a pod again if its exit code is 128 or more, such as 143. Any other code fails the job
   (util/train/train_util.go, IsRetryableExitCode).
-- Such a restart is a new pod, which backoffLimit does not count as a restart (core/job.go, PastBackoffLimit):
-  activeDeadlineSeconds ends a worker that starts again for ever.
-- cleanPodPolicy Running ends what still runs after the job, an evaluator too; finished pods keep their logs.
+- Such a restart is a new pod. backoffLimit does not count it (core/job.go, PastBackoffLimit), so activeDeadlineSeconds
+  ends a worker that starts again for ever.
+- cleanPodPolicy Running ends the pods that still run after the job, such as an evaluator. Finished pods keep their
+  logs.
 """
 
 from dqn_tf.cluster import platforms

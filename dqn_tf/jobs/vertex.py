@@ -1,22 +1,22 @@
 """A run as a custom job of Vertex AI, and the same as a hyperparameter tuning job. Without Google's SDK.
 
-Sources, where a field is not what its name says:
-- Both files are what gcloud's --config takes, CustomJobSpec and HyperparameterTuningJob in camelCase; its command line
-  wins over the file (gcloud reference, "ai custom-jobs create" and "ai hp-tuning-jobs create").
-- Worker pools are told apart by position, pool 0 has exactly one replica, and {} skips a pool ("Distributed training";
-  "CustomJobSpec", workerPoolSpecs). In a file gcloud refuses {}; on its command line it takes an empty
-  --worker-pool-spec (command_lib/ai/custom_jobs/validation.py, gcloud 528), and --flags-file is a command line in YAML
-  ("topic flags-file"): so the pools of a job with an evaluator are written.
+Sources for fields whose name does not say all:
+- gcloud's --config reads both files, CustomJobSpec and HyperparameterTuningJob in camelCase. Its command line wins over
+  the file (gcloud reference, "ai custom-jobs create" and "ai hp-tuning-jobs create").
+- A worker pool's position says what it is. Pool 0 has exactly one replica, and {} skips a pool ("Distributed training";
+  "CustomJobSpec", workerPoolSpecs). gcloud refuses {} in a file, but its command line takes an empty
+  --worker-pool-spec (command_lib/ai/custom_jobs/validation.py, gcloud 528). --flags-file is a command line in YAML
+  ("topic flags-file"): the pools of a job with an evaluator are written in this way.
 - A pool without diskSpec has a boot disk of 100 GB ("DiskSpec").
 - The time between SIGTERM and SIGKILL cannot be chosen; spot machines have 30 s ("Spot VMs").
-- AIP_MODEL_DIR, AIP_CHECKPOINT_DIR and AIP_TENSORBOARD_LOG_DIR are made from baseOutputDirectory, with the number of
-  the trial in between in a tuning job ("CustomJobSpec", baseOutputDirectory), so that no --logdir is given.
-- disableRetries overrides restartJobOnWorkerRestart, and maxWaitDuration counts for FLEX_START only ("Scheduling"), so
-  that a job on spot machines has none. How often Vertex AI restarts cannot be chosen ("Understand the custom training
-  service": each worker five times, then the whole job three times), only that it does.
-- A TensorBoard instance needs a service account, and must be of the job's region ("Use Vertex AI TensorBoard with
+- AIP_MODEL_DIR, AIP_CHECKPOINT_DIR and AIP_TENSORBOARD_LOG_DIR are made from baseOutputDirectory. In a tuning job the
+  number of the trial is between ("CustomJobSpec", baseOutputDirectory), so no --logdir is given.
+- disableRetries overrides restartJobOnWorkerRestart. maxWaitDuration counts only for FLEX_START ("Scheduling"), so a
+  job on spot machines has none. Only whether Vertex AI restarts can be chosen, not how often ("Understand the custom
+  training service": each worker five times, then the whole job three times).
+- A TensorBoard instance needs a service account, and must be in the job's region ("Use Vertex AI TensorBoard with
   custom training").
-- A trial's hyperparameters are appended to the arguments as --name=value; its metric is what the program reports
+- A trial's hyperparameters are appended to the arguments as --name=value. Its metric is what the program reports
   through cloudml-hypertune ("Overview of hyperparameter tuning").
 """
 
@@ -89,7 +89,7 @@ def custom_job(job: Job) -> dict[str, Any]:
 
 
 def tuning_job(job: Job) -> dict[str, Any]:
-    """Returns the HyperparameterTuningJob of a job: learning rate and batch size by the mean return of evaluations."""
+    """Returns the HyperparameterTuningJob of a job: learning rate and batch size by the mean evaluation return."""
     tuned = ("--learning_rate=", "--batch_size=")
     flags = tuple(flag for flag in job.flags if not flag.startswith(tuned))
     trial = custom_job(dataclasses.replace(job, flags=flags, evaluator=False))  # the chief must report the metric
@@ -107,7 +107,7 @@ def tuning_job(job: Job) -> dict[str, Any]:
                 },
                 {"parameterId": "batch_size", "discreteValueSpec": {"values": sizes}},
             ],
-            "measurementSelectionType": "BEST_MEASUREMENT",  # the best checkpoint is kept, so the best counts
+            "measurementSelectionType": "BEST_MEASUREMENT",  # the run exports its best model
         },
         "maxTrialCount": _TRIALS,
         "parallelTrialCount": _TRIALS_AT_ONCE,
@@ -116,9 +116,9 @@ def tuning_job(job: Job) -> dict[str, Any]:
 
 
 def _pool(job, replicas):
-    machine = {"machineType": job.machine.name}
+    machine = {"machineType": job.machine}
     if job.gpus:
-        machine |= {"acceleratorType": job.machine.gpu, "acceleratorCount": job.gpus}
+        machine |= {"acceleratorType": job.gpu_type, "acceleratorCount": job.gpus}
     return {
         "machineSpec": machine,
         "replicaCount": replicas,
@@ -145,7 +145,7 @@ def _pool_flags(pools, arguments):
 def _scheduling(job):
     scheduling = {"timeout": f"{job.max_seconds}s"}
     if job.max_restarts:
-        # A collective needs all of its workers: one that comes back alone would wait for ever.
+        # A collective needs all workers: a single restarted worker would wait for ever.
         scheduling["restartJobOnWorkerRestart"] = True
     else:
         scheduling["disableRetries"] = True
@@ -156,6 +156,11 @@ def _scheduling(job):
 
 def _problems(job):
     problems = []
+    if bool(job.gpus) != bool(job.gpu_type):
+        problems.append(
+            f"--gpus={job.gpus} and --gpu_type={job.gpu_type}: Vertex AI needs both or none, such as --gpus=1 "
+            "--gpu_type=NVIDIA_TESLA_T4."
+        )
     if job.tensorboard:
         match = _TENSORBOARD.fullmatch(job.tensorboard)
         if match is None:

@@ -96,17 +96,17 @@ def test_evaluation_leaves_the_run_as_it_is(finished, capsys):
 @pytest.mark.parametrize(
     "argv, line",
     [
-        ([], "the following arguments are required: --logdir; see --help."),
+        ([], "--logdir is missing: directory of the run; see --help."),
         (["--logdir=/no/run"], "--logdir=/no/run holds no run: config.json is missing or cannot be read."),
         (["--logdir=x", "--episodes=0"], "--episodes=0 must be a whole number of at least 1."),
         (["--logdir=x", "--episodes=-3"], "--episodes=-3 must be a whole number of at least 1."),
-        (["--logdir=x", "--episodes=ten"], "argument --episodes: invalid int value: 'ten'; see --help."),
+        (["--logdir=x", "--episodes=ten"], "--episodes=ten must be a whole number of at least 1."),
         (["--logdir=x", "--max_episode_steps=0"], "--max_episode_steps=0 must be a whole number of at least 1."),
         (["--logdir=x", "--epsilon=1.5"], "--epsilon=1.5 must be a number from 0 to 1."),
         (["--logdir=x", "--epsilon=-0.1"], "--epsilon=-0.1 must be a number from 0 to 1."),
         (["--logdir=x", "--epsilon=nan"], "--epsilon=nan must be a number from 0 to 1."),
         (["--logdir=x", "--seed=-1"], "--seed=-1 must be a whole number from 0 to 2147483647."),
-        (["--logdir=x", "--sed=1"], "unrecognized arguments: --sed=1; see --help."),
+        (["--logdir=x", "--sed=1"], "--sed=1 is an unknown flag; did you mean --seed?"),
     ],
 )
 def test_evaluation_of_a_wrong_command_says_what_is_wrong(capsys, argv, line):

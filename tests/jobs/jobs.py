@@ -1,4 +1,4 @@
-"""Makes jobs and machines for the tests, and takes what the clouds' own programs send."""
+"""Makes jobs for the tests, and takes what the clouds' own programs send."""
 
 import contextlib
 import http.server
@@ -12,28 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from dqn_tf.jobs.cost.prices import Machine
 from dqn_tf.jobs.job import Job
-
-
-def make_machine(**changes) -> Machine:
-    """Returns a machine of Vertex AI with one GPU."""
-    fields = dict(
-        platform="vertex",
-        name="n1-standard-8",
-        region="us-central1",
-        cores=8,
-        memory_gb=30.0,
-        gpus=4,
-        gpu="NVIDIA_TESLA_T4",
-        usd_per_hour=0.4,
-        usd_per_hour_spot=0.1,
-        gpu_usd_per_hour=0.3,
-        gpu_usd_per_hour_spot=0.1,
-        source="a price list",
-        date="2026-01-01",
-    )
-    return Machine(**{**fields, **changes})
 
 
 def make_job(**changes) -> Job:
@@ -44,7 +23,8 @@ def make_job(**changes) -> Job:
         strategy="multiworker",
         workers=4,
         gpus=1,
-        machine=make_machine(),
+        gpu_type="NVIDIA_TESLA_T4",
+        machine="n1-standard-8",
         region="us-central1",
         image="registry.example.com/dqn_tf:1",
         storage="gs://bucket/runs",

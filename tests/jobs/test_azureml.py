@@ -16,8 +16,7 @@ CLIENT = "01234567-89ab-cdef-0123-456789abcdef"
 
 
 def make_job(**changes):
-    machine = jobs.make_machine(platform="azureml", name="Standard_NC4as_T4_v3", region="eastus")
-    return jobs.make_job(**{**dict(machine=machine, region="eastus", storage=STORAGE), **changes})
+    return jobs.make_job(**{**dict(machine="Standard_NC4as_T4_v3", region="eastus", storage=STORAGE), **changes})
 
 
 def read(job):

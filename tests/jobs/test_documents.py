@@ -1,4 +1,4 @@
-"""The lines of docs/clouds.md do what it says: job files are made, and the lines that follow are those printed."""
+"""The lines of docs/clouds/ do what they say: job files are made, and the lines that follow are those printed."""
 
 import pathlib
 import re
@@ -8,7 +8,8 @@ import pytest
 
 from dqn_tf.jobs import command, targets
 
-TEXT = (pathlib.Path(__file__).parents[2] / "docs" / "clouds.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted((pathlib.Path(__file__).parents[2] / "docs" / "clouds").glob("*.md"))
+TEXT = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
 BLOCKS = [block.split("\n") for block in re.findall(r"(?:^    \S.*\n?)+", TEXT, re.MULTILINE)]
 PROGRAM = "    python -m dqn_tf.jobs "
 JOBS = {block[0].split()[3]: block for block in BLOCKS if block[0].startswith(PROGRAM) and "estimate" not in block[0]}

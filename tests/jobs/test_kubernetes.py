@@ -12,17 +12,15 @@ from dqn_tf.config import flags, schema
 from dqn_tf.jobs import kubernetes
 from tests.jobs import jobs
 
-GKE = dict(platform="kubernetes", gpus=0, gpu="")
-
 
 def make_job(**changes):
-    return jobs.make_job(**{"workers": 3, "machine": None, "region": "", "storage": "dqn-runs", **changes})
+    return jobs.make_job(**{"workers": 3, "machine": "", "region": "", "storage": "dqn-runs", **changes})
 
 
 JOBS = {
     "claim": make_job(),
     "bucket, machine, spot, evaluator": make_job(
-        storage="gs://bucket/runs", machine=jobs.make_machine(**GKE), gpus=0, spot=True, evaluator=True, identity="dqn"
+        storage="gs://bucket/runs", machine="n1-standard-8", gpus=0, spot=True, evaluator=True, identity="dqn"
     ),
     "one worker, several GPUs": make_job(workers=1, gpus=4, strategy="mirrored"),
     "cores": make_job(gpus=0, cores=3),
@@ -191,10 +189,10 @@ def test_tensorboard_is_seen_by_those_alone_who_may_forward_its_port():
     assert main["args"] == ["--logdir=/runs/dqn-run", "--host=127.0.0.1"]
 
 
-def test_machine_is_chosen_and_filled_by_one_worker():
-    job = make_job(machine=jobs.make_machine(**GKE), gpus=0)
+def test_machine_is_chosen_by_its_label():
+    job = make_job(machine="n1-standard-8", gpus=0, cores=6)
     assert pod(job)["nodeSelector"] == {"node.kubernetes.io/instance-type": "n1-standard-8"}
-    assert container(job)["resources"]["requests"] == {"cpu": "6400m", "memory": "21000M"}  # 0.8 * 8, 0.7 * 30
+    assert container(job)["resources"]["requests"] == {"cpu": "6", "memory": "2Gi"}
 
 
 @pytest.mark.parametrize(
@@ -207,7 +205,7 @@ def test_machine_is_chosen_and_filled_by_one_worker():
     ],
 )
 def test_spot_is_chosen_by_the_label_of_the_machines_owner(machine, label, value):
-    job = make_job(spot=True, gpus=0, machine=jobs.make_machine(**{**GKE, "name": machine}) if machine else None)
+    job = make_job(spot=True, gpus=0, machine=machine)
     assert pod(job)["nodeSelector"][label] == value
     assert label in [entry["key"] for entry in pod(job)["tolerations"]]
     assert "#   EKS: eks.amazonaws.com/capacityType: SPOT" in kubernetes.files(job).contents["job.yaml"].split("---")[0]
@@ -235,7 +233,7 @@ def test_workers_are_told_who_evaluates(evaluator):
 
 
 def test_evaluator_is_a_job_beside_the_workers():
-    job = make_job(evaluator=True, gpus=1, machine=jobs.make_machine(**{**GKE, "gpus": 1}))
+    job = make_job(evaluator=True, gpus=1, machine="n1-standard-8")
     main, labels = container(job, "dqn-run-evaluator"), pod(job)["containers"][0]["args"]
     assert main["args"] == [*labels, "--task_type=evaluator"]
     assert "nodeSelector" not in pod(job, "dqn-run-evaluator")

@@ -24,8 +24,7 @@ metrics: env_steps=10000 eval/return_mean=-3.2E+2 eval/return_max=-0.50
 
 
 def make_job(**changes):
-    machine = jobs.make_machine(platform="sagemaker", name="ml.g4dn.2xlarge", region="us-east-1")
-    defaults = dict(machine=machine, region="us-east-1", storage="s3://bucket/runs/", identity=ROLE)
+    defaults = dict(machine="ml.g4dn.2xlarge", region="us-east-1", storage="s3://bucket/runs/", identity=ROLE)
     return jobs.make_job(**{**defaults, **changes})
 
 

@@ -53,7 +53,7 @@ with open("calls", "a") as file:
 
 
 def make_job(**changes):
-    own = dict(workers=3, machine=None, region="", image="", gpus=0)
+    own = dict(workers=3, machine="", region="", image="", gpus=0)
     own |= dict(storage="/shared/my runs", flags=("--env=CartPole-v1",))
     return jobs.make_job(**{**own, **changes})
 

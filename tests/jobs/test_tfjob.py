@@ -7,13 +7,12 @@ import yaml
 
 from dqn_tf.cluster import topology
 from dqn_tf.jobs import tfjob
-from tests.jobs import jobs
-from tests.jobs.test_kubernetes import GKE, make_job
+from tests.jobs.test_kubernetes import make_job
 
 JOBS = {
     "claim": make_job(),
     "bucket, machine, spot, evaluator": make_job(
-        storage="gs://bucket/runs", machine=jobs.make_machine(**GKE), gpus=0, spot=True, evaluator=True, identity="dqn"
+        storage="gs://bucket/runs", machine="n1-standard-8", gpus=0, spot=True, evaluator=True, identity="dqn"
     ),
     "one worker": make_job(workers=1, gpus=0, strategy="default"),
 }

@@ -91,7 +91,7 @@ def replicas(tree):
     "changes",
     [
         {},
-        {"workers": 1, "strategy": "default", "gpus": 0},
+        {"workers": 1, "strategy": "default", "gpus": 0, "gpu_type": ""},
         {"spot": True, "evaluator": True},
         {"identity": ACCOUNT, "tensorboard": TENSORBOARD, "max_restarts": 0},
     ],
@@ -124,7 +124,7 @@ def test_pools_are_one_chief_and_the_other_workers_on_the_machine_of_the_job():
 
 
 def test_machine_without_gpu_has_no_accelerator():
-    assert read(make_job(gpus=0))["workerPoolSpecs"][0]["machineSpec"] == {"machineType": "n1-standard-8"}
+    assert read(make_job(gpus=0, gpu_type=""))["workerPoolSpecs"][0]["machineSpec"] == {"machineType": "n1-standard-8"}
 
 
 @pytest.mark.parametrize("workers, counts", [(1, [1, 0, 0, 1]), (3, [1, 2, 0, 1])])
@@ -134,7 +134,7 @@ def test_evaluator_is_pool_3_and_the_pools_before_it_are_there(workers, counts):
     assert pools[2] == {}
 
 
-@pytest.mark.parametrize("changes", [{}, {"gpus": 0}, {"workers": 1, "gpus": 4, "strategy": "mirrored"}])
+@pytest.mark.parametrize("changes", [{"gpus": 0, "gpu_type": ""}, {"workers": 1, "gpus": 4, "strategy": "mirrored"}])
 def test_evaluator_changes_nothing_in_the_training_but_who_evaluates(changes):
     pools = sent(make_job(evaluator=True, **changes))["workerPoolSpecs"]
     training = read(make_job(**changes))["workerPoolSpecs"]
@@ -149,7 +149,7 @@ def test_evaluator_changes_nothing_in_the_training_but_who_evaluates(changes):
     [
         {},
         {"evaluator": True, "spot": True},
-        {"evaluator": True, "gpus": 0, "workers": 1, "strategy": "default", "identity": ACCOUNT},
+        {"evaluator": True, "gpus": 0, "gpu_type": "", "workers": 1, "strategy": "default", "identity": ACCOUNT},
         {"evaluator": True, "flags": ("--env=m:It's a $HOME ^|^ \"x\", y-v0", "--hidden_units=64,64", "--seed=7")},
     ],
 )
@@ -206,7 +206,13 @@ def test_tensorboard_without_service_account_is_refused():
     ]
 
 
-@pytest.mark.parametrize("name", ["34", "projects/12/tensorboards/34", f"{TENSORBOARD}/experiments/5", "true"])
+@pytest.mark.parametrize("changes", [{"gpus": 0}, {"gpu_type": ""}])
+def test_gpus_without_their_type_are_refused_and_the_other_way_round(changes):
+    [line] = problems(**changes)
+    assert line.endswith("Vertex AI needs both or none, such as --gpus=1 --gpu_type=NVIDIA_TESLA_T4.")
+
+
+@pytest.mark.parametrize("name", ["34", f"{TENSORBOARD}/experiments/5"])
 def test_tensorboard_that_is_no_resource_name_is_refused(name):
     [line] = problems(tensorboard=name, identity=ACCOUNT)
     assert line.startswith(f"--tensorboard={name} must be the name of a Vertex AI TensorBoard instance: projects/")
@@ -231,7 +237,8 @@ def test_tuning_job_is_a_tuning_job_of_google():
 @pytest.mark.parametrize("workers, gpus", [(1, 0), (3, 1), (2, 8)])
 def test_each_trial_of_the_tuning_job_is_a_valid_run(workers, gpus):
     given = ("--env=CartPole-v1", "--batch_size=48", "--learning_rate=0.1", "--num_envs=16")
-    tree = read(make_job(workers=workers, gpus=gpus, flags=given), "hp_tuning_job.yaml")
+    kind = "NVIDIA_TESLA_T4" if gpus else ""
+    tree = read(make_job(workers=workers, gpus=gpus, gpu_type=kind, flags=given), "hp_tuning_job.yaml")
     rate, size = tree["studySpec"]["parameters"]
     arguments = tree["trialJobSpec"]["workerPoolSpecs"][0]["containerSpec"]["args"]
     assert arguments == ["--strategy=multiworker", "--env=CartPole-v1", "--num_envs=16"]

@@ -1,13 +1,10 @@
-"""Hours of a run by hand arithmetic, and the file of measured figures."""
+"""Hours of a run by hand arithmetic, and the speeds that they are made from."""
 
 import dataclasses
 import json
-import math
-import pathlib
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from dqn_tf.config import settings
 from dqn_tf.config.schema import ConfigError
@@ -73,22 +70,14 @@ class TestHours:
             (60 + 25 + 2000 * 5) / 3600
         )
 
-    def test_given_rate_scales_updates_alone(self):
-        # 5 s an update as measured; at 2 a second, ten times as fast: 0.25 s for each env step, as the actor.
-        figures = measured.at_rate(FIGURES, CONFIG, 2.0)
+    def test_factor_of_updates_is_of_the_workers_own_work(self):
+        # Ten times as fast: 0.25 s for each env step, as the actor; of two workers not the ring's 0.2 s.
+        figures = dataclasses.replace(FIGURES, update_factor=0.1)
         assert hours(CONFIG, 1, figures) == pytest.approx((60 + 25 + 1000 * 0.25) / 3600)
-        assert figures.alone[MLP] == pytest.approx((0.2, 0.025))
-        assert figures.single[CNN] == FIGURES.single[CNN]
+        assert measured.update_seconds(figures, CONFIG, 2, 1e9, 0) == pytest.approx(1.5 * (0.4 + 0.2))
 
-    def test_given_rate_of_acting_is_that_of_the_environment(self):
-        # The learner's 2.5 s an env step are still slower than the actor's 1/2 s, but the first 100 are acting alone.
-        figures = measured.acting_at(FIGURES, CONFIG, 2.0)
-        assert hours(CONFIG, 1, figures) == pytest.approx((60 + 100 / 2 + 1000 * 2.5) / 3600)
-        assert figures.acting[ATARI] == 10.0
-
-    @pytest.mark.parametrize("network", ["auto", "mlp"])
-    def test_game_acts_and_remembers_as_a_game_whatever_its_network(self, network):
-        changes = dict(env="ALE/Pong-v5", network=network, train_env_steps=1100, learning_starts=1100)
+    def test_game_acts_and_remembers_as_a_game(self):
+        changes = dict(env="ALE/Pong-v5", network="mlp", train_env_steps=1100, learning_starts=1100)
         config = settings.build(dict(changes, replay_capacity=500))
         assert hours(config, 1) == pytest.approx((60 + 1100 / 10) / 3600)
         assert measured.memory_gb(FIGURES, config, 1) == 1.0 + 500 * 0.001
@@ -98,101 +87,69 @@ class TestHours:
         assert hours(config, 1) == pytest.approx((60 + 8 / 4) / 3600)
 
 
-class TestNetwork:
+class TestKind:
     @pytest.mark.parametrize(
-        ("values", "network"),
+        ("values", "kind"),
         [
-            (dict(env="CartPole-v1"), MLP),
-            (dict(env="ALE/Pong-v5"), CNN),
-            (dict(env="ale_py:ALE/Pong-v5"), CNN),
-            (dict(env="my:Images-v0", network="nature_cnn"), CNN),
-            (dict(env="ALE/Pong-v5", network="mlp"), MLP),
+            (dict(env="CartPole-v1"), (MLP, CARTPOLE)),
+            (dict(env="ale_py:ALE/Pong-v5"), (CNN, ATARI)),
+            (dict(env="my:Images-v0", network="nature_cnn"), (CNN, CARTPOLE)),
+            (dict(env="ALE/Pong-v5", network="mlp"), (MLP, ATARI)),
         ],
     )
-    def test_is_told_from_the_flags(self, values, network):
-        assert measured.network_of(settings.build(values)) == network
-
-    @pytest.mark.parametrize(
-        ("values", "told"),
-        [
-            (dict(), []),
-            (dict(hidden_units=(256, 64), precision="bfloat16"), ["--hidden_units=256,64", "--precision=bfloat16"]),
-            (dict(env="ALE/Pong-v5", hidden_units=(9,)), []),
-            (dict(env="ale_py:ALE/Breakout-v5"), []),
-            (dict(env="LunarLander-v3"), ["--env=LunarLander-v3 (acting, updates, memory as of CartPole-v1)"]),
-            (dict(env="my_module:Env-v0"), ["--env=my_module:Env-v0 (acting, updates, memory as of CartPole-v1)"]),
-            (
-                dict(env="ALE/Pong-v5", network="mlp"),
-                ["--network=mlp (updates as of 128-128 MLP on other inputs)"],
-            ),
-        ],
-    )
-    def test_what_was_not_measured_is_told(self, values, told):
-        assert measured.differences(settings.build(values)) == told
-
-    def test_what_is_known_of_the_run_is_not_told(self):
-        config = settings.build(dict(env="LunarLander-v3", hidden_units=(9,)))
-        assert measured.differences(config, is_update_known=True, is_acting_known=True) == [
-            "--env=LunarLander-v3 (memory as of CartPole-v1)"
-        ]
-        assert measured.differences(config, is_acting_known=True)[1:] == ["--hidden_units=9"]
+    def test_is_read_from_the_flags(self, values, kind):
+        assert measured.kind_of(settings.build(values)) == kind
 
 
-class TestMeasuredFile:
-    def test_shipped_one_says_when_and_how(self):
-        figures = measured.load()
-        assert {"date", "cpu", "command", "source"} <= set(figures.about)
+def summary(tmp_path, **changes):
+    tree = dict(env="CartPole-v1", num_workers=1, updates_per_second=40.0, env_steps_per_second=80.0)
+    tree |= dict(learner_wait_share=0.5, actor_wait_share=0.2)
+    (tmp_path / "summary.json").write_text(json.dumps({**tree, **changes}))
+    return f"{tmp_path}/summary.json"
+
+
+class TestSpeed:
+    def test_measured_one_is_that_of_the_documents(self):
+        figures, said = measured.of_run(settings.build({}), None, "")
         # docs/scaling.md: Nature CNN alone 22.5 ms at 32 and 165 at 256, the MLP compiled 0.098 and 0.426 ms.
         assert [1e3 * figures.single[CNN].at(b) for b in (32, 256)] == pytest.approx([22.53, 164.97], abs=0.01)
         assert [1e3 * figures.single[MLP].at(b) for b in (32, 256)] == pytest.approx([0.098, 0.426], abs=0.001)
-        assert [1e3 * figures.alone[MLP].at(b) for b in (32, 256)] == pytest.approx([0.182, 0.424], abs=0.001)
+        assert (figures.update_factor, figures.acting[CARTPOLE]) == (1.0, 17700)
+        assert said == "one CPU core, 128-128 MLP, CartPole-v1, 2026-11-21; give --summary=FILE if yours is another"
 
-    def test_file_of_the_benchmark_is_read_and_the_rest_is_the_programs_own(self, tmp_path):
-        lines = {CNN: Line(0.5, 0.1), MLP: Line(0.2, 0.3)}
-        tree = {"about": {"date": "2026-02-01"}, "alone": lines, "single": lines, "step": Line(1e-3, 2e-9)}
-        (tmp_path / "s.json").write_text(json.dumps({**tree, "seconds": {}, "predicted": {}, "all-reduce": [1, 2]}))
-        figures = measured.load(str(tmp_path / "s.json"))
-        assert (figures.single, figures.step, figures.about) == (lines, (1e-3, 2e-9), {"date": "2026-02-01"})
-        assert figures.acting == measured.load().acting == {ATARI: 918, CARTPOLE: 17700}
+    def test_given_one_is_that_of_the_updates(self):
+        figures, said = measured.of_run(CONFIG, 80.0, "")
+        assert measured.update_seconds(figures, CONFIG, 1, 10, 50) == pytest.approx(1 / 80)
+        assert said == "80 updates/s and 1.77e+04 env steps/s of one worker"
 
-    def test_what_it_says_of_itself_stays_on_a_line(self, tmp_path):
-        own = json.loads((pathlib.Path(measured.__file__).parent / "measured.json").read_text())
-        own["about"] = {"date": "2026-02-01\ufeff\nCheapest: mine", "a\nb": ["\ud800"]}
-        (tmp_path / "s.json").write_text(json.dumps(own))
-        about = measured.load(str(tmp_path / "s.json")).about
-        assert all(text.isprintable() for pair in about.items() for text in pair)
-
-    @ANY
-    @given(change=JSON, field=st.sampled_from(["about", "single", "alone", "step", "acting", "memory_gb"]))
-    def test_any_json_is_figures_or_one_line(self, tmp_path, change, field):
-        own = json.loads((pathlib.Path(measured.__file__).parent / "measured.json").read_text())
-        for tree in (change, {**own, field: change}):
-            (tmp_path / "s.json").write_text(json.dumps(tree))
-            try:
-                figures = measured.load(str(tmp_path / "s.json"))
-            except ConfigError as error:
-                assert str(error).isprintable()
-            else:
-                assert all(math.isfinite(measured.hours(figures, CONFIG, workers)) for workers in (1, 512))
+    def test_one_of_a_summary_leaves_the_waits_out(self, tmp_path):
+        # The learner waited half of the time, so makes 80 updates a second; the actor 20 %, so makes 100 env steps.
+        figures, said = measured.of_run(CONFIG, None, summary(tmp_path))
+        assert measured.update_seconds(figures, CONFIG, 1, 10, 50) == pytest.approx(1 / 80)
+        assert figures.acting == {CARTPOLE: 100.0}
+        assert said == "80 updates/s and 100 env steps/s of one worker"
 
     @pytest.mark.parametrize(
-        ("change", "line"),
-        [
-            ({"about": {}}, "about.date is missing: when was it measured?"),
-            ({"step": None}, "step=None must be [fixed, per unit], two numbers from 0 to 1e+15 and not both 0."),
-            ({"step": [1, -1]}, "step=[1, -1] must be [fixed, per unit]"),
-            ({"step": [10**400, 0]}, "step=[100000000000000000...0000000000000000000, 0] must be [fixed, per unit]"),
-            ({"start_seconds": 10**400}, "start_seconds=100000000000000000...0000000000000000000 must be a number"),
-            ({"start_seconds": 1e-300}, "start_seconds=1e-300 must be a number from 0 to 1e+15."),
-            ({"step": [0, 0]}, "step=[0, 0] must be [fixed, per unit]"),
-            ({"alone": {CNN: [1, 1]}}, "alone, 128-128 MLP is missing."),
-            ({"acting": {ATARI: 0, CARTPOLE: 1}}, "acting, Atari=0 must be a number from 1e-09 to 1e+15."),
-            ({"start_seconds": float("nan")}, "start_seconds=nan must be a number from 0 to 1e+15."),
-        ],
+        "changes",
+        [dict(env="Acrobot-v1"), dict(num_workers=2), dict(updates_per_second=None), dict(actor_wait_share=1)],
     )
-    def test_wrong_figures_are_named(self, tmp_path, change, line):
-        own = json.loads((pathlib.Path(measured.__file__).parent / "measured.json").read_text())
-        (tmp_path / "s.json").write_text(json.dumps({**own, **change}))
+    def test_summary_of_another_run_is_refused(self, tmp_path, changes):
+        path = summary(tmp_path, **changes)
         with pytest.raises(ConfigError) as caught:
-            measured.load(str(tmp_path / "s.json"))
-        assert str(caught.value).startswith(f"--measured={tmp_path}/s.json: {line}")
+            measured.of_run(CONFIG, None, path)
+        assert caught.value.problems == (f"--summary={path} is of no finished run of one worker on CartPole-v1.",)
+
+    def test_summary_that_is_not_there_is_named(self):
+        with pytest.raises(ConfigError, match="^--summary=/no.json cannot be read: No such file or directory.$"):
+            measured.of_run(CONFIG, None, "/no.json")
+
+    @ANY
+    @given(updates=JSON, waits=JSON)
+    def test_any_json_is_a_speed_or_one_line(self, tmp_path, updates, waits):
+        path = summary(tmp_path, updates_per_second=updates, actor_wait_share=waits)
+        try:
+            figures, _ = measured.of_run(CONFIG, None, path)
+        except ConfigError as error:
+            assert len(error.problems) == 1
+        else:
+            assert 0 < measured.hours(figures, CONFIG, 1) < float("inf")
