@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from dqn_tf.config import files, flags, settings, words
+from dqn_tf.config import flags, settings, words
 from dqn_tf.config.schema import ConfigError, field
 from dqn_tf.config.user_code import UserCodeFailure
 from dqn_tf.environment.spec import EnvironmentLost
