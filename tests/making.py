@@ -35,6 +35,11 @@ def builder(*args, **values):
 
 def make_learner(placement, build, learning, batch_size, total_updates, jit_compile=False, wire_precision="float32"):
     """Returns the Learner of a network and of settings of learning."""
-    loss = losses.create(losses.LOSSES[learning.loss], learning.double_q)
     shared = reducer.GradientSum(placement, wire_precision)
+    return learner_with(shared, build, learning, batch_size, total_updates, jit_compile)
+
+
+def learner_with(shared, build, learning, batch_size, total_updates, jit_compile=False):
+    """Returns the same with a Reducer."""
+    loss = losses.create(losses.LOSSES[learning.loss], learning.double_q)
     return learner.Learner(shared, build, loss, learning, batch_size, total_updates, jit_compile)
