@@ -1,4 +1,4 @@
-"""Parts of a run as tests make them: a spec, a network, a learner."""
+"""Parts of a run as tests make them: environments, a spec, a network, a learner."""
 
 import functools
 
@@ -8,7 +8,13 @@ from gymnasium import spaces
 from dqn_tf.agent import architecture, learner, losses
 from dqn_tf.config import settings
 from dqn_tf.distribution import reducer
+from dqn_tf.environment.factory import Factory
 from dqn_tf.environment.spec import EnvironmentSpec
+
+
+def environments(env_id, **values):
+    """Returns the Factory of a run of an environment and of settings, by name."""
+    return Factory.of(settings.build({"env": env_id, **values}))
 
 
 def spec(shape, dtype, num_actions, largest=1):
