@@ -30,7 +30,7 @@ class RunningMean(keras.layers.Layer):
         self.count = self.add_weight(shape=(), trainable=False, initializer="zeros", dtype="int32", name="count")
 
     def call(self, x, training=False):
-        before = keras.ops.convert_to_tensor(self.mean)
+        before = self.mean + 0.0  # as it is now: the variable itself would be read later
         if training:
             self.mean.assign(before + 0.5 * (keras.ops.mean(x, axis=0) - before))
             self.count.assign(self.count + 1)
@@ -43,7 +43,8 @@ def running_mean(shape, num_actions, settings):
 
 
 def regularized(shape, num_actions, settings):
-    return keras.Sequential([keras.Input(shape), keras.layers.Dense(num_actions, kernel_regularizer=keras.regularizers.L2(0.5))])
+    layer = keras.layers.Dense(num_actions, kernel_regularizer=keras.regularizers.L2(0.5))
+    return keras.Sequential([keras.Input(shape), layer])
 
 
 @keras.saving.register_keras_serializable("tests")

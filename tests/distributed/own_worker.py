@@ -53,7 +53,7 @@ def train(placement, case, num_calls=2, **values):
     """Makes 20 updates; returns the arrays of the state by name, metrics [4], and the priorities <float32>[20, b]."""
     made, metrics, priorities = make(placement, case, **values), [], []
     for call in parity_worker._split(parity_worker._batches(), num_calls):
-        part = parity_worker._part_of(call, placement)
+        part = parity_worker.part_of(call, placement)
         sample = replay.Sample(part, np.ones(part.r_t.shape, np.float32), np.zeros(part.r_t.shape, np.int64))
         means, priority = made.update(sample)
         metrics.append(means)
