@@ -57,19 +57,19 @@ NO_KWARGS = JsonObject("{}")
 
 
 def field(
-    default,
-    help,
+    default: Any,
+    help: str,
     *,
-    unit="",
-    source="",
-    choices=(),
-    own="",
-    minimum=None,
-    maximum=None,
-    pattern="",
-    words="",
-    stored=True,
-):
+    unit: str = "",
+    source: str = "",
+    choices: tuple[str, ...] = (),
+    own: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    pattern: str = "",
+    words: str = "",
+    stored: bool = True,
+) -> Any:
     """Returns a dataclass field that `settings.Setting` reads.
 
     Args:

@@ -220,13 +220,11 @@ class Loop:
             return
         if failure := self._failure or self._callbacks.failure:
             raise failure
+        now = self._progress.env_steps
         if number == _FAILED:
-            _log.error(
-                "an environment or a callback of another worker has failed; stopped at %d env steps",
-                self._progress.env_steps,
-            )
+            _log.error("an environment or a callback of another worker has failed; stopped at %d env steps", now)
             raise Stopped(signal.SIGTERM)
-        _log.info("stopped at %d env steps, saved; the same command resumes from there", self._progress.env_steps)
+        _log.info("stopped at %d env steps, saved; the same command resumes from there", now)
         raise Stopped(number)
 
     def _is_due(self, period, env_steps):

@@ -122,7 +122,7 @@ class Plan:
         missing = {name: value for name, value in variables.items() if name not in environ}
         return missing | (proxies.around(self.cluster.hosts, environ) if self.cluster else {})
 
-    def locked(self):
+    def locked(self) -> contextlib.AbstractContextManager:
         """Returns a context in which this process alone writes its directory; only the chief writes a shared one."""
         return self.directory.acquired() if self.is_chief or self.locations.is_bucket else contextlib.nullcontext()
 
