@@ -67,7 +67,7 @@ def td_error(
       q_tm1: <float32>[B, A] online values in the source state.
       a_tm1: <int32>[B] actions taken, in [0, A).
       r_t: <float32>[B] n-step reward.
-      discount_t: <float32>[B] gamma^k for the k <= n rewards summed, 0 where the episode terminated.
+      discount_t: <float32>[B] gamma^k for the k <= n rewards summed, 0 if the episode terminated.
       q_t: <float32>[B, A] target network's values in the state reached.
       q_t_selector: <float32>[B, A] values whose largest selects the action in the state reached.
     Returns:

@@ -185,7 +185,7 @@ def create(
 
     Args:
       name: default, mirrored or multiworker.
-      num_replicas: replicas of mirrored; 0 takes all GPUs, or 2 logical CPUs where there is none.
+      num_replicas: replicas of mirrored; 0 takes all GPUs, or 2 logical CPUs if there is none.
       cluster: the processes of multiworker, None for the other strategies.
       intra_op_threads: that share one operation; 0: TensorFlow's own choice.
       inter_op_threads: that run operations side by side; 0: TensorFlow's own choice.

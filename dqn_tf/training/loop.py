@@ -58,7 +58,7 @@ class Loop:
         heartbeat: Heartbeat,
         callbacks: Callbacks,
     ):
-        """Brings the environments to where the checkpoint left them, where there is one."""
+        """Brings the environments to where the checkpoint left them, if there is one."""
         self._config = config
         self._parts = components
         self._progress = progress
@@ -114,7 +114,7 @@ class Loop:
             self._parts.actor.close()
 
     def _round(self, executor):
-        """Acts and learns; returns the signal that has asked a worker to stop, 0 where none has."""
+        """Acts and learns; returns the signal that has asked a worker to stop, 0 if none has."""
         parts, training = self._parts, self._config.training
         before, weights, sample = self._progress.env_steps, self._acting, None
         if weights is None:
@@ -207,7 +207,7 @@ class Loop:
         return _FAILED if self._callbacks.has_failed else 0
 
     def _asked(self):
-        """Returns the signal that has asked a worker to stop, _FAILED where an environment has failed, 0 for neither.
+        """Returns the signal that has asked a worker to stop, _FAILED if an environment has failed, 0 for neither.
 
         The same on all workers.
         """
