@@ -59,13 +59,9 @@ class Loop:
         callbacks: Callbacks,
     ):
         """Brings the environments to where the checkpoint left them, where there is one."""
-        self._config = config
-        self._parts = components
-        self._progress = progress
-        self._reporter = reporter
-        self._stop = stop
-        self._heartbeat = heartbeat
-        self._callbacks = callbacks
+        self._config, self._parts = config, components
+        self._progress, self._reporter = progress, reporter
+        self._stop, self._heartbeat, self._callbacks = stop, heartbeat, callbacks
         training = config.training
         self._steps_per_round = training.round_env_steps // training.num_envs
         self._updates_per_round = round(training.replay_ratio * training.round_env_steps)

@@ -65,7 +65,10 @@ def test_process_whose_output_cannot_be_written_goes_on_and_writes_into_no_file(
     ids=["full disk", "no reader"],
 )
 def test_result_that_cannot_be_written_is_told_but_where_nobody_reads_it(tmp_path, unread, redirections, code, told):
-    script = "import sys; from dqn_tf.process import console; console.keep_streams(); sys.exit(console.print_result('result'))"
+    script = (
+        "import sys; from dqn_tf.process import console;"
+        "console.keep_streams(); sys.exit(console.print_result('result'))"
+    )
     done = start(script, tmp_path, *redirections, stdout=unread, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (code, told)
 
