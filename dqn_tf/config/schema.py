@@ -57,19 +57,19 @@ NO_KWARGS = JsonObject("{}")
 
 
 def field(
-    default,
-    help,
+    default: Any,
+    help: str,
     *,
-    unit="",
-    source="",
-    choices=(),
-    own="",
-    minimum=None,
-    maximum=None,
-    pattern="",
-    words="",
-    stored=True,
-):
+    unit: str = "",
+    source: str = "",
+    choices: tuple[str, ...] = (),
+    own: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    pattern: str = "",
+    words: str = "",
+    stored: bool = True,
+) -> Any:
     """Returns a dataclass field that `settings.Setting` reads.
 
     Args:
@@ -114,7 +114,7 @@ class RunSettings:
         source="gymnasium.farama.org/api/wrappers",
     )
     preset: str = field(
-        "auto", "named settings; auto takes those tuned for --env where there are any", source="docs/learning.md"
+        "auto", "named settings; auto takes those tuned for --env if there are any", source="docs/learning.md"
     )
     seed: int = field(
         0,
@@ -153,11 +153,11 @@ class RunSettings:
     )
     resume: str = field(
         "auto",
-        "go on from the last checkpoint in --logdir: auto where there is one, never (refuse a used --logdir), "
+        "resume from the last checkpoint in --logdir: auto if there is one, never (refuse a used --logdir), "
         "must (refuse an empty one)",
         choices=("auto", "never", "must"),
         stored=False,
-        source="docs/results.md",
+        source="docs/reliability.md",
     )
 
 
@@ -173,7 +173,7 @@ class Cluster:
     )
     num_workers: int = field(
         2,
-        "processes of the local cluster that multiworker starts where no cluster is given",
+        "processes of the local cluster that multiworker starts if no cluster is given",
         minimum=1,
         maximum=512,
         unit="processes",
@@ -181,7 +181,7 @@ class Cluster:
     )
     num_replicas: int = field(
         0,
-        "replicas of mirrored: 0 takes all GPUs, or 2 logical CPUs where there is none",
+        "replicas of mirrored: 0 takes all GPUs, or 2 logical CPUs if there is none",
         minimum=0,
         maximum=64,
         unit="replicas",
@@ -207,7 +207,7 @@ class Cluster:
     )
     evaluated_by: str = field(
         "auto",
-        "who chooses the best model: the chief, or an evaluator task; auto: the latter where the cluster names one",
+        "who chooses the best model: the chief, or an evaluator task; auto: the latter if the cluster names one",
         choices=("auto", "chief", "evaluator"),
         stored=False,
         source="docs/clouds/README.md",
@@ -289,7 +289,7 @@ class Atari:
     atari_protocol: str = field(
         "auto",
         "auto is machado: sticky actions (0.25), no life signal. nature: no sticky actions, up to 30 no-ops at the "
-        "start, FIRE where a game waits for it, and a lost life ends an episode for learning only",
+        "start, FIRE if a game waits for it, and a lost life ends an episode for learning only",
         choices=("auto", "machado", "nature"),
         source="Machado et al. 2018, arXiv:1709.06009; " + _MNIH,
     )
@@ -446,14 +446,14 @@ class Evaluation:
     )
     final_eval_episodes: int = field(
         100,
-        "fresh episodes of the kept model for the figures reported",
+        "fresh episodes of the best model for the figures reported",
         unit="episodes",
         minimum=1,
         source="docs/results.md",
     )
     eval_max_episode_steps: int = field(
         0,
-        "longer evaluation episodes are cut; 0: the environment's own limit or, where it has none, as few that "
+        "longer evaluation episodes are cut; 0: the environment's own limit or, if it has none, as few that "
         "evaluation plays no more than the training, at most 10,000",
         unit="env steps",
         minimum=0,

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dqn_tf.distribution.stateless import OnlineNetwork, StatelessNetwork
+from dqn_tf.distribution.stateless import Gradients, OnlineNetwork, StatelessNetwork
 
 _MIN_GAIN = 1.5
 
@@ -59,7 +59,7 @@ class FactoredOnlineNetwork(OnlineNetwork):
         self._z.append(z)
         return outputs, self.state, self._seeds, ()
 
-    def gradients(self, tape, loss):
+    def gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> Gradients:
         sources = list(self._weights)
         del sources[self._factored.position]
         zero = tf.UnconnectedGradients.ZERO

@@ -14,6 +14,10 @@ _CALLS = 64  # draws of one seed in one update, at most
 _OF_TARGET = _CALLS // 2  # the target network draws numbers of its own
 
 
+# In order of the weights; and the factors x [b, M], g [b, N] of one that is not among them, or nothing.
+Gradients = tuple[Sequence[tf.Tensor], tuple[tf.Tensor, ...]]
+
+
 class StatelessNetwork:
     """A Keras model whose variables are told apart.
 
@@ -113,7 +117,7 @@ class OnlineNetwork:
     def _called(self, observation, training):
         return self._network(self._weights, self.state, self._seeds, observation, training)
 
-    def gradients(self, tape: tf.GradientTape, loss: tf.Tensor):
+    def gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> Gradients:
         """Returns the gradients of `loss` in order of the weights, and factors of one that is not among them."""
         return tape.gradient(loss, self._weights, unconnected_gradients=tf.UnconnectedGradients.ZERO), ()
 

@@ -41,7 +41,7 @@ class Components:
     Attributes:
       is_followed: an evaluator task evaluates the run; the same on all workers.
       best_model: the best by evaluation, which is exported.
-      restored: what the parts were restored from; None where the run begins.
+      restored: what the parts were restored from; None if the run begins.
     """
 
     spec: EnvironmentSpec

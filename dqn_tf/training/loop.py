@@ -58,10 +58,14 @@ class Loop:
         heartbeat: Heartbeat,
         callbacks: Callbacks,
     ):
-        """Brings the environments to where the checkpoint left them, where there is one."""
-        self._config, self._parts = config, components
-        self._progress, self._reporter = progress, reporter
-        self._stop, self._heartbeat, self._callbacks = stop, heartbeat, callbacks
+        """Brings the environments to where the checkpoint left them, if there is one."""
+        self._config = config
+        self._parts = components
+        self._progress = progress
+        self._reporter = reporter
+        self._stop = stop
+        self._heartbeat = heartbeat
+        self._callbacks = callbacks
         training = config.training
         self._steps_per_round = training.round_env_steps // training.num_envs
         self._updates_per_round = round(training.replay_ratio * training.round_env_steps)
@@ -110,7 +114,7 @@ class Loop:
             self._parts.actor.close()
 
     def _round(self, executor):
-        """Acts and learns; returns the signal that has asked a worker to stop, 0 where none has."""
+        """Acts and learns; returns the signal that has asked a worker to stop, 0 if none has."""
         parts, training = self._parts, self._config.training
         before, weights, sample = self._progress.env_steps, self._acting, None
         if weights is None:
@@ -203,7 +207,7 @@ class Loop:
         return _FAILED if self._callbacks.has_failed else 0
 
     def _asked(self):
-        """Returns the signal that has asked a worker to stop, _FAILED where an environment has failed, 0 for neither.
+        """Returns the signal that has asked a worker to stop, _FAILED if an environment has failed, 0 for neither.
 
         The same on all workers.
         """
@@ -216,13 +220,11 @@ class Loop:
             return
         if failure := self._failure or self._callbacks.failure:
             raise failure
+        now = self._progress.env_steps
         if number == _FAILED:
-            _log.error(
-                "an environment or a callback of another worker has failed; stopped at %d env steps",
-                self._progress.env_steps,
-            )
+            _log.error("an environment or a callback of another worker has failed; stopped at %d env steps", now)
             raise Stopped(signal.SIGTERM)
-        _log.info("stopped at %d env steps, saved; the same command resumes from there", self._progress.env_steps)
+        _log.info("stopped at %d env steps, saved; the same command resumes from there", now)
         raise Stopped(number)
 
     def _is_due(self, period, env_steps):
