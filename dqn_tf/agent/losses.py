@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
-from dqn_tf.distribution.stateless import Online, Target
+from dqn_tf.distribution.stateless import OnlineNetwork, TargetNetwork
 from dqn_tf.experience.accumulator import Transitions
 
 
@@ -26,7 +26,7 @@ class LossOutput(NamedTuple):
 class Loss(Protocol):
     """A loss: a function of these arguments, or an object that is called with them."""
 
-    def __call__(self, online: Online, target: Target, transitions: Transitions) -> LossOutput:
+    def __call__(self, online: OnlineNetwork, target: TargetNetwork, transitions: Transitions) -> LossOutput:
         """Returns the loss and the priority of each transition.
 
         Args:

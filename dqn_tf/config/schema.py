@@ -92,7 +92,7 @@ _MNIH = "Mnih et al. 2015, doi:10.1038/nature14236"
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class RunSettings:
     """See Config.run."""
 
     env: str = field(
@@ -522,7 +522,7 @@ class Hardware:
 class Config:
     """Everything a run depends on. Together with the code it decides every bit of the result on CPU."""
 
-    run: Run = _section(Run, "What is trained and where it is kept.")
+    run: RunSettings = _section(RunSettings, "What is trained and where it is kept.")
     cluster: Cluster = _section(Cluster, "Where it runs. The strategy changes the speed, never the algorithm.")
     training: Training = _section(Training, "How a run goes: rounds of acting and learning at the same time.")
     atari: Atari = _section(Atari, "How an Atari game (ALE/<Game>-v5) is played; refused for any other environment.")

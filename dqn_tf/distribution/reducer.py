@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from dqn_tf.distribution import factors, packing
-from dqn_tf.distribution.stateless import Gradients, Online, StatelessNetwork
+from dqn_tf.distribution.stateless import Gradients, OnlineNetwork, StatelessNetwork
 from dqn_tf.distribution.strategy import Placement
 
 
@@ -36,14 +36,16 @@ class Reducer(Protocol):
           variables: of network, target and optimizer.
         """
 
-    def online(self, weights: Sequence[tf.Tensor], state: Sequence[tf.Tensor], seeds: Sequence[tf.Tensor]) -> Online:
+    def online(
+        self, weights: Sequence[tf.Tensor], state: Sequence[tf.Tensor], seeds: Sequence[tf.Tensor]
+    ) -> OnlineNetwork:
         """Returns the online network for one update of a replica, so made that its gradients can be sent."""
 
     def pack(self, gradients: Gradients, sums: tf.Tensor) -> Any:
         """Returns what a replica sends. In replica context.
 
         Args:
-          gradients: what `Online.gradients` has returned.
+          gradients: what `OnlineNetwork.gradients` has returned.
           sums: <float32>[M] this replica's part of sums over the batch.
         """
 
@@ -92,10 +94,10 @@ class GradientSum:
 
     def online(
         self, weights: Sequence[tf.Tensor], state: Sequence[tf.Tensor], seeds: Sequence[tf.Tensor]
-    ) -> Online:
+    ) -> OnlineNetwork:
         if self._factored:
-            return factors.FactoredOnline(self._network, weights, state, seeds, self._factored)
-        return Online(self._network, weights, state, seeds)
+            return factors.FactoredOnlineNetwork(self._network, weights, state, seeds, self._factored)
+        return OnlineNetwork(self._network, weights, state, seeds)
 
     def pack(self, gradients: Gradients, sums: tf.Tensor) -> Any:
         if self.placement.num_replicas == 1:

@@ -81,7 +81,7 @@ class StatelessNetwork:
         return outputs, new_state, new_seeds, losses
 
 
-class Online:
+class OnlineNetwork:
     """The online network in one update: what a loss calls.
 
     Attributes:
@@ -122,7 +122,7 @@ class Online:
         return tape.gradient(loss, self._weights, unconnected_gradients=tf.UnconnectedGradients.ZERO), ()
 
 
-class Target:
+class TargetNetwork:
     """The target network in one update: what a loss calls. Nothing that it does is kept."""
 
     def __init__(self, network: StatelessNetwork, weights, state, seeds):
@@ -130,7 +130,7 @@ class Target:
         self._given = (weights, state, seeds)
 
     def __call__(self, observation: tf.Tensor, training: bool = False):
-        """Returns the network's outputs for observations [b, ...]. See Online."""
+        """Returns the network's outputs for observations [b, ...]. See OnlineNetwork."""
         return self._network(*self._given, observation, training)[0]
 
     def values(self, observation: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dqn_tf.experience.frame_replay import FrameReplay
 from dqn_tf.experience.replay import Replay
 from dqn_tf.persistence import archive
-from dqn_tf.persistence.manifest import Segment, Worker
+from dqn_tf.persistence.manifest import Segment, WorkerPart
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class ReplaySegments:
         """Takes over the segments of a checkpoint that has been committed."""
         self._segments = tuple(segments)
 
-    def restore(self, workers: Sequence[Worker], capacity: int, num_actions: int) -> None:
+    def restore(self, workers: Sequence[WorkerPart], capacity: int, num_actions: int) -> None:
         """Fills the replay anew. Where the number of workers is another, each takes its share of all transitions.
 
         Args:

@@ -171,7 +171,7 @@ def test_parse_of_one_or_two_dashes_means_the_same(argument):
 
 
 def test_parse_of_a_value_in_the_next_argument_takes_it():
-    assert parsed("--seed", "3", "--env", "CartPole-v0").run == schema.Run(env="CartPole-v0", seed=3)
+    assert parsed("--seed", "3", "--env", "CartPole-v0").run == schema.RunSettings(env="CartPole-v0", seed=3)
 
 
 def test_parse_of_a_flag_given_twice_takes_the_last():
@@ -459,7 +459,7 @@ def test_parse_of_a_file_that_names_a_module_wants_it_typed_too(config_file):
     assert problems == [
         f"--config={path} names a module that would be imported; add --env=somebodys.module:Env-v0 to trust it."
     ]
-    assert built.run.env == schema.Run().env
+    assert built.run.env == schema.RunSettings().env
     assert parsed(f"--config={path}", "--env=somebodys.module:Env-v0").training.num_envs == 4
     path = config_file({"run": {"env": "ale_py:ALE/Pong-v5"}})
     assert parsed(f"--config={path}").run.env == "ale_py:ALE/Pong-v5"

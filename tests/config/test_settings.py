@@ -233,7 +233,7 @@ def test_settings_have_a_help_text_without_a_full_stop():
 def test_build_puts_each_value_into_its_section_and_defaults_elsewhere():
     built = settings.build({"seed": 5, "hidden_units": (8,), "overlap": False})
     assert built == schema.Config(
-        run=schema.Run(seed=5),
+        run=schema.RunSettings(seed=5),
         network=schema.Network(hidden_units=(8,)),
         training=schema.Training(overlap=False),
     )
@@ -250,7 +250,7 @@ def test_sections_of_version_0_1_are_read():
 
 
 def test_to_json_holds_what_the_run_is_and_not_where():
-    tree = settings.to_json(schema.Config(run=schema.Run(logdir="/somewhere", config="c.json")))
+    tree = settings.to_json(schema.Config(run=schema.RunSettings(logdir="/somewhere", config="c.json")))
     leaves = {name for section in tree.values() for name in section}
     places = {"logdir", "model_dir", "tensorboard_dir"}
     others = {"config", "resume", "tf_config", "task_type", "task_index", "evaluated_by"}

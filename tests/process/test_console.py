@@ -16,7 +16,7 @@ SECONDS = 60
 # Writes in all ways that there are, and has a file open that a closed descriptor's number would fall to.
 WRITES = """
 import logging, os, warnings
-from dqn_tf import console
+from dqn_tf.process import console
 console.set_up()
 import tqdm
 file = open("file", "w")
@@ -65,7 +65,10 @@ def test_process_whose_output_cannot_be_written_goes_on_and_writes_into_no_file(
     ids=["full disk", "no reader"],
 )
 def test_result_that_cannot_be_written_is_told_but_where_nobody_reads_it(tmp_path, unread, redirections, code, told):
-    script = "import sys; from dqn_tf import console; console.keep_streams(); sys.exit(console.print_result('result'))"
+    script = (
+        "import sys; from dqn_tf.process import console;"
+        "console.keep_streams(); sys.exit(console.print_result('result'))"
+    )
     done = start(script, tmp_path, *redirections, stdout=unread, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (code, told)
 
@@ -92,7 +95,7 @@ def test_log_has_one_line_for_each_record_whatever_is_in_it(capsys):
     assert capsys.readouterr().err == "env a\\nb\\r\\x1b[31m\\x9b\\u202e\\x00é\n"
 
 
-STARTS = "from dqn_tf import console; console.set_up(); console.import_tensorflow()"
+STARTS = "from dqn_tf.process import console; console.set_up(); console.import_tensorflow()"
 SAYS = """
 import os, sys
 os.write(2, b"I0000 Could not find cuda drivers on your machine, GPU will not be used.\\n")

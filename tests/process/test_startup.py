@@ -61,7 +61,10 @@ def test_prepare_takes_keras_with_tensorflow_and_keeps_what_else_is_set(here, mo
 
 
 def test_prepare_allows_as_many_open_files_as_there_may_be():
-    code = "import resource as r; from dqn_tf import startup; startup.prepare(); print(r.getrlimit(r.RLIMIT_NOFILE))"
+    code = (
+        "import resource as r; from dqn_tf.process import startup;"
+        "startup.prepare(); print(r.getrlimit(r.RLIMIT_NOFILE))"
+    )
     limited = ["bash", "-c", 'ulimit -Sn 32 && ulimit -Hn 99 && exec "$@"', "bash", sys.executable, "-c", code]
     done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "(99, 99)\n", done.stderr
@@ -114,7 +117,7 @@ def test_command_starts_again_where_names_of_files_are_not_in_utf_8(monkeypatch,
 
 
 def test_help_without_docstrings_is_the_same():
-    code = "from dqn_tf import flags; print(flags.markdown(), end='')"
+    code = "from dqn_tf.config import flags; print(flags.markdown(), end='')"
     environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "utf-8"}
     made = subprocess.run([sys.executable, "-OO", "-c", code], cwd=ROOT, env=environ, capture_output=True, timeout=60)
     assert made.stdout.decode() == (pathlib.Path(ROOT) / "docs" / "flags.md").read_text(encoding="utf-8")
