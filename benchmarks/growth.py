@@ -30,12 +30,13 @@ CALLS, WARM_UP_CALLS = 9, 2
 
 def measure(kind: str, what: str, quick: bool) -> None:
     """Prints {x: [seconds of an update, ...]} as JSON, and of the replay also bytes; the part of a child process."""
+    from dqn_tf.agent.architecture import ARCHITECTURES
     from dqn_tf.config.schema import Hardware
     from dqn_tf.process import hardware
     from dqn_tf.training import threads
 
-    chosen = threads.choose(Hardware(), kind, hardware.num_cores(), 1, False)
-    if kind == "nature_cnn":
+    chosen = threads.choose(Hardware(), ARCHITECTURES[kind], hardware.num_cores(), 1, False)
+    if ARCHITECTURES[kind].is_convolutional:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     from dqn_tf.distribution import strategy
 
@@ -48,20 +49,12 @@ def measure(kind: str, what: str, quick: bool) -> None:
 
 
 def _learner(placement, kind, batch, units):
-    import numpy as np
+    import learners
 
-    from dqn_tf.agent import learner, networks
     from dqn_tf.config import settings
 
-    shape, dtype, num_actions = SHAPES[kind]
-    return learner.Learner(
-        placement,
-        lambda: networks.build(kind, shape, np.dtype(dtype), num_actions, hidden_units=(units, units)),
-        settings.build({"double_q": False}).learning,
-        batch,
-        total_updates=100_000,
-        jit_compile=kind == "mlp",
-    )
+    config = settings.build({"double_q": False, "hidden_units": (units, units)})
+    return learners.make(placement, kind, SHAPES[kind], config, batch, kind == "mlp")[0]
 
 
 def _random(kind, lead):
@@ -78,9 +71,11 @@ def _random(kind, lead):
 
 
 def _updates(placement, kind, batch=None, units=128):
+    from dqn_tf.experience.replay import Sample
+
     batch = batch or BATCH_SIZE[kind]
-    made, batches = _learner(placement, kind, batch, units), _random(kind, (UPDATES[kind], batch))
-    return _timed(lambda: made.update(batches), UPDATES[kind])
+    made, sample = _learner(placement, kind, batch, units), Sample(_random(kind, (UPDATES[kind], batch)))
+    return _timed(lambda: made.update(sample), UPDATES[kind])
 
 
 def _timed(function, count):

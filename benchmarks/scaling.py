@@ -88,32 +88,26 @@ def _collective(placement, sizes):
 
 def _updates(placement, network, batch, xla):
     """Returns seconds of an update of `batch` transitions on each worker, for several calls of the learner."""
+    import learners
     import numpy as np
 
-    from dqn_tf.agent import learner, networks
-    from dqn_tf.config import settings
+    from dqn_tf.config import schema
     from dqn_tf.experience.accumulator import Transitions
+    from dqn_tf.experience.replay import Sample
 
     kind, shape, dtype, num_actions, updates = NETWORKS[network]
-    scale = 1 / 255 if dtype == "uint8" else 1.0
-    made = learner.Learner(
-        placement,
-        lambda: networks.build(kind, shape, np.dtype(dtype), num_actions, observation_scale=scale),
-        settings.build({}).agent,
-        batch * placement.num_workers,
-        total_updates=100_000,
-        jit_compile=xla,
-    )
     workers = placement.num_workers
-    assert workers == 1 or 4 * made.num_sent == MESSAGES[network].num_bytes(batch * workers, workers)
+    observations = (shape, dtype, num_actions)
+    made, reducer = learners.make(placement, kind, observations, schema.Config(), batch * workers, xla)
+    assert workers == 1 or 4 * reducer.num_sent == MESSAGES[network].num_bytes(batch * workers, workers)
     generator, lead = np.random.default_rng(placement.worker_index), (updates, batch)
     s_tm1, s_t = (generator.integers(256, size=(*lead, *shape)).astype(dtype) for _ in range(2))
     actions = generator.integers(num_actions, size=lead, dtype=np.int32)
     r_t, discount_t = generator.normal(size=lead).astype(np.float32), np.full(lead, 0.99, np.float32)
-    seconds = []
+    sample, seconds = Sample(Transitions(s_tm1, actions, r_t, discount_t, s_t)), []
     for _ in range(WARM_UP_CALLS + CALLS):
         begin = time.perf_counter()
-        made.update(Transitions(s_tm1, actions, r_t, discount_t, s_t))
+        made.update(sample)
         seconds.append((time.perf_counter() - begin) / updates)
     return seconds[WARM_UP_CALLS:]
 

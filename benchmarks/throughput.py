@@ -29,26 +29,21 @@ FINAL_FLAGS = ["--final_eval_episodes=1"]
 
 def measure_updates(strategy_name: str) -> None:
     """Prints the microseconds of an update, of CALLS calls of the learner, as JSON; the part of a child process."""
+    import learners
     import numpy as np
 
-    from dqn_tf.agent import learner, networks
     from dqn_tf.cluster import launcher, topology
     from dqn_tf.config import settings
     from dqn_tf.config.presets import PRESETS
     from dqn_tf.distribution import strategy
     from dqn_tf.experience.accumulator import Transitions
+    from dqn_tf.experience.replay import Sample
 
     launcher.follow_parent()
     config = settings.build(dict(PRESETS["classic"]))
     placement = strategy.create(strategy_name, 0, topology.resolve(os.environ), 1, int(strategy_name == "multiworker"))
-    made = learner.Learner(
-        placement,
-        lambda: networks.build("mlp", (4,), np.dtype(np.float32), 2, hidden_units=config.network.hidden_units),
-        config.learning,
-        BATCH_SIZE,
-        total_updates=100_000,
-        jit_compile=placement.num_replicas == 1,
-    )
+    one_replica = placement.num_replicas == 1
+    made, _ = learners.make(placement, "mlp", ((4,), "float32", 2), config, BATCH_SIZE, one_replica)
     generator = np.random.default_rng(placement.worker_index)
     shape = (UPDATES_PER_CALL, BATCH_SIZE // placement.num_workers)
     batches = Transitions(
@@ -61,7 +56,7 @@ def measure_updates(strategy_name: str) -> None:
     seconds = []
     for _ in range(WARM_UP_CALLS + CALLS):
         begin = time.perf_counter()
-        made.update(batches)
+        made.update(Sample(batches))
         seconds.append(time.perf_counter() - begin)
     placement.barrier()
     if placement.is_chief:

@@ -1,8 +1,10 @@
-"""What all tests share: quiet, repeatable numerics, four logical CPUs, and `--soak`."""
+"""What all tests share: quiet, repeatable numerics, four logical CPUs, `--soak`, and runs in the test's own process."""
 
+import logging
 import os
 import signal
 import sys
+import time
 
 # A shell has commands in the background ignore SIGINT, and nohup SIGHUP; processes of tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -47,3 +49,57 @@ def _logical_cpus_first(request):
     """Makes the logical CPUs before any test, where a test module has imported TensorFlow."""
     if "tensorflow" in sys.modules:
         request.getfixturevalue("logical_cpus")
+
+
+@pytest.fixture(scope="session")
+def placement(logical_cpus):
+    """Returns the Placement of --strategy=default; strategy.create may be called only once in a process."""
+    from tests import placements
+
+    return placements.one_replica()
+
+
+@pytest.fixture(scope="session")
+def train(placement):
+    """Returns a function that trains as runs.SMALL and `argv` say, and returns the run's directory.
+
+    In this process: a start of TensorFlow for each would take seconds.
+    """
+    from dqn_tf.config import flags
+    from dqn_tf.distribution import strategy
+    from dqn_tf.process import signals, stopping
+    from dqn_tf.training import plan, run
+    from tests import runs
+
+    def train(logdir, *argv, code=0):
+        made = plan.make(*flags.parse(["train.py", *runs.SMALL, f"--logdir={logdir}", *argv]), {}, time.time())
+        with pytest.MonkeyPatch.context() as patch, made.locked():
+            patch.setattr(strategy, "create", lambda *arguments: placement)
+            assert run.train(made, stopping.Stop()) == code
+        return logdir
+
+    # A run sets these for its process.
+    switch_interval = sys.getswitchinterval()
+    handlers = signals.handlers()
+    yield train
+    sys.setswitchinterval(switch_interval)
+    signals.give_back(handlers)
+
+
+@pytest.fixture(scope="session")
+def without_tensorflow(tmp_path_factory):
+    """Returns a directory for PYTHONPATH with which a process that imports TensorFlow leaves with code 99."""
+    from tests import runs
+
+    return runs.without_tensorflow(tmp_path_factory.mktemp("without_tensorflow") / "modules")
+
+
+@pytest.fixture
+def warnings(monkeypatch, caplog):
+    """Returns a function that returns the program's warnings so far."""
+    monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)  # console.set_up turns it off
+    return lambda: [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("dqn_tf") and record.levelno >= logging.WARNING
+    ]

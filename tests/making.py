@@ -1,4 +1,4 @@
-"""Parts of a run as tests make them: a spec, a network, a learner."""
+"""Parts of a run as tests make them: environments, a spec, a network, a learner."""
 
 import functools
 
@@ -8,7 +8,13 @@ from gymnasium import spaces
 from dqn_tf.agent import architecture, learner, losses
 from dqn_tf.config import settings
 from dqn_tf.distribution import reducer
+from dqn_tf.environment.factory import Factory
 from dqn_tf.environment.spec import EnvironmentSpec
+
+
+def environments(env_id, **values):
+    """Returns the Factory of a run of an environment and of settings, by name."""
+    return Factory.of(settings.build({"env": env_id, **values}))
 
 
 def spec(shape, dtype, num_actions, largest=1):
@@ -35,6 +41,11 @@ def builder(*args, **values):
 
 def make_learner(placement, build, learning, batch_size, total_updates, jit_compile=False, wire_precision="float32"):
     """Returns the Learner of a network and of settings of learning."""
-    loss = losses.create(losses.LOSSES[learning.loss], learning.double_q)
     shared = reducer.GradientSum(placement, wire_precision)
+    return learner_with(shared, build, learning, batch_size, total_updates, jit_compile)
+
+
+def learner_with(shared, build, learning, batch_size, total_updates, jit_compile=False):
+    """Returns the same with a Reducer."""
+    loss = losses.create(losses.LOSSES[learning.loss], learning.double_q)
     return learner.Learner(shared, build, loss, learning, batch_size, total_updates, jit_compile)

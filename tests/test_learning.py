@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from dqn_tf.environment import factory
 from dqn_tf.evaluation import evaluator
-from tests import runs
+from tests import making, runs
 
 CHAIN = "tests.environments:Chain-v0"
 BARS = {"CartPole-v1": 475.0, CHAIN: 1.0}
@@ -47,7 +46,7 @@ class RandomPolicy:
 
 
 def mean_return(env_id, policy):
-    made = evaluator.Evaluator(factory.Factory(env_id), 100, 1000)
+    made = evaluator.Evaluator(making.environments(env_id), 100, 1000)
     returns = made.evaluate(policy, 0)
     made.close()
     return returns.mean()
@@ -60,8 +59,8 @@ def test_random_policy_fails_the_same_bar(env_id):
 
 @pytest.mark.parametrize("env_id", BARS)
 def test_network_that_has_not_learned_fails_the_same_bar(logical_cpus, env_id):
-    from dqn_tf.agent import networks, policies
+    from dqn_tf.agent import architecture, policies
+    from dqn_tf.config import settings
 
-    spec = factory.Factory(env_id).describe()
-    network = networks.build("mlp", spec.observation_shape, spec.observation_dtype, spec.num_actions, seed=0)
-    assert mean_return(env_id, policies.NetworkPolicy(network)) < BARS[env_id] / 2
+    network = architecture.MLP.build(making.environments(env_id).describe(), settings.build({"seed": 0}))
+    assert mean_return(env_id, policies.NetworkPolicy(network, lambda outputs: outputs)) < BARS[env_id] / 2

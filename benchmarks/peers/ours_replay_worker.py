@@ -15,12 +15,13 @@ NUM_STEPS = 25  # of all environments, between two calls of the accumulator
 
 def main() -> None:
     """Fills a replay of the capacity given, and past its end, and reports its bytes."""
+    from dqn_tf.config import settings
     from dqn_tf.environment.factory import Factory
     from dqn_tf.experience import accumulator, frame_replay
 
     work, generator = works.given(), np.random.default_rng(0)
     num_envs = ours.NUM_ENVS["pong"]
-    environment = Factory(work.env).make(num_envs)
+    environment = Factory.of(settings.build({"env": work.env})).make(num_envs)
     spec = environment.spec
     replay = frame_replay.create(work.replay_capacity, spec.observation_shape, spec.observation_dtype, generator)
     chains = accumulator.Accumulator(1, work.discount)

@@ -47,34 +47,28 @@ def make_batches(generator, num_updates: int, batch_size: int):
 
 def make_learner(placement, config, batch_size: int):
     """Returns the run's own Learner of the network for images; `batch_size` is that of all workers."""
-    import numpy as np
-    from gymnasium import spaces
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import learners
 
-    from dqn_tf.agent.learner import Learner
-    from dqn_tf.environment.spec import EnvironmentSpec
-    from dqn_tf.training.builder import Networks
-
-    dtype = np.dtype(np.uint8)
-    space = spaces.Box(0, 255, OBSERVATION_SHAPE, dtype)
-    spec = EnvironmentSpec("ALE/Pong-v5", space, OBSERVATION_SHAPE, dtype, NUM_ACTIONS, 0, None, None)
-    make = Networks(config, "nature_cnn", spec)
-    wire_precision = config.communication.wire_precision
-    return Learner(placement, make.build, config.learning, batch_size, 100_000, False, wire_precision)
+    observations = (OBSERVATION_SHAPE, "uint8", NUM_ACTIONS)
+    return learners.make(placement, "nature_cnn", observations, config, batch_size, False)[0]
 
 
 def measure(given: dict, core: int) -> None:
     """Prints, on the chief, milliseconds of an update and samples per second of all workers."""
     import numpy as np
 
+    from dqn_tf.agent.architecture import NATURE_CNN
     from dqn_tf.cluster import topology
     from dqn_tf.config import settings
     from dqn_tf.distribution import strategy
+    from dqn_tf.experience.replay import Sample
     from dqn_tf.training import threads
 
     config = settings.build({**SETTINGS, **given.get("settings", {})})
     apart = given.get("apart", False)
     together = given["num_workers"] > 1 and not apart
-    chosen = threads.choose(config.hardware, "nature_cnn", 1, 1, together)
+    chosen = threads.choose(config.hardware, NATURE_CNN, 1, 1, together)
     cluster = topology.resolve(os.environ)
     name = "multiworker" if together else "default"
     placement = strategy.create(name, 0, cluster, chosen.learner, chosen.operations)
@@ -82,10 +76,10 @@ def measure(given: dict, core: int) -> None:
     learner = make_learner(placement, config, batch_size)
     num_updates, milliseconds = given.get("updates_per_call", 8), []
     generator = np.random.default_rng(placement.worker_index)
-    batches = make_batches(generator, num_updates, given["worker_batch_size"])
+    sample = Sample(make_batches(generator, num_updates, given["worker_batch_size"]))
     for _ in range(1 + given.get("calls", 5)):  # the first traces
         begin = time.perf_counter()
-        learner.update(batches)
+        learner.update(sample)
         milliseconds.append(1e3 * (time.perf_counter() - begin) / num_updates)
     cores = placement.gather(np.array([[core]], np.float64))[:, 0]
     if cluster is None or cluster.index == 0:

@@ -164,7 +164,7 @@ class Placement:
         return tf.function(self.sum, autograph=False)
 
     def barrier(self) -> None:
-        """Utilization for all workers."""
+        """Waits for all workers."""
         self.gather(np.zeros([1, 1]))
 
 

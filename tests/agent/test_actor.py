@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dqn_tf.agent import actor
-from dqn_tf.environment import spec, vector
+from dqn_tf.environment import maker, spec, vector
 from dqn_tf.experience import accumulator
 from tests.environment.scripted import seeds
 
@@ -311,7 +311,7 @@ def play():
     made = []
 
     def make():
-        environment = vector.VectorEnvironment("tests.environments:Tape-v0", 3)
+        environment = vector.VectorEnvironment(maker.Maker("tests.environments:Tape-v0"), 3)
         made.append(actor.Actor(environment, StepPolicy(2), 2, seeds(1, 2, 3), generators(1, 2, 3)))
         return made[-1]
 

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from dqn_tf.agent import learner, networks
+from dqn_tf.agent import update as update_lib
 from dqn_tf.config import schema
-from dqn_tf.experience import accumulator
+from dqn_tf.experience import accumulator, replay
+from tests import making
 from tests.placements import one_replica, two_replicas
 
 LOSS, Q_MEAN, TD_ERROR_MEAN, GRADIENT_NORM = range(4)
@@ -32,11 +33,8 @@ def sgd(**settings):
 
 def make(agent, hidden_units=(), batch_size=2, total_updates=100, jit_compile=False, placement=None, **network):
     """Returns a Learner of an mlp, 2 numbers in, 2 actions out, tanh: a gradient for every weight."""
-
-    def build():
-        return networks.build("mlp", (2,), np.float32, 2, hidden_units=hidden_units, activation="tanh", **network)
-
-    return learner.Learner(placement or one_replica(), build, agent, batch_size, total_updates, jit_compile)
+    build = making.builder("mlp", (2,), np.float32, 2, hidden_units=hidden_units, activation="tanh", **network)
+    return making.make_learner(placement or one_replica(), build, agent, batch_size, total_updates, jit_compile)
 
 
 def linear_learner(agent, batch_size=2, **settings):
@@ -78,6 +76,13 @@ def part(of, k):
     return accumulator.Transitions(*(column[k] for column in of))
 
 
+def update(made, transitions):
+    """Makes updates from transitions [K, B, ...], and returns the means of their metrics."""
+    metrics, priority = made.update(replay.Sample(transitions))
+    assert priority is None
+    return metrics
+
+
 def assert_weights(network, expected, tolerance=ROUNDING):
     actual = network.get_weights() if isinstance(network, keras.Model) else network
     for a, b in zip(actual, expected, strict=True):
@@ -100,7 +105,7 @@ def gradient_of_two(first, second):
 
 def test_update_when_the_loss_is_squared_takes_the_gradient_step_of_the_mean():
     made = linear_learner(sgd())
-    made.update(batches(FIRST, SECOND))
+    update(made, batches(FIRST, SECOND))
     kernel, bias = gradient_of_two(FIRST_ERROR, SECOND_ERROR)
     np.testing.assert_array_equal(kernel, [[-0.75, 0.5], [-1.5, -0.5]])
     assert_weights(made.network, [[[1, 0], [0, 2]] - 0.1 * kernel, [0, 1] - 0.1 * bias])
@@ -108,28 +113,28 @@ def test_update_when_the_loss_is_squared_takes_the_gradient_step_of_the_mean():
 
 def test_update_when_the_loss_is_huber_cuts_the_errors_to_one():
     made = linear_learner(sgd(loss="huber"))
-    made.update(batches(FIRST, SECOND))
+    update(made, batches(FIRST, SECOND))
     kernel, bias = gradient_of_two(1, -1)  # errors 1.5 and -1
     assert_weights(made.network, [[[1, 0], [0, 2]] - 0.1 * kernel, [0, 1] - 0.1 * bias])
 
 
 def test_update_when_double_q_is_off_takes_the_targets_largest_value():
     made = linear_learner(sgd(double_q=False))
-    made.update(batches(FIRST, SECOND))
+    update(made, batches(FIRST, SECOND))
     kernel, bias = gradient_of_two(1 + 0.5 * 16 - 1, SECOND_ERROR)
     assert_weights(made.network, [[[1, 0], [0, 2]] - 0.1 * kernel, [0, 1] - 0.1 * bias])
 
 
 def test_update_leaves_the_target_alone_until_it_is_due():
     made = linear_learner(sgd())
-    made.update(batches(FIRST, SECOND))
+    update(made, batches(FIRST, SECOND))
     assert_weights(made.target, [[[0, 4], [3, 0]], [0, 0]], tolerance=0)
 
 
 def test_update_returns_the_metrics_of_the_batch():
-    metrics = linear_learner(sgd()).update(batches(FIRST, SECOND))
+    metrics = update(linear_learner(sgd()), batches(FIRST, SECOND))
     assert metrics.dtype == np.float32
-    assert learner.METRICS == ("loss", "q_mean", "td_error_mean", "gradient_norm")
+    assert update_lib.METRICS == ("loss", "q_mean", "td_error_mean", "gradient_norm")
     expected = [
         (0.5 * 1.5**2 + 0.5 * 1**2) / 2,
         (1 + 5 + 1 - 1) / 4,  # values (1, 2 * 2 + 1) and (1, 2 * -1 + 1)
@@ -141,7 +146,7 @@ def test_update_returns_the_metrics_of_the_batch():
 
 def test_update_when_there_are_several_returns_the_means_of_their_metrics():
     made = linear_learner(sgd(learning_rate=0.0), batch_size=1)
-    metrics = made.update(joined(batches(FIRST), batches(SECOND), batches(SECOND)))
+    metrics = update(made, joined(batches(FIRST), batches(SECOND), batches(SECOND)))
     expected = [
         (0.5 * 1.5**2 + 0.5 + 0.5) / 3,
         ((1 + 5) / 2 + 0 + 0) / 3,
@@ -160,7 +165,7 @@ NORM_6 = ((2, 2), 1, 5 + 2, 0.0, (99, 99))
 )
 def test_update_when_clip_norm_is_below_the_norm_scales_the_gradient_to_it(clip_norm, scale):
     made = linear_learner(sgd(clip_norm=clip_norm), batch_size=1)
-    metrics = made.update(batches(NORM_6))
+    metrics = update(made, batches(NORM_6))
     step = 0.1 * 2 * scale
     assert_weights(made.network, [[[1, 0 + 2 * step], [0, 2 + 2 * step]], [0, 1 + step]])
     np.testing.assert_allclose(metrics[GRADIENT_NORM], 6, rtol=ROUNDING)  # as it was before
@@ -168,7 +173,7 @@ def test_update_when_clip_norm_is_below_the_norm_scales_the_gradient_to_it(clip_
 
 def test_update_when_the_gradient_is_zero_changes_nothing():
     made = linear_learner(sgd(clip_norm=1.0), batch_size=1)
-    metrics = made.update(batches(((2, 2), 1, 5, 0.0, (99, 99))))
+    metrics = update(made, batches(((2, 2), 1, 5, 0.0, (99, 99))))
     assert_weights(made.network, [[[1, 0], [0, 2]], [0, 1]], tolerance=0)
     assert metrics[LOSS] == metrics[GRADIENT_NORM] == 0
 
@@ -181,9 +186,9 @@ def test_update_when_a_reward_is_not_finite_says_so_in_the_metrics(bad, clip_nor
     broken = random_batches(3)
     broken.r_t[1, 4] = bad
     made = make(sgd(clip_norm=clip_norm), batch_size=8, jit_compile=jit_compile)
-    metrics = made.update(broken)
+    metrics = update(made, broken)
     assert not np.isfinite(metrics[[LOSS, TD_ERROR_MEAN, GRADIENT_NORM]]).any()
-    assert not np.isfinite(made.update(random_batches(3))).any()  # and it does not heal
+    assert not np.isfinite(update(made, random_batches(3))).any()  # and it does not heal
 
 
 def offered_by_keras():
@@ -242,7 +247,7 @@ def test_update_when_the_optimizer_is_any_of_keras_makes_the_same_step_on_one_re
     one, two = (make(agent, batch_size=8, placement=place()) for place in (one_replica, two_replicas))
     before = one.weights()
     for made in (one, two):
-        assert np.isfinite(made.update(random_batches(2))).all()
+        assert np.isfinite(update(made, random_batches(2))).all()
     for old, new in zip(before, one.weights(), strict=True):
         assert np.isfinite(new).all() and (old != new).any()
     # The two halves of a batch are summed in another order, and some optimizers divide by what is near 0.
@@ -277,7 +282,7 @@ def test_update_when_the_schedule_falls_takes_the_rate_of_each_update():
     once = batches(((0, 0), 1, 2, 0.0, (99, 99)))  # value 1 + bias change, so the error is 1, then 1 less the change
     biases = []
     for _ in range(3):
-        made.update(once)
+        update(made, once)
         biases.append(made.weights()[1][1])
     np.testing.assert_allclose(biases, [1 + 0.1 * 1, 1.1 + 0.05 * 0.9, 1.1 + 0.05 * 0.9], rtol=ROUNDING)
     assert made.num_updates == 3
@@ -288,9 +293,9 @@ def test_learner_when_made_has_the_networks_weights_in_the_target(place):
     seeds = itertools.count()
 
     def build():
-        return networks.build("mlp", (2,), np.float32, 2, hidden_units=(4,), seed=1000 * next(seeds))
+        return making.network("mlp", (2,), np.float32, 2, hidden_units=(4,), seed=1000 * next(seeds))
 
-    made = learner.Learner(place(), build, sgd(), 2, 10, False)
+    made = making.make_learner(place(), build, sgd(), 2, 10)
     assert next(seeds) == 2  # the two started with other weights
     assert_weights(made.target, made.weights(), tolerance=0)
     assert made.num_updates == 0
@@ -301,7 +306,7 @@ def one_at_a_time(agent, updates, **settings):
     made = make(agent, hidden_units=(4,), batch_size=8, **settings)
     trail = [(made.weights(), made.target.get_weights())]
     for k in range(len(updates.a_tm1)):
-        made.update(part(updates, slice(k, k + 1)))
+        update(made, part(updates, slice(k, k + 1)))
         trail.append((made.weights(), made.target.get_weights()))
     return trail
 
@@ -321,7 +326,7 @@ def test_target_when_updates_are_not_a_multiple_of_the_period_is_copied_in_their
     trail = one_at_a_time(agent, updates)
     made = make(agent, hidden_units=(4,), batch_size=8, jit_compile=jit_compile)
     for first, copied_after in ((0, 3), (4, 6)):
-        made.update(part(updates, slice(first, first + 4)))
+        update(made, part(updates, slice(first, first + 4)))
         assert_weights(made.target, trail[copied_after][0])
         assert_weights(made.network, trail[first + 4][0])
 
@@ -347,8 +352,8 @@ ADAM = sgd(
 def test_update_when_many_in_one_call_equals_one_in_each_of_many_calls():
     updates = random_batches(6)
     together, apart = (make(ADAM, hidden_units=(4,), batch_size=8) for _ in range(2))
-    metrics = together.update(updates)
-    each = [apart.update(part(updates, slice(k, k + 1))) for k in range(6)]
+    metrics = update(together, updates)
+    each = [update(apart, part(updates, slice(k, k + 1))) for k in range(6)]
     assert together.num_updates == apart.num_updates == 6
     assert_weights(state(together), state(apart))
     np.testing.assert_allclose(metrics, np.mean(each, axis=0), rtol=1e-5)  # sums of six in another order
@@ -357,8 +362,8 @@ def test_update_when_many_in_one_call_equals_one_in_each_of_many_calls():
 def test_update_when_compiled_equals_the_one_that_is_not():
     compiled, plain = (make(ADAM, hidden_units=(16, 16), batch_size=8, jit_compile=jit) for jit in (True, False))
     for seed in range(2):
-        metrics = compiled.update(random_batches(10, seed=seed))
-        np.testing.assert_allclose(metrics, plain.update(random_batches(10, seed=seed)), rtol=1e-4)
+        metrics = update(compiled, random_batches(10, seed=seed))
+        np.testing.assert_allclose(metrics, update(plain, random_batches(10, seed=seed)), rtol=1e-4)
     # XLA fuses and reorders sums; Adam divides by roots of them, which carries roundings on: 20 steps of 0.01.
     assert_weights(state(compiled), state(plain), tolerance=1e-5)
 
@@ -367,33 +372,31 @@ def test_update_when_compiled_equals_the_one_that_is_not():
 def test_update_when_called_again_is_not_traced_again(jit_compile):
     made = make(ADAM, hidden_units=(4,), batch_size=8, jit_compile=jit_compile)
     for seed in range(3):
-        made.update(random_batches(2, seed=seed))
+        update(made, random_batches(2, seed=seed))
     assert made.num_traces == 1
-    made.update(random_batches(3))
+    update(made, random_batches(3))
     assert made.num_traces == 2  # another number of updates
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_weights_gives_a_copy_that_later_updates_leave_alone(jit_compile):
     made = make(ADAM, hidden_units=(4,), batch_size=8, jit_compile=jit_compile)
-    made.update(random_batches(2))
+    update(made, random_batches(2))
     taken = made.weights()
     kept = [array.copy() for array in taken]
-    made.update(random_batches(2))
+    update(made, random_batches(2))
     assert_weights(taken, kept, tolerance=0)
     assert (taken[0] != made.weights()[0]).any()
     assert [array.shape for array in taken] == [variable.shape for variable in made.network.weights]
 
 
 def test_update_when_the_network_is_convolutional_changes_every_weight():
-    def build():
-        return networks.build("nature_cnn", (2, 36, 36), np.uint8, 2, observation_scale=1 / 255)
-
-    made = learner.Learner(one_replica(), build, ADAM, 4, 10, False)
+    build = making.builder("nature_cnn", (2, 36, 36), np.uint8, 2, largest=255)
+    made = making.make_learner(one_replica(), build, ADAM, 4, 10)
     frames = np.random.default_rng(0).integers(256, size=(2, 1, 4, 2, 36, 36), dtype=np.uint8)
     updates = random_batches(1, batch_size=4)._replace(s_tm1=frames[0], s_t=frames[1])
     before = made.weights()
-    assert np.isfinite(made.update(updates)).all()
+    assert np.isfinite(update(made, updates)).all()
     assert all((old != new).any() for old, new in zip(before, made.weights(), strict=True))
 
 
@@ -402,8 +405,8 @@ def test_update_when_bfloat16_stays_near_float32():
         make(sgd(), hidden_units=(16,), batch_size=8, precision=precision) for precision in ("float32", "bfloat16")
     )
     start = exact.weights()
-    exact.update(random_batches(3))
-    rough.update(random_batches(3))
+    update(exact, random_batches(3))
+    update(rough, random_batches(3))
     for a, b, c in zip(start, exact.weights(), rough.weights(), strict=True):
         assert c.dtype == np.float32
         # The steps themselves agree to some roundings of 8 bits, 0.4 % each.

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from dqn_tf.agent import networks, policies
+from dqn_tf.agent import architecture, policies, q_network
+from dqn_tf.config import settings
+from tests import making
 
 FLOAT32 = np.dtype(np.float32)
 UINT8 = np.dtype(np.uint8)
@@ -11,10 +13,10 @@ UINT8 = np.dtype(np.uint8)
 TOLERANCE = 1e-5
 
 
-def dense_network(hidden_units=(16, 8), activation="relu", shape=(5,), dtype=FLOAT32, scale=1.0, seed=3):
+def dense_network(hidden_units=(16, 8), activation="relu", shape=(5,), dtype=FLOAT32, seed=3):
     """Returns an mlp with biases that are not 0, as after training."""
-    network = networks.build(
-        "mlp", shape, dtype, 3, observation_scale=scale, hidden_units=hidden_units, activation=activation, seed=seed
+    network = making.network(
+        "mlp", shape, dtype, 3, largest=255, hidden_units=hidden_units, activation=activation, seed=seed
     )
     generator = np.random.default_rng(seed)
     network.set_weights([weight + generator.normal(0, 0.3, weight.shape) for weight in network.get_weights()])
@@ -28,8 +30,8 @@ def observations(shape=(5,), dtype=FLOAT32):
     return generator.normal(size=(7, *shape)).astype(np.float32)
 
 
-def refuse():
-    raise AssertionError("no network is needed")
+def plain(outputs):
+    return outputs
 
 
 def assert_same_values(policy, network, observation):
@@ -48,7 +50,7 @@ def test_dense_policy_when_loaded_gives_the_values_of_the_keras_network(activati
 
 
 def test_dense_policy_when_observations_are_bytes_scales_them_like_the_network():
-    network = dense_network(shape=(3, 4), dtype=UINT8, scale=1 / 255)
+    network = dense_network(shape=(3, 4), dtype=UINT8)
     policy = policies.DensePolicy("relu", 1 / 255)
     policy.load(network.get_weights())
     assert_same_values(policy, network, observations((3, 4), UINT8))
@@ -65,9 +67,9 @@ def test_dense_policy_leaves_the_observation_alone():
 
 def test_network_policy_when_loaded_gives_the_values_of_the_keras_network():
     def build(seed):
-        return networks.build("nature_cnn", (36, 36, 2), UINT8, 3, observation_scale=1 / 255, seed=seed)
+        return making.network("nature_cnn", (36, 36, 2), UINT8, 3, largest=255, seed=seed)
 
-    network, policy = build(3), policies.NetworkPolicy(build(4))
+    network, policy = build(3), policies.NetworkPolicy(build(4), plain)
     policy.load(network.get_weights())
     for num_observations in (7, 2):  # evaluation ends with fewer environments than the actor has
         assert_same_values(policy, network, observations((36, 36, 2), UINT8)[:num_observations])
@@ -76,7 +78,7 @@ def test_network_policy_when_loaded_gives_the_values_of_the_keras_network():
 @pytest.mark.parametrize("make", [lambda: policies.DensePolicy("relu", 1.0), None])
 def test_load_takes_a_snapshot_that_later_changes_of_the_network_do_not_reach(make):
     network = dense_network()
-    policy = make() if make else policies.NetworkPolicy(dense_network(seed=4))
+    policy = make() if make else policies.NetworkPolicy(dense_network(seed=4), plain)
     policy.load(network.get_weights())
     before = policy.values(observations())
     network.set_weights([weight + 1 for weight in network.get_weights()])
@@ -86,7 +88,7 @@ def test_load_takes_a_snapshot_that_later_changes_of_the_network_do_not_reach(ma
 @pytest.mark.parametrize("make", [lambda: policies.DensePolicy("relu", 1.0), None])
 def test_load_when_called_again_takes_over_the_new_weights(make):
     first, second = dense_network(seed=5), dense_network(seed=6)
-    policy = make() if make else policies.NetworkPolicy(dense_network(seed=4))
+    policy = make() if make else policies.NetworkPolicy(dense_network(seed=4), plain)
     policy.load(first.get_weights())
     policy.values(observations())
     policy.load(second.get_weights())
@@ -95,26 +97,29 @@ def test_load_when_called_again_takes_over_the_new_weights(make):
 
 @pytest.mark.parametrize("make", [lambda: policies.DensePolicy("relu", 1.0), None])
 def test_load_when_there_is_a_weight_too_few_refuses(make):
-    policy = make() if make else policies.NetworkPolicy(dense_network(seed=4))
+    policy = make() if make else policies.NetworkPolicy(dense_network(seed=4), plain)
     with pytest.raises(ValueError, match="shorter"):
         policy.load(dense_network().get_weights()[:-1])
 
 
+def policy_of(kind, shape, dtype, activation):
+    """Returns the Q-network of such settings, and the policy chosen for it."""
+    config = settings.build({"hidden_units": (16, 8), "activation": activation, "seed": 9})
+    made = q_network.QNetwork(architecture.ARCHITECTURES[kind], making.spec(shape, dtype, 3, 255), config)
+    return made.build(), made.policy()
+
+
 @pytest.mark.parametrize("activation", ["relu", "tanh", "linear"])
-def test_create_when_numpy_knows_the_network_builds_none(activation):
-    policy = policies.create("mlp", activation, 1.0, refuse)
+def test_policy_when_numpy_knows_the_network_is_numpys(activation):
+    network, policy = policy_of("mlp", (3, 4), UINT8, activation)
     assert isinstance(policy, policies.DensePolicy)
-    network = dense_network(activation=activation)
     policy.load(network.get_weights())
-    assert_same_values(policy, network, observations())
+    assert_same_values(policy, network, observations((3, 4), UINT8))
 
 
 @pytest.mark.parametrize(("kind", "activation"), [("mlp", "gelu"), ("nature_cnn", "relu"), ("nature_cnn", "linear")])
-def test_create_when_numpy_does_not_know_the_network_takes_tensorflow(kind, activation):
-    def build():
-        return networks.build(kind, (36, 36), UINT8, 3, activation=activation, observation_scale=1 / 255, seed=9)
-
-    policy, network = policies.create(kind, activation, 1 / 255, build), build()
+def test_policy_when_numpy_does_not_know_the_network_is_tensorflows(kind, activation):
+    network, policy = policy_of(kind, (36, 36), UINT8, activation)
     assert isinstance(policy, policies.NetworkPolicy)
     policy.load(network.get_weights())
     assert_same_values(policy, network, observations((36, 36), UINT8))

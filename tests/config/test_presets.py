@@ -3,9 +3,9 @@
 import pytest
 
 from dqn_tf.config import flags, presets, schema, settings
-from dqn_tf.environment import factory
 from dqn_tf.process import hardware
 from dqn_tf.training import plan
+from tests import making
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ def test_presets_are_valid_with_their_environment(monkeypatch, tmp_path, name):
         with_strategy = settings.build({**values_of(built), **values})
         made = plan.make(with_strategy, [], {"CUDA_VISIBLE_DEVICES": "-1"}, 0.0)
         made.directory.release()
-        assert made.spec == factory.Factory(env).describe()
+        assert made.spec == making.environments(env).describe()
     chosen = {"atari": "nature_cnn"}.get(name, "mlp")
-    assert made.network_kind == chosen
+    assert made.architecture.name == chosen
 
 
 def values_of(built):

@@ -13,11 +13,11 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from dqn_tf.agent import learner, networks
 from dqn_tf.cluster import topology
 from dqn_tf.config import schema
-from dqn_tf.distribution import averaging, strategy
-from dqn_tf.experience import accumulator
+from dqn_tf.distribution import averaging, reducer, strategy
+from dqn_tf.experience import accumulator, replay
+from tests import making
 
 NUM_UPDATES = 20
 BATCH_SIZE = 16
@@ -40,22 +40,26 @@ SMALL, LARGE = (16, 8), (96, 96)  # hidden units; of the second layer of LARGE t
 
 
 def train(
-    placement, *, jit_compile=False, num_calls=2, learner_class=learner.Learner, hidden_units=SMALL, wire="float32"
+    placement,
+    *,
+    jit_compile=False,
+    num_calls=2,
+    reducer_class=reducer.GradientSum,
+    batch_size=BATCH_SIZE,
+    hidden_units=SMALL,
+    wire="float32",
 ):
     """Makes NUM_UPDATES updates and returns the arrays that came out, by name; `metrics` is [num_calls, 4]."""
-
-    made = learner_class(
-        placement, _builder(hidden_units), AGENT, BATCH_SIZE, NUM_UPDATES, jit_compile, wire
-    )
-    return _outcome(made, [made.update(_part_of(call, placement)) for call in _split(_batches(), num_calls)])
+    shared = reducer_class(placement, wire)
+    made = making.learner_with(shared, _builder(hidden_units), AGENT, batch_size, NUM_UPDATES, jit_compile)
+    return _outcome(made, shared.num_sent, [_update(made, call, placement) for call in _split(_batches(), num_calls)])
 
 
 def train_averaged(placement):
     """Makes NUM_UPDATES updates with averages in between, in two calls; returns what came out as `train` does."""
-    made = averaging.AveragingLearner(
-        placement, _builder(SMALL), AGENT, BATCH_SIZE, NUM_UPDATES, False, AVERAGE_PERIOD
-    )
-    return _outcome(made, [made.update(_part_of(call, placement)) for call in _split(_batches(), 2)])
+    shared = averaging.Averaging(placement, AVERAGE_PERIOD)
+    made = making.learner_with(shared, _builder(SMALL), AGENT, BATCH_SIZE, NUM_UPDATES)
+    return _outcome(made, shared.num_sent, [_update(made, call, placement) for call in _split(_batches(), 2)])
 
 
 def train_averaged_by_hand():
@@ -64,15 +68,18 @@ def train_averaged_by_hand():
         strategy.Placement(tf.distribute.get_strategy(), 2, index, 1) for index in range(2)
     ]  # only to take the parts of the batch
     alone = strategy.Placement(tf.distribute.get_strategy(), 1, 0, 1)
-    learners = [learner.Learner(alone, _builder(SMALL), AGENT, BATCH_SIZE // 2, NUM_UPDATES, False) for _ in workers]
+    learners = [
+        making.learner_with(reducer.GradientSum(alone), _builder(SMALL), AGENT, BATCH_SIZE // 2, NUM_UPDATES)
+        for _ in workers
+    ]
     for call in _split(_batches(), NUM_UPDATES // AVERAGE_PERIOD):
         for made, worker in zip(learners, workers, strict=True):
-            made.update(_part_of(call, worker))
+            _update(made, call, worker)
         for copies in zip(*map(_state, learners), strict=True):
             mean = np.mean([copy.numpy() for copy in copies], axis=0, dtype=np.float32)
             for copy in copies:
                 copy.assign(mean)
-    return _outcome(learners[0], [])
+    return _outcome(learners[0], 0, [])
 
 
 def _state(made):
@@ -82,7 +89,7 @@ def _state(made):
 
 def _builder(hidden_units):
     def build():
-        network = networks.build("mlp", (4,), np.float32, 3, hidden_units=hidden_units, activation="relu")
+        network = making.network("mlp", (4,), np.float32, 3, hidden_units=hidden_units, activation="relu")
         generator, size = np.random.default_rng(1), 1.6 / hidden_units[0] ** 0.5
         network.set_weights([generator.normal(0, size, weight.shape) for weight in network.weights])
         return network
@@ -90,8 +97,8 @@ def _builder(hidden_units):
     return build
 
 
-def _outcome(made, metrics):
-    found = {"metrics": np.array(metrics), "num_traces": np.int64(made.num_traces), "num_sent": made.num_sent}
+def _outcome(made, num_sent, metrics):
+    found = {"metrics": np.array(metrics), "num_traces": np.int64(made.num_traces), "num_sent": num_sent}
     for name, arrays in (
         ("network", made.weights()),
         ("target", made.target.get_weights()),
@@ -119,11 +126,11 @@ def _split(batches, num_calls):
     return [accumulator.Transitions(*call) for call in zip(*columns, strict=True)]
 
 
-def _part_of(batches, placement):
-    """Returns the part of the worker of `placement`."""
-    return accumulator.Transitions(
-        *(np.split(column, placement.num_workers, axis=1)[placement.worker_index] for column in batches)
-    )
+def _update(made, batches, placement):
+    """Makes updates from the part of the worker of `placement`, and returns their metrics."""
+    count, index = placement.num_workers, placement.worker_index
+    part = accumulator.Transitions(*(np.split(column, count, axis=1)[index] for column in batches))
+    return made.update(replay.Sample(part))[0]
 
 
 def rows_of(worker, count):

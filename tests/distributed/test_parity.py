@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dqn_tf.agent import learner
+from dqn_tf.agent import update
+from dqn_tf.distribution import reducer
 from tests import runs
 from tests.distributed import parity_worker
 from tests.placements import replicas
@@ -27,7 +28,7 @@ TOLERANCE = 1e-6
 # A compiled loop has Keras's Adam, the others TensorFlow's kernel, which takes 1 - 0.999 in float32: 0.00100005. So the
 # second moments differ by up to 5e-5 of themselves, and the weights, by way of their root, by less.
 TOLERANCE_COMPILED = 5e-5
-GRADIENT_NORM = learner.METRICS.index("gradient_norm")
+GRADIENT_NORM = update.METRICS.index("gradient_norm")
 
 
 @contextlib.contextmanager
@@ -56,7 +57,7 @@ def started(directory, commands):
 
 
 def wait_for(processes, directory):
-    """Utilization until all have ended well; fails with their output where one has not, at once or after SECONDS."""
+    """Waits until all have ended well; fails with their output where one has not, at once or after SECONDS."""
     deadline = time.monotonic() + SECONDS
     while any(process.poll() is None for process in processes.values()):
         if any(process.poll() for process in processes.values()) or time.monotonic() > deadline:
@@ -181,34 +182,33 @@ def test_parity_is_of_updates_that_move_the_weights_and_clip_some_gradients(outc
     assert_same_outcome({**found, "metrics": outcomes["one"]["metrics"]}, outcomes["one"])
 
 
-class MeanPerReplica(learner.Learner):
-    """Wrong: divides by a replica's part of the batch, then sums."""
-
-    def __init__(self, placement, build_network, agent, batch_size, *others):
-        super().__init__(placement, build_network, agent, batch_size // placement.num_replicas, *others)
-
-
-class ClipPerReplica(learner.Learner):
+class ClipPerReplica(reducer.GradientSum):
     """Wrong: clips before the sum."""
 
-    def _replica_step(self, *arguments):
-        packed = super()._replica_step(*arguments)
-        size = 6 * self._placement.num_replicas
-        gradients, sums = packed[:-size], packed[-size:]
-        return tf.concat([tf.clip_by_norm(gradients, self._agent.clip_norm), sums], axis=0)
+    def pack(self, gradients, sums):
+        gradients, pair = gradients
+        return super().pack((tf.clip_by_global_norm(gradients, parity_worker.AGENT.clip_norm)[0], pair), sums)
 
 
-class NoSum(learner.Learner):
+class NoSum(reducer.GradientSum):
     """Wrong: every replica's part is that of the first."""
 
-    def update(self, batches):
-        half = type(batches)(*(np.split(column, 2, axis=1)[0] for column in batches))
-        return super().update(type(batches)(*(np.concatenate([column, column], axis=1) for column in half)))
+    def pack(self, gradients, sums):
+        gradients, pair = gradients
+        factor = tf.where(self.placement.replica() == 0, 2.0, 0.0)
+        return super().pack(([factor * gradient for gradient in gradients], pair), factor * sums)
 
 
-@pytest.mark.parametrize("learner_class", [MeanPerReplica, ClipPerReplica, NoSum])
-def test_parity_when_the_learner_is_wrong_is_broken(outcomes, learner_class):
-    wrong = parity_worker.train(replicas(2), learner_class=learner_class)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"batch_size": parity_worker.BATCH_SIZE // 2},  # divides by a replica's part of the batch, then sums
+        {"reducer_class": ClipPerReplica},
+        {"reducer_class": NoSum},
+    ],
+)
+def test_parity_when_the_learner_is_wrong_is_broken(outcomes, wrong):
+    wrong = parity_worker.train(replicas(2), **wrong)
     for name in ("network/0", "target/0", "metrics"):
         assert np.abs(wrong[name] - outcomes["one"][name]).max() > 1000 * TOLERANCE, name
     with pytest.raises(AssertionError, match="Not equal to tolerance"):

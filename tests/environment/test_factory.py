@@ -8,10 +8,9 @@ import pytest
 
 from dqn_tf.config import schema
 from dqn_tf.environment import atari, factory, vector
-from tests import runs
+from dqn_tf.environment.maker import Maker
+from tests import making, runs
 from tests.environment.scripted import seeds
-
-ATARI_NATURE = schema.Atari(atari_protocol="nature")
 
 
 @pytest.fixture
@@ -34,61 +33,58 @@ def problems(function, *arguments):
     return list(raised.value.problems)
 
 
-@pytest.fixture(scope="module")
-def without_tensorflow(tmp_path_factory):
-    return runs.without_tensorflow(tmp_path_factory.mktemp("factory") / "modules")
-
-
 # Environments of Gymnasium.
 
 
 @pytest.mark.parametrize("vectorization", ["sync", "async"])
 def test_make_of_an_environment_of_gymnasium_gives_so_many_stepped_as_asked_for(closing, vectorization):
-    environments, before = factory.Factory("CartPole-v1", vectorization), len(multiprocessing.active_children())
+    environments = making.environments("CartPole-v1", vectorization=vectorization)
+    before = len(multiprocessing.active_children())
     made = closing(environments.make(2))
     assert isinstance(made, vector.VectorEnvironment) and made.num_envs == 2
-    assert made.spec == environments.describe() == vector.describe("CartPole-v1")
+    assert made.spec == environments.describe() == vector.describe(Maker("CartPole-v1"))
     assert len(multiprocessing.active_children()) - before == (2 if vectorization == "async" else 0)
 
 
 def test_describe_refuses_threads_of_games_where_there_are_none():
     with pytest.raises(schema.ConfigError, match="^--actor_threads=3 is for Atari games, and --env=CartPole-v1 is"):
-        factory.Factory("CartPole-v1", num_threads=3).describe()
+        making.environments("CartPole-v1", actor_threads=3).describe()
 
 
 def test_describe_refuses_processes_for_games():
     with pytest.raises(schema.ConfigError, match="^--vectorization=async: games such as --env=ALE/Pong-v5 are stepped"):
-        factory.Factory("ALE/Pong-v5", "async").describe()
+        making.environments("ALE/Pong-v5", vectorization="async").describe()
 
 
 @pytest.mark.parametrize("given, expected", [(("auto", "auto"), ("machado", "minimal")), (("nature", "full"),) * 2])
 def test_resolved_says_what_auto_stands_for(given, expected):
-    assert factory.Factory("ALE/Pong-v5", atari=schema.Atari(*given)).resolved() == schema.Atari(*expected)
-    assert factory.Factory("CartPole-v1", atari=schema.Atari(*given)).resolved() == schema.Atari(*given)
+    asked = dict(zip(("atari_protocol", "atari_actions"), given, strict=True))
+    assert making.environments("ALE/Pong-v5", **asked).resolved() == schema.Atari(*expected)
+    assert making.environments("CartPole-v1", **asked).resolved() == schema.Atari(*given)
 
 
 def test_environment_with_the_name_of_a_game_that_is_not_of_ale_is_no_game():
     pytest.importorskip("ale_py")
-    assert factory.Factory("Blackjack-v1").describe().num_actions == 2
+    assert making.environments("Blackjack-v1").describe().num_actions == 2
 
 
 def test_make_for_pictures_draws_them(closing):
-    made = closing(factory.Factory("FrozenLake-v1").make(2, render=False))
+    made = closing(making.environments("FrozenLake-v1").make(2, render=False))
     assert made.num_envs == 2
     pytest.importorskip("pygame")
-    drawing = closing(factory.Factory("CartPole-v1").make(2, render=True))
+    drawing = closing(making.environments("CartPole-v1").make(2, render=True))
     drawing.reset(seeds(0, 1))
     pictures = drawing.render()
     assert len(pictures) == 2 and pictures[0].ndim == 3 and pictures[0].dtype == np.uint8
 
 
 def test_describe_of_an_environment_of_gymnasium_counts_no_frames():
-    assert factory.Factory("CartPole-v1").describe().frames_per_step is None
+    assert making.environments("CartPole-v1").describe().frames_per_step is None
 
 
 def test_describe_with_settings_of_atari_where_there_is_no_game_refuses_each():
-    settings = schema.Atari(atari_protocol="machado", atari_actions="full")
-    assert problems(factory.Factory("CartPole-v1", atari=settings).describe) == [
+    environments = making.environments("CartPole-v1", atari_protocol="machado", atari_actions="full")
+    assert problems(environments.describe) == [
         "--atari_protocol=machado is for Atari games, and --env=CartPole-v1 is none; leave it out.",
         "--atari_actions=full is for Atari games, and --env=CartPole-v1 is none; leave it out.",
     ]
@@ -125,12 +121,12 @@ def test_is_atari_of_names_that_begin_with_ale(env_id, is_game):
 
 
 @pytest.mark.parametrize("env_id", ["ALE/Pong-v5", "ale_py:ALE/Pong-v5"])
-def test_make_of_a_game_plays_it_with_the_settings_and_threads_of_the_factory(closing, monkeypatch, env_id):
+def test_make_of_a_game_plays_it_with_the_settings_of_the_factory_and_so_many_threads(closing, monkeypatch, env_id):
     vector_env = pytest.importorskip("ale_py.vector_env")
     given, make = [], vector_env.AtariVectorEnv
     monkeypatch.setattr(vector_env, "AtariVectorEnv", lambda *names, **k: (given.append(k), make(*names, **k))[1])
-    environments = factory.Factory(env_id, "sync", ATARI_NATURE, num_threads=3)
-    made = closing(environments.make(2))
+    environments = making.environments(env_id, atari_protocol="nature")
+    made = closing(environments.make(2, num_threads=3))
     assert isinstance(made, atari.AtariEnvironment) and made.num_envs == 2
     assert made.spec == environments.describe()
     assert (made.spec.env_id, made.spec.frames_per_step) == (env_id, 4)
@@ -139,7 +135,7 @@ def test_make_of_a_game_plays_it_with_the_settings_and_threads_of_the_factory(cl
 
 def test_make_of_a_game_for_pictures_draws_them(closing):
     pytest.importorskip("ale_py")
-    made = closing(factory.Factory("ALE/Pong-v5").make(1, render=True))
+    made = closing(making.environments("ALE/Pong-v5").make(1, render=True))
     made.reset(seeds(0))
     assert made.render()[0].shape == (210, 160, 3)
 
@@ -168,24 +164,23 @@ USE = (
 )
 def test_describe_of_a_name_that_is_nearly_a_games_names_that(env_id, line):
     pytest.importorskip("ale_py")
-    assert problems(factory.Factory(env_id).describe) == [f"--env={env_id} {line}"]
-    assert problems(factory.Factory(env_id, atari=schema.Atari()).describe) == [f"--env={env_id} {line}"]
+    assert problems(making.environments(env_id).describe) == [f"--env={env_id} {line}"]
 
 
 def test_describe_of_a_game_that_there_is_not_says_how_many_there_are():
     pytest.importorskip("ale_py")
-    (line,) = problems(factory.Factory("ALE/Qqq").describe)
+    (line,) = problems(making.environments("ALE/Qqq").describe)
     assert line.startswith("--env=ALE/Qqq is not a game of ALE; there are ")
     count = int(line.split("there are ")[1].split(",")[0])
     assert count > 100 and line.endswith(f"{count}, such as ALE/Breakout-v5; see ale.farama.org.")
 
 
 def test_describe_of_a_name_that_is_far_from_any_game_answers_as_gymnasium(monkeypatch):
-    assert problems(factory.Factory("CartPol-v1").describe) == [
+    assert problems(making.environments("CartPol-v1").describe) == [
         "--env=CartPol-v1 is not a registered environment; did you mean CartPole-v1 or CartPole-v0?"
     ]
     monkeypatch.setitem(sys.modules, "ale_py", None)  # as where it is not installed
-    assert problems(factory.Factory("CartPol-v1").describe) == [
+    assert problems(making.environments("CartPol-v1").describe) == [
         "--env=CartPol-v1 is not a registered environment; did you mean CartPole-v1 or CartPole-v0?"
     ]
 
@@ -197,8 +192,8 @@ WITHOUT_ALE = (
 
 def test_describe_and_make_of_a_game_without_ale_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ale_py", None)
-    assert problems(factory.Factory("ALE/Pong-v5").describe) == [WITHOUT_ALE]
-    assert problems(factory.Factory("ALE/Pong-v5").make, 1) == [WITHOUT_ALE]
+    assert problems(making.environments("ALE/Pong-v5").describe) == [WITHOUT_ALE]
+    assert problems(making.environments("ALE/Pong-v5").make, 1) == [WITHOUT_ALE]
 
 
 def test_command_of_a_game_without_ale_ends_with_code_2(without_tensorflow, tmp_path):

@@ -70,7 +70,7 @@ def test_call_of_a_process_that_is_gone_names_it_and_how_it_went(no_more_process
 
 
 def test_close_ends_those_that_do_not_answer_and_tells_what_the_others_have_against_it(no_more_processes, monkeypatch):
-    monkeypatch.setattr(pool, "_CLOSE_SECONDS", 0.5)
+    monkeypatch.setattr(pool, "_CLOSE_SECONDS", 2.0)
     each = [dict(close="OSError: no port"), dict(close="waits"), dict()]
     made = pool.Processes([functools.partial(Scripted, number, **how) for number, how in enumerate(each)])
     begin = time.monotonic()

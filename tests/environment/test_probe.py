@@ -10,8 +10,10 @@ from gymnasium import spaces
 
 from dqn_tf.config import schema
 from dqn_tf.config.schema import JsonObject
-from dqn_tf.environment import factory, probe, spec, vector
+from dqn_tf.environment import probe, spec, vector
+from dqn_tf.environment.maker import Maker
 from dqn_tf.persistence import archive, manifest, run_directory
+from tests import making
 
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)
 
@@ -50,7 +52,7 @@ def make(monkeypatch):
         monkeypatch.setitem(gymnasium.registry, "Env-v0", entry)
         monkeypatch.setattr(Env, "log", [])
         monkeypatch.setitem(sys.modules, "tensorflow", None)  # no process of its own
-        return probe.describe("Env-v0", kwargs)
+        return probe.describe(Maker("Env-v0", kwargs))
 
     return make
 
@@ -146,9 +148,9 @@ def test_describe_before_tensorflow_is_there_leaves_nothing_of_the_environment_h
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
     if line:
-        assert problem(probe.describe, "lone:Lone-v0").startswith(line)
+        assert problem(probe.describe, Maker("lone:Lone-v0")).startswith(line)
     else:
-        assert probe.describe("lone:Lone-v0").observation_shape == (4,)
+        assert probe.describe(Maker("lone:Lone-v0")).observation_shape == (4,)
     assert "lone" not in sys.modules and "Lone-v0" not in gymnasium.registry
 
 
@@ -165,21 +167,22 @@ def test_describe_of_an_environment_that_takes_long_says_so(monkeypatch, tmp_pat
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
     monkeypatch.setattr(probe, "_REPORT_SECONDS", 0.1)
     with caplog.at_level("INFO", "dqn_tf"):
-        probe.describe("slow:Slow-v0")
+        probe.describe(Maker("slow:Slow-v0"))
     assert caplog.records[0].getMessage() == "waiting for --env=slow:Slow-v0 to be made and stepped, since 0 s"
 
 
 def test_environments_are_made_with_the_kwargs_of_the_factory():
     kwargs = JsonObject('{"map_name": "8x8", "max_episode_steps": 9}')
-    made = factory.Factory("FrozenLake-v1", kwargs=kwargs).make(2)
+    made = making.environments("FrozenLake-v1", env_kwargs=kwargs).make(2)
     made.close()
     assert (made.spec.observation_shape, made.spec.max_episode_steps) == ((64,), 9)
-    assert vector.describe("FrozenLake-v1", JsonObject('{"max_episode_steps": -1}')).max_episode_steps is None
+    endless = Maker("FrozenLake-v1", JsonObject('{"max_episode_steps": -1}'))
+    assert vector.describe(endless).max_episode_steps is None
 
 
 def test_factory_of_a_game_takes_no_kwargs():
     pytest.importorskip("ale_py")
-    line = problem(factory.Factory("ALE/Pong-v5", kwargs=JsonObject('{"a": 1}')).describe)
+    line = problem(making.environments("ALE/Pong-v5", env_kwargs=JsonObject('{"a": 1}')).describe)
     assert line.startswith('--env_kwargs={"a": 1}: games such as --env=ALE/Pong-v5 take none')
 
 

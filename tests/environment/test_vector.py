@@ -14,6 +14,7 @@ from gymnasium import spaces
 
 from dqn_tf.config import schema
 from dqn_tf.environment import pool, spec, vector
+from dqn_tf.environment.maker import Maker
 from tests.environment.scripted import REFUSED, ROWS, TAKEN, Giving, assert_plays_again, seeds
 
 
@@ -70,11 +71,11 @@ def register():
 
 @pytest.fixture
 def make():
-    """Returns vector.VectorEnvironment, closed after the test."""
+    """Returns a function that makes a VectorEnvironment, which is closed after the test."""
     made = []
 
-    def make_one(*args):
-        made.append(vector.VectorEnvironment(*args))
+    def make_one(env_id, *args):
+        made.append(vector.VectorEnvironment(Maker(env_id), *args))
         return made[-1]
 
     yield make_one
@@ -85,7 +86,7 @@ def make():
 @pytest.fixture(scope="module")
 def processes():
     """Returns three of CartPole in a process each, made once: a reset forgets all."""
-    envs = vector.VectorEnvironment("CartPole-v1", 3, "async")
+    envs = vector.VectorEnvironment(Maker("CartPole-v1"), 3, "async")
     yield envs
     envs.close()
 
@@ -93,7 +94,7 @@ def processes():
 def problem(env_id):
     """Returns what describe finds wrong with env_id."""
     with pytest.raises(schema.ConfigError) as raised:
-        vector.describe(env_id)
+        vector.describe(Maker(env_id))
     assert len(raised.value.problems) == 1 and "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -120,7 +121,7 @@ def random_actions(num_steps, num_envs, num_actions=2):
 
 
 def test_describe_when_cartpole_gives_its_spec():
-    spec = vector.describe("CartPole-v1")
+    spec = vector.describe(Maker("CartPole-v1"))
     assert spec.env_id == "CartPole-v1"
     assert (spec.observation_shape, spec.observation_dtype) == ((4,), np.dtype(np.float32))
     assert isinstance(spec.observation_space, spaces.Box)
@@ -130,7 +131,7 @@ def test_describe_when_cartpole_gives_its_spec():
 
 def test_describe_when_actions_start_elsewhere_gives_the_first(register):
     register("dqn_tf/Start-v0", CountingEnv, kwargs={"length": 2, "first_action": 5})
-    spec = vector.describe("dqn_tf/Start-v0")
+    spec = vector.describe(Maker("dqn_tf/Start-v0"))
     assert (spec.num_actions, spec.first_action) == (3, 5)
     assert (spec.reward_threshold, spec.max_episode_steps) == (None, None)
 
@@ -142,7 +143,7 @@ def test_describe_when_a_module_registers_the_environment_imports_it(register, t
         "gymnasium.register('Mine-v3', cartpole.CartPoleEnv, max_episode_steps=7)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    spec = vector.describe("my_environments:Mine-v3")
+    spec = vector.describe(Maker("my_environments:Mine-v3"))
     assert (spec.env_id, spec.max_episode_steps) == ("my_environments:Mine-v3", 7)
 
 
@@ -514,7 +515,7 @@ def test_step_where_several_environments_fail_names_the_first(giving, make):
 
 def test_vector_environment_when_the_id_is_unknown_raises_as_describe():
     with pytest.raises(schema.ConfigError, match="did you mean CartPole-v1"):
-        vector.VectorEnvironment("CartPol-v1", 2)
+        vector.VectorEnvironment(Maker("CartPol-v1"), 2)
 
 
 def test_close_of_environments_that_raise_is_a_warning_for_each(register, caplog):
@@ -527,7 +528,7 @@ def test_close_of_environments_that_raise_is_a_warning_for_each(register, caplog
                 raise OSError("no\nport")
 
     register("dqn_tf/Clings-v0", Clings, kwargs={"length": 2})
-    envs = vector.VectorEnvironment("dqn_tf/Clings-v0", 2)
+    envs = vector.VectorEnvironment(Maker("dqn_tf/Clings-v0"), 2)
     envs.close()
     assert [record.getMessage() for record in caplog.records] == [
         "--env=dqn_tf/Clings-v0: close raised OSError: no port"
@@ -549,7 +550,7 @@ def test_close_of_an_environment_that_does_not_return_is_a_warning(register, cap
             time.sleep(60 if self.is_used else 0)
 
     register("dqn_tf/Sticks-v0", Sticks, kwargs={"length": 2})
-    envs = vector.VectorEnvironment("dqn_tf/Sticks-v0", 1, vectorization)
+    envs = vector.VectorEnvironment(Maker("dqn_tf/Sticks-v0"), 1, vectorization)
     envs.reset([int])
     envs.step(np.zeros(1, np.int32))
     monkeypatch.setattr(pool, "_CLOSE_SECONDS", 0.2)
@@ -567,8 +568,8 @@ def test_a_rollout_when_all_is_well_warns_of_nothing(make):
 def test_a_process_when_all_is_well_writes_nothing_to_stderr():
     program = (
         "import numpy\n"
-        "from dqn_tf.environment import vector\n"
-        "envs = vector.VectorEnvironment('CartPole-v1', 2)\n"
+        "from dqn_tf.environment import maker, vector\n"
+        "envs = vector.VectorEnvironment(maker.Maker('CartPole-v1'), 2)\n"
         "envs.reset([int, int])\n"
         "envs.step(numpy.zeros(2, numpy.int32))\n"
     )

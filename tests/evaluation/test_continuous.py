@@ -11,7 +11,7 @@ import keras
 import pytest
 
 from dqn_tf.config import flags, schema
-from dqn_tf.environment import probe
+from dqn_tf.environment import maker, probe
 from dqn_tf.persistence import best_model, manifest
 from dqn_tf.training import plan, run
 from tests import runs
@@ -97,7 +97,7 @@ def test_evaluator_of_an_environment_that_has_changed_refuses_it(logdir, monkeyp
     config_json = (logdir / "config.json").rename(logdir / "later.json")
     made = plan.make(*flags.parse(argv), {}, time.time(), flags.typed(argv))
     config_json.rename(logdir / "config.json")
-    now = dataclasses.replace(probe.describe("CartPole-v1"), num_actions=3)
+    now = dataclasses.replace(probe.describe(maker.Maker("CartPole-v1")), num_actions=3)
     monkeypatch.setattr(probe, "describe", lambda *_: now)
     with pytest.raises(schema.ConfigError) as error:
         follow(argv, {}) if when == "at once" else run.evaluate(made)

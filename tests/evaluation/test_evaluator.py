@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from dqn_tf.config import schema, seeding, settings
-from dqn_tf.environment import factory, spec, vector
+from dqn_tf.environment import spec, vector
 from dqn_tf.evaluation import evaluator
 from dqn_tf.persistence import identity
-from tests import environments
+from tests import environments, making
 
 
 class Greedy:
@@ -39,7 +39,7 @@ def evaluate(policy, seed=0, num_episodes=10, max_episode_steps=100, env_id="Tap
 
 
 def factory_of(env_id):
-    return factory.Factory(f"tests.environments:{env_id}")
+    return making.environments(f"tests.environments:{env_id}")
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import tensorflow as tf
 from gymnasium import spaces
 from tensorflow.core.protobuf import saved_model_pb2
 
-from dqn_tf.agent import networks
-from dqn_tf.environment import vector
+from dqn_tf.agent import architecture
+from dqn_tf.config import settings
+from dqn_tf.environment import maker, vector
 from dqn_tf.evaluation import export
 
 BOX = spaces.Box(-2.0, 2.0, (3,), np.float32)
@@ -80,21 +81,19 @@ class Fixed(gymnasium.Env):
     metadata = {"render_modes": []}
 
     def __init__(self, space):
-        self.observation_space, self.action_space = space, spaces.Discrete(2)
+        self.observation_space, self.action_space = space, spaces.Discrete(3)
 
 
 @pytest.fixture
 def build(monkeypatch):
-    """Returns a function that builds the network for observations of a space as the program does."""
+    """Returns a function that builds the network for observations of a space, and returns it and the spec."""
 
     def build(space, kind="mlp"):
         registered = gymnasium.envs.registration.EnvSpec("Fixed-v0", entry_point=Fixed, kwargs={"space": space})
         monkeypatch.setitem(gymnasium.registry, "Fixed-v0", registered)
-        spec = vector.describe("Fixed-v0")
-        scale = 1 / 255 if spec.observation_dtype == np.uint8 else 1.0
-        return networks.build(
-            kind, spec.observation_shape, spec.observation_dtype, 3, observation_scale=scale, hidden_units=(8,), seed=1
-        )
+        spec = vector.describe(maker.Maker("Fixed-v0"))
+        config = settings.build({"hidden_units": (8,), "seed": 1})
+        return architecture.ARCHITECTURES[kind].build(spec, config), spec
 
     return build
 
@@ -132,8 +131,8 @@ def close(values, expected):
 @pytest.mark.parametrize("name", SPACES)
 def test_saved_model_on_raw_observations_gives_the_values_of_the_network(build, tmp_path, logical_cpus, name):
     space, shapes = SPACES[name]
-    network = build(space)
-    export.export(network, space, tmp_path)
+    network, spec = build(space)
+    export.export(network, spec, tmp_path)
     observations, batch = sample(space, shapes)
     expected = network(encode(space, observations).astype(network.inputs[0].dtype)).numpy()
     serve = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
@@ -147,7 +146,7 @@ def test_saved_model_on_raw_observations_gives_the_values_of_the_network(build, 
 @pytest.mark.parametrize("name", SPACES)
 def test_saved_model_signature_has_one_input_for_each_part_of_any_batch_size(build, tmp_path, logical_cpus, name):
     space, shapes = SPACES[name]
-    export.export(build(space), space, tmp_path)
+    export.export(*build(space), tmp_path)
     saved = saved_model_pb2.SavedModel.FromString((tmp_path / "saved_model" / "saved_model.pb").read_bytes())
     signature = saved.meta_graphs[0].signature_def["serving_default"]
     _, batch = sample(space, shapes)
@@ -164,8 +163,8 @@ def tensor_type(info):
 @pytest.mark.parametrize("name", ["float box", "image", "nested"])
 def test_keras_model_loads_in_safe_mode_and_gives_the_same_values(build, tmp_path, logical_cpus, name):
     space, shapes = SPACES[name]
-    network = build(space)
-    export.export(network, space, tmp_path)
+    network, spec = build(space)
+    export.export(network, spec, tmp_path)
     encoded = encode(space, sample(space, shapes)[0])
     loaded = keras.models.load_model(tmp_path / "q_network.keras", safe_mode=True)
     close(loaded(encoded).numpy(), network(encoded).numpy())
@@ -173,8 +172,8 @@ def test_keras_model_loads_in_safe_mode_and_gives_the_same_values(build, tmp_pat
 
 def test_convolutional_network_is_exported_in_both_forms(build, tmp_path, logical_cpus):
     space = spaces.Box(0, 255, (4, 36, 36), np.uint8)
-    network = build(space, "nature_cnn")
-    export.export(network, space, tmp_path)
+    network, spec = build(space, "nature_cnn")
+    export.export(network, spec, tmp_path)
     observations, batch = sample(space, ["observation"])
     expected = network(np.stack(observations)).numpy()
     serve = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
@@ -184,10 +183,10 @@ def test_convolutional_network_is_exported_in_both_forms(build, tmp_path, logica
 
 
 def test_export_over_an_earlier_one_replaces_it(build, tmp_path, logical_cpus):
-    network = build(BOX)
-    export.export(network, BOX, tmp_path)
+    network, spec = build(BOX)
+    export.export(network, spec, tmp_path)
     network.set_weights([weight + 1 for weight in network.get_weights()])
-    export.export(network, BOX, tmp_path)
+    export.export(network, spec, tmp_path)
     observation = np.ones((1, 3), np.float32)
     serve = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
     close(serve(observation=tf.constant(observation))["q_values"].numpy(), network(observation).numpy())

@@ -7,8 +7,9 @@ import gymnasium
 import numpy as np
 import pytest
 
-from dqn_tf.environment import factory, spec
+from dqn_tf.environment import spec
 from dqn_tf.evaluation import video
+from tests import making
 
 
 class Game:
@@ -79,7 +80,7 @@ def test_record_of_a_long_game_is_cut(saved, tmp_path):
 
 def test_record_of_an_atari_game_shows_its_screen_at_its_speed(saved, tmp_path):
     pytest.importorskip("ale_py")
-    pong = factory.Factory("ALE/Pong-v5")
+    pong = making.environments("ALE/Pong-v5")
     policy = types.SimpleNamespace(values=lambda observation: np.eye(6, dtype=np.float32)[:1])
     video.record(pong, policy, 0, 5, tmp_path / "film")
     ((frames, _, others),) = saved

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from dqn_tf.agent import actor
-from dqn_tf.agent import learner as learner_lib
-from dqn_tf.agent import networks
 from dqn_tf.config import schema, settings
 from dqn_tf.experience import accumulator, replay
 from dqn_tf.persistence import (
@@ -24,6 +22,7 @@ from dqn_tf.persistence import (
     storage,
     worker_state,
 )
+from tests import making
 
 AGENT = schema.Learning(
     optimizer="adam", learning_rate=0.01, learning_rate_schedule="linear", target_update_period=3, clip_norm=1.0
@@ -46,21 +45,20 @@ class Run:
     """The parts of a run that a checkpoint holds; the initial weights are those of `seed`."""
 
     def __init__(self, placement, directory, seed, agent=AGENT, num_kept=3, units=8):
-        def build():
-            return networks.build("mlp", (3,), np.dtype(np.float32), 2, hidden_units=(units,), seed=seed)
-
+        build = making.builder("mlp", (3,), np.float32, 2, hidden_units=(units,), seed=seed)
         self.root = pathlib.Path(directory)  # the checkpoints' own; what else a run keeps lies around it
-        self.learner = learner_lib.Learner(placement, build, agent, 4, 100, False)
+        self.learner = making.make_learner(placement, build, agent, 4, 100)
         self.kept = build()
         self.progress = progress.Progress()
         self.replay = replay.Replay(CAPACITY, (3,), np.float32, np.random.default_rng(seed))
-        shard = replay_segments.ReplaySegments(self.root, self.replay, 0, 1)
+        segments = replay_segments.ReplaySegments(self.root, self.replay, 0, 1)
         run = run_directory.RunDirectory(str(self.root.parent))
         training = schema.Training(num_envs=2, round_env_steps=2, replay_capacity=CAPACITY)
         about = settings.to_json(schema.Config(training=training))
         kept = storage.Storage(locations.Locations(str(run.path)), run, "chief")
         self.checkpoints = checkpoints.Checkpoints(
-            self.root, placement, self.learner, self.kept, self.progress, shard, kept, num_kept, about, {}, {}
+            *(self.root, placement, self.learner, self.kept, 2, self.progress, segments, kept),
+            *(num_kept, about, {}, {}),
         )
 
     def save(self, env_steps=None, last_return=None, evaluated=None):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import logging
 import os
 import re
 import subprocess
@@ -204,13 +203,6 @@ def test_check_of_another_value_that_is_part_of_the_meaning_refuses(trained, nam
     value = OTHER_VALUES[setting.field.type]
     (line,) = problems(trained.check, config_with(**{name: value}))
     assert line.startswith(f"checkpoint {trained.path} was trained with {setting.section}.{name}=")
-
-
-@pytest.fixture
-def warnings(monkeypatch, caplog):
-    """Returns a function that returns the program's warnings so far."""
-    monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)  # console.set_up turns it off
-    return lambda: [record.getMessage() for record in caplog.records if record.name.startswith("dqn_tf.training")]
 
 
 def damage_config(directory, contents):

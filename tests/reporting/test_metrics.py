@@ -107,13 +107,6 @@ def test_rows_of_a_file_that_was_cut_are_still_lines(tmp_path):
     assert rows.read(tmp_path / "metrics.jsonl") == [FIRST, THIRD]
 
 
-@pytest.fixture
-def warnings(monkeypatch, caplog):
-    """Returns a function that returns the program's warnings so far."""
-    monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)  # console.set_up turns it off
-    return lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-
-
 NO_ROWS = [
     b'{"env_steps": 150, "a": "\xff"}',
     b"\xff\xfe",

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import logging
 import os
 import pathlib
 import shutil
@@ -63,12 +62,6 @@ def finished(train, tmp_path_factory):
 
 
 @pytest.fixture
-def warnings(monkeypatch, caplog):
-    monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)
-    return lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-
-
-@pytest.fixture
 def command(finished, tmp_path, monkeypatch):
     """Returns a function that does what the command does at the end of this run, trained but not finished, in no time.
 
@@ -103,7 +96,7 @@ def command(finished, tmp_path, monkeypatch):
                 made, directory=directory, locations=kind(**{name: str(path) for name, path in where.items()})
             )
             with directory.acquired(), pytest.MonkeyPatch.context() as patch:
-                files_of = storage.Storage(now.places, directory, "chief")
+                files_of = storage.Storage(now.locations, directory, "chief")
                 files_of.open()
                 if now.is_finished:
                     files_of.deliver()
@@ -121,7 +114,7 @@ def command(finished, tmp_path, monkeypatch):
                 journal = manifest.read(directory.checkpoints, ENV_STEPS).journal
                 told = reporter.Reporter(now.config, directory, files_of, at, 500, True, time.time(), None, journal)
                 parts = types.SimpleNamespace(
-                    kept=network,
+                    best_model=network,
                     policy=types.SimpleNamespace(load=lambda weights: None),
                     learner=types.SimpleNamespace(num_updates=500),
                     placement=types.SimpleNamespace(num_workers=1, num_replicas=1),

@@ -44,14 +44,14 @@ def test_plan_of_the_default_strategy_trains_here_alone(make, tmp_path):
     made = make()
     assert (made.cluster, made.needs_launcher, made.num_workers, made.is_chief) == (None, False, 1, True)
     assert made.spec.env_id == "CartPole-v1"
-    assert (made.network_kind, made.variables({})) == ("mlp", {})
+    assert (made.architecture.name, made.variables({})) == ("mlp", {})
     assert made.directory.path == tmp_path / "run"
     assert not made.is_finished
 
 
 def test_plan_of_images_takes_the_convolutional_network_with_onednn(make):
     made = make(env="tests.environments:Pixel-v0")
-    assert (made.network_kind, made.variables({})) == ("nature_cnn", {"TF_ENABLE_ONEDNN_OPTS": "1"})
+    assert (made.architecture.name, made.variables({})) == ("nature_cnn", {"TF_ENABLE_ONEDNN_OPTS": "1"})
 
 
 def test_plan_keeps_what_the_user_has_set(make):

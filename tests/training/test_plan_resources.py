@@ -7,6 +7,7 @@ import pytest
 
 from dqn_tf.config import schema, settings
 from dqn_tf.environment import factory
+from dqn_tf.environment.maker import Maker
 from dqn_tf.experience import frame_replay
 from dqn_tf.process import hardware
 from dqn_tf.training import plan
@@ -92,14 +93,14 @@ def test_threads_share_the_cores_with_local_workers(make, monkeypatch, values, e
 def test_environments_are_made_as_the_settings_say(make):
     kwargs = schema.JsonObject('{"sutton_barto_reward": true}')
     made = make(vectorization="async", env_kwargs=kwargs)
-    assert made.environments == factory.Factory("CartPole-v1", "async", schema.Atari(), kwargs=kwargs, spec=made.spec)
+    assert made.environments == factory.Factory(Maker("CartPole-v1", kwargs), "async", spec=made.spec)
 
 
 def test_environments_of_a_game_are_played_as_the_settings_say(make):
     pytest.importorskip("ale_py")
     made = make(env="ALE/Pong-v5", atari_protocol="nature", atari_actions="full")
     assert made.environments.atari == schema.Atari("nature", "full")
-    assert (made.spec.num_actions, made.spec.frames_per_step, made.network_kind) == (18, 4, "nature_cnn")
+    assert (made.spec.num_actions, made.spec.frames_per_step, made.architecture.name) == (18, 4, "nature_cnn")
 
 
 def test_settings_of_atari_for_another_environment_are_refused_beside_other_mistakes(make):

@@ -3,31 +3,26 @@
 import numpy as np
 import pytest
 
-from dqn_tf.agent import learner, networks
 from dqn_tf.config import schema
-from dqn_tf.experience import accumulator
+from dqn_tf.experience import accumulator, replay
 from dqn_tf.process import hardware
-from tests import runs
+from tests import making, runs
 from tests.placements import one_replica
 
-KINDS = {"mlp": ((2,), np.float32, 1.0), "nature_cnn": ((4, 36, 36), np.uint8, 1 / 255)}
+KINDS = {"mlp": ((2,), np.float32), "nature_cnn": ((4, 36, 36), np.uint8)}
 KIND = pytest.mark.parametrize("kind", KINDS)
 
 
 def make(kind, precision, **settings):
-    shape, dtype, scale = KINDS[kind]
-
-    def build():
-        return networks.build(
-            kind, shape, dtype, 3, observation_scale=scale, hidden_units=(64,), activation="tanh", precision=precision
-        )
-
+    build = making.builder(
+        *(kind, *KINDS[kind], 3), largest=255, hidden_units=(64,), activation="tanh", precision=precision
+    )
     agent = schema.Learning(learning_rate=0.01, learning_rate_schedule="constant", clip_norm=0.0, **settings)
-    return learner.Learner(one_replica(), build, agent, 16, 10, False)
+    return making.make_learner(one_replica(), build, agent, 16, 10)
 
 
 def batches(kind, num_updates=1):
-    shape, dtype, _ = KINDS[kind]
+    shape, dtype = KINDS[kind]
     generator = np.random.default_rng(0)
 
     def observations():
@@ -43,6 +38,11 @@ def batches(kind, num_updates=1):
     )
 
 
+def update(made, transitions):
+    """Makes updates from transitions [K, B, ...], and returns the means of their metrics."""
+    return made.update(replay.Sample(transitions))[0]
+
+
 def values(made, kind):
     return np.asarray(made.network(batches(kind).s_tm1[0]))
 
@@ -53,7 +53,7 @@ def test_update_in_bfloat16_gives_nearly_the_weights_and_values_of_float32(kind)
     start = exact.weights()
     # The same weights; some roundings of 8 bits, 2^-9 of a number each, leave 5 % of the largest value.
     assert 0 < np.abs(values(rough, kind) - values(exact, kind)).max() < 0.05 * np.abs(values(exact, kind)).max()
-    of_exact, of_rough = exact.update(batches(kind)), rough.update(batches(kind))
+    of_exact, of_rough = update(exact, batches(kind)), update(rough, batches(kind))
     np.testing.assert_allclose(of_rough, of_exact, rtol=0.05, atol=0.005)
     for before, expected, actual in zip(start, exact.weights(), rough.weights(), strict=True):
         # The step, of as many roundings forth and back.
@@ -64,7 +64,7 @@ def test_update_in_bfloat16_gives_nearly_the_weights_and_values_of_float32(kind)
 def test_update_in_bfloat16_keeps_weights_target_and_slots_in_float32(kind):
     made = make(kind, "bfloat16", optimizer="adam", target_update_rate=0.1)
     before = made.weights()
-    made.update(batches(kind, num_updates=2))
+    update(made, batches(kind, num_updates=2))
     slots = [variable for variable in made.optimizer.variables if variable is not made.optimizer.iterations]
     assert len(slots) == 1 + 2 * len(before)  # the learning rate, and two for each weight
     assert {variable.dtype for variable in (*made.network.weights, *made.target.weights, *slots)} == {"float32"}

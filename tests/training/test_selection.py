@@ -1,6 +1,5 @@
 """Which weights are exported: of the chief's evaluations, or of an evaluator's that comes, is late, or never comes."""
 
-import logging
 import types
 
 import numpy as np
@@ -33,7 +32,7 @@ def settle(tmp_path, monkeypatch):
         kept = types.SimpleNamespace(weights=EARLIER)
         kept.get_weights, kept.set_weights = lambda: kept.weights, lambda weights: setattr(kept, "weights", weights)
         parts = types.SimpleNamespace(
-            kept=kept,
+            best_model=kept,
             is_followed=is_followed,
             learner=types.SimpleNamespace(weights=lambda: LAST),
             policy=types.SimpleNamespace(load=lambda weights: None),
@@ -48,12 +47,6 @@ def settle(tmp_path, monkeypatch):
         return kept.weights, at, len(evaluations)
 
     return settle
-
-
-@pytest.fixture
-def warnings(monkeypatch, caplog):
-    monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)
-    return lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_settle_of_a_run_whose_last_weights_were_evaluated_keeps_the_best(settle):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dqn_tf.agent.architecture import ARCHITECTURES, NATURE_CNN
 from dqn_tf.config import schema
 from dqn_tf.training import threads
 
@@ -28,20 +29,21 @@ nature_cnn  8 1 yes:  8 0 4
 def test_choose_by_network_cores_and_workers(row):
     given, expected = row.split(":")
     network, cores, workers, has_peers = given.split()
-    chosen = threads.choose(schema.Hardware(), network, int(cores), int(workers), has_peers == "yes")
+    chosen = threads.choose(schema.Hardware(), ARCHITECTURES[network], int(cores), int(workers), has_peers == "yes")
     assert [chosen.learner, chosen.operations, chosen.actor] == [int(number) for number in expected.split()]
 
 
 @pytest.mark.parametrize("network", ["mlp", "nature_cnn"])
 @pytest.mark.parametrize("cores, expected", [(1, 2), (3, 3)])
 def test_choose_in_a_container_bounds_what_tensorflow_would_count_itself(network, cores, expected):
-    assert threads.choose(schema.Hardware(), network, cores, 1, False, is_bounded=True).operations == expected
+    chosen = threads.choose(schema.Hardware(), ARCHITECTURES[network], cores, 1, False, is_bounded=True)
+    assert chosen.operations == expected
 
 
 @pytest.mark.parametrize("network", ["mlp", "nature_cnn"])
 def test_choose_where_flags_say_so_takes_those(network):
     asked = schema.Hardware(learner_threads=3, actor_threads=5)
-    chosen = threads.choose(asked, network, 8, 1, False)
+    chosen = threads.choose(asked, ARCHITECTURES[network], 8, 1, False)
     assert (chosen.learner, chosen.actor) == (3, 5)
     assert chosen.reason == (
         "3 for an operation of the learner, 5 for stepping games, because --learner_threads=3 and --actor_threads=5"
@@ -49,7 +51,7 @@ def test_choose_where_flags_say_so_takes_those(network):
 
 
 def test_choose_where_one_flag_is_given_chooses_the_other():
-    chosen = threads.choose(schema.Hardware(actor_threads=3), "nature_cnn", 8, 2, True)
+    chosen = threads.choose(schema.Hardware(actor_threads=3), NATURE_CNN, 8, 2, True)
     assert (chosen.learner, chosen.actor) == (4, 3)
     assert chosen.reason.endswith(", because --actor_threads=3")
 
@@ -63,6 +65,6 @@ def test_choose_where_one_flag_is_given_chooses_the_other():
 )
 def test_choose_says_its_reason(network, counts, reason):
     learner, actor = counts
-    assert threads.choose(schema.Hardware(), network, 8, 1, False).reason == (
+    assert threads.choose(schema.Hardware(), ARCHITECTURES[network], 8, 1, False).reason == (
         f"{learner} for an operation of the learner, {actor} for stepping games, because {reason}"
     )

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dqn_tf.agent import gradients, networks
+from dqn_tf.agent import learner, losses
 from dqn_tf.config import schema
-from dqn_tf.distribution import factors, strategy
-from dqn_tf.experience import accumulator
+from dqn_tf.distribution import factors, reducer, stateless, strategy
+from dqn_tf.experience import accumulator, replay
+from tests import making
 from tests.placements import one_replica, two_replicas
 
-AGENT = schema.Learning(loss="huber", double_q=True)
+LEARNING = schema.Learning(optimizer="sgd", learning_rate=0.0, learning_rate_schedule="constant", clip_norm=0.0)
+LOSS = losses.create(losses.huber, double_q=True)
 
 
 class TwoWorkers(strategy.Placement):
@@ -25,12 +27,16 @@ def two_workers():
 
 
 def mlp(hidden_units=(128, 128), precision="float32", seed=1):
-    return networks.build("mlp", (4,), np.float32, 3, hidden_units=hidden_units, precision=precision, seed=seed)
+    return making.network("mlp", (4,), np.float32, 3, hidden_units=hidden_units, precision=precision, seed=seed)
 
 
 def nature(size=84, precision="float32", seed=1):
     shape = (4, size, size)
-    return networks.build("nature_cnn", shape, np.uint8, 3, observation_scale=1 / 255, precision=precision, seed=seed)
+    return making.network("nature_cnn", shape, np.uint8, 3, largest=255, precision=precision, seed=seed)
+
+
+def stateless_of(network):
+    return stateless.StatelessNetwork(network, lambda outputs: outputs)
 
 
 # Where it is worth while.
@@ -51,14 +57,15 @@ def nature(size=84, precision="float32", seed=1):
     ],
 )
 def test_factors_are_of_the_largest_layer_where_they_are_less_than_two_thirds(build, batch_size, position, shape):
-    cut = factors.of(build(), batch_size)
+    cut = factors.of(stateless_of(build()), batch_size)
     assert (cut and (cut.position, cut.shape)) == (position and (position, shape))
 
 
 def test_num_sent_counts_all_weights_or_the_factors_and_two_parts_of_each_replicas_metrics():
     def sent(placement, batch_size=64):
-        network = nature()
-        return gradients.Gradients(placement, network, network, AGENT, batch_size, False, "float32").num_sent
+        made = reducer.GradientSum(placement)
+        made.prepare(stateless_of(nature()), batch_size, 3, [])
+        return made.num_sent
 
     hidden, others = 3136 * 512, (8 * 8 * 4 * 32 + 32) + (4 * 4 * 32 * 64 + 64) + (3 * 3 * 64 * 64 + 64) + 512 + 3 * 513
     assert sent(one_replica()) == 0
@@ -84,8 +91,8 @@ def test_cut_network_has_the_values_of_the_whole(build, precision):
     network = build(precision=precision)
     seen = tf.constant(observations(network, 5))
     weights = [variable.value for variable in network.trainable_variables]
-    cut = factors.of(network, 16)
-    values, x, z = cut.values(weights, seen)
+    cut = factors.of(stateless_of(network), 16)
+    values, x, z = cut.outputs(weights, seen)
     assert values.dtype == tf.float32
     assert (tuple(x.shape), tuple(z.shape)) == ((5, cut.shape[0]), (5, cut.shape[1]))
     # The same operations in the same order; TensorFlow may run them on other numbers of threads.
@@ -97,10 +104,10 @@ def test_product_of_the_factors_is_the_gradient_of_the_kernel(build):
     network = build()
     seen = tf.constant(observations(network, 5))
     weights = [tf.constant(variable.value) for variable in network.trainable_variables]
-    cut = factors.of(network, 16)
+    cut = factors.of(stateless_of(network), 16)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(weights)
-        values, x, z = cut.values(weights, seen)
+        values, x, z = cut.outputs(weights, seen)
         loss = tf.reduce_sum(tf.square(values))
     g, kernel = tape.gradient(loss, [z, weights[cut.position]])
     product = tf.matmul(x, g, transpose_a=True)
@@ -120,19 +127,30 @@ def batch_of(network, size):
     )
 
 
-def gradients_of(placement, build, wire_precision="float32", size=16, **others):
-    """Returns the gradients and means of one batch, as arrays."""
-    with placement.scope():
-        network, target = build(**others), build(seed=2, **others)
-    made = gradients.Gradients(placement, network, target, AGENT, size, False, wire_precision)
-    of_one_update = accumulator.Transitions(*(column[np.newaxis] for column in batch_of(network, size)))
+class KeepsGradients(reducer.GradientSum):
+    """Keeps the gradients of the last update."""
 
-    @tf.function
-    def compute(batches):
-        return made.of_all(placement.run(lambda parts: made.of_replica([part[0] for part in parts]), (batches,)))
+    def prepare(self, network, *others):
+        super().prepare(network, *others)
+        with self.placement.scope():
+            self.kept = [tf.Variable(tf.zeros(variable.shape)) for variable in network.trainable]
 
-    found, means = compute(placement.split(of_one_update))
-    return [np.asarray(tf.convert_to_tensor(gradient)) for gradient in found], np.asarray(means)
+    def sum(self, sent):
+        gradients, sums = super().sum(sent)
+        for variable, gradient in zip(self.kept, gradients, strict=True):
+            variable.assign(gradient)
+        return gradients, sums
+
+
+def gradients_of(placement, build, wire_precision="float32", size=16, broken=False, **others):
+    """Returns the gradients and metrics of one batch, as arrays; `broken`: with a reward that is not finite."""
+    shared = KeepsGradients(placement, wire_precision)
+    made = learner.Learner(shared, lambda: build(**others), LOSS, LEARNING, size, 10, False)
+    made.target.set_weights(build(seed=2, **others).get_weights())
+    batch = batch_of(made.network, size)
+    batch.r_t[0] = np.inf if broken else batch.r_t[0]
+    metrics, _ = made.update(replay.Sample(accumulator.Transitions(*(column[np.newaxis] for column in batch))))
+    return [variable.numpy() for variable in shared.kept], metrics[:3]
 
 
 def assert_near(actual, expected, tolerance):
@@ -177,10 +195,7 @@ def test_gradients_of_a_network_in_bfloat16_stay_near_those_in_float32(build):
     np.testing.assert_allclose(rough_means, means, rtol=0.01, atol=0.001)
 
 
-def test_sum_of_the_parts_where_one_is_not_finite_is_not(monkeypatch):
-    whole = batch_of
-    broken = np.float32([np.inf] + [0] * 15)
-    monkeypatch.setitem(globals(), "batch_of", lambda *given: whole(*given)._replace(r_t=broken))
-    for precision in ("float32", "bfloat16"):
-        _, means = gradients_of(two_workers(), mlp, precision)
-        assert not np.isfinite(means[[0, 2]]).any()  # loss and error
+@pytest.mark.parametrize("wire_precision", ["float32", "bfloat16"])
+def test_sum_of_the_parts_where_one_is_not_finite_is_not(wire_precision):
+    _, means = gradients_of(two_workers(), mlp, wire_precision, broken=True)
+    assert not np.isfinite(means[[0, 2]]).any()  # loss and error
