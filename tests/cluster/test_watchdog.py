@@ -10,7 +10,7 @@ from tests import runs
 
 WATCHED = """
 import pathlib, time
-from dqn_tf.training import watchdog
+from dqn_tf.cluster import watchdog
 watchdog.Watchdog(1.0, pathlib.Path("none")).start()
 print(flush=True)
 time.sleep(60)

@@ -37,7 +37,7 @@ def test_take_leaves_ignored_what_nohup_ignores_but_not_what_shells_do(handlers)
 # In the context native code holds the interpreter's lock, and takes SIGTERM for itself.
 NATIVE = """
 import ctypes, os, signal, sys
-from dqn_tf import signals
+from dqn_tf.process import signals
 signals.take(lambda number, frame: os._exit(100 + number))
 with signals.left_to_the_kernel():
     ctypes.CDLL(None).signal(signal.SIGTERM, signal.SIG_IGN)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from dqn_tf.config import schema
-from dqn_tf.process import console, startup
+from dqn_tf.process import startup
 from tests import runs
 
 ROOT = str(runs.ROOT)
@@ -61,7 +61,7 @@ def test_prepare_takes_keras_with_tensorflow_and_keeps_what_else_is_set(here, mo
 
 
 def test_prepare_allows_as_many_open_files_as_there_may_be():
-    code = "import resource as r; from dqn_tf import startup; startup.prepare(); print(r.getrlimit(r.RLIMIT_NOFILE))"
+    code = "import resource as r; from dqn_tf.process import startup as s; s.prepare(); print(r.getrlimit(r.RLIMIT_NOFILE))"
     limited = ["bash", "-c", 'ulimit -Sn 32 && ulimit -Hn 99 && exec "$@"', "bash", sys.executable, "-c", code]
     done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "(99, 99)\n", done.stderr
@@ -94,7 +94,6 @@ def test_load_keras_whose_settings_are_damaged_is_refused(tmp_path, monkeypatch)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr(console, "import_tensorflow", lambda: None)
     with pytest.raises(schema.ConfigError) as error:
         startup.load_keras()
     assert error.value.problems == (
@@ -114,7 +113,7 @@ def test_command_starts_again_where_names_of_files_are_not_in_utf_8(monkeypatch,
 
 
 def test_help_without_docstrings_is_the_same():
-    code = "from dqn_tf import flags; print(flags.markdown(), end='')"
+    code = "from dqn_tf.config import flags; print(flags.markdown(), end='')"
     environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "utf-8"}
     made = subprocess.run([sys.executable, "-OO", "-c", code], cwd=ROOT, env=environ, capture_output=True, timeout=60)
     assert made.stdout.decode() == (pathlib.Path(ROOT) / "docs" / "flags.md").read_text(encoding="utf-8")
