@@ -61,7 +61,8 @@ def test_prepare_takes_keras_with_tensorflow_and_keeps_what_else_is_set(here, mo
 
 
 def test_prepare_allows_as_many_open_files_as_there_may_be():
-    code = "import resource as r; from dqn_tf.process import startup as s; s.prepare(); print(r.getrlimit(r.RLIMIT_NOFILE))"
+    code = "from dqn_tf.process import startup; startup.prepare()"
+    code += "; import resource as r; print(r.getrlimit(r.RLIMIT_NOFILE))"
     limited = ["bash", "-c", 'ulimit -Sn 32 && ulimit -Hn 99 && exec "$@"', "bash", sys.executable, "-c", code]
     done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "(99, 99)\n", done.stderr
