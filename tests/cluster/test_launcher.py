@@ -22,11 +22,11 @@ SECONDS = 20  # no test waits longer for a process
 # Alarms end every process, should a test fail to.
 LAUNCHER = """
 import signal, sys
-from dqn_tf.cluster import launch
+from dqn_tf.cluster import launcher
 signal.alarm(30)
-launch._GRACE_SECONDS = launch._SAVE_SECONDS = float(sys.argv[1])
-launch._SETTLE_SECONDS = 0.1
-sys.exit(launch.run(sys.argv[3:], int(sys.argv[2])))
+launcher._GRACE_SECONDS = launcher._SAVE_SECONDS = float(sys.argv[1])
+launcher._SETTLE_SECONDS = 0.1
+sys.exit(launcher.run(sys.argv[3:], int(sys.argv[2])))
 """
 WORKER = """
 import json, os, signal, sys, time
@@ -287,11 +287,11 @@ def test_run_when_interrupted_from_the_keyboard_signals_only_the_launcher(start)
     assert len({os.getsid(pid) for pid in (launcher.pid, *pids)}) == 3
 
 
-FOLLOW = "from dqn_tf.cluster import launch\n"
+FOLLOW = "from dqn_tf.cluster import launcher\n"
 WITHOUT_KERNEL = (
-    FOLLOW + "sys.platform = 'any'; launch.follow_parent(); signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    FOLLOW + "sys.platform = 'any'; launcher.follow_parent(); signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 )
-HOLD_THE_GIL = FOLLOW + "import re; launch.follow_parent(); tell(os.getpid()); re.match('(a+)+b', 'a' * 50)"
+HOLD_THE_GIL = FOLLOW + "import re; launcher.follow_parent(); tell(os.getpid()); re.match('(a+)+b', 'a' * 50)"
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_follow_parent_when_the_launcher_is_killed_leaves_no_worker(start, worke
 
 def test_follow_parent_when_not_launched_does_nothing():
     code = (
-        "import threading; from dqn_tf.cluster import launch; launch.follow_parent(); print(threading.active_count())"
+        "import threading; from dqn_tf.cluster import launcher; launcher.follow_parent(); print(threading.active_count())"
     )
     env = {k: v for k, v in environment().items() if k != "DQN_TF_LAUNCHED"}
     done = subprocess.run(
@@ -323,7 +323,7 @@ def test_follow_parent_when_not_launched_does_nothing():
 
 
 def test_follow_parent_when_stdin_ends_leaves_with_143():
-    code = "import time; from dqn_tf.cluster import launch; launch.follow_parent(); time.sleep(60)"
+    code = "import time; from dqn_tf.cluster import launcher; launcher.follow_parent(); time.sleep(60)"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment(DQN_TF_LAUNCHED="1"), stdin=subprocess.DEVNULL, timeout=SECONDS
     )
@@ -440,9 +440,9 @@ def test_chief_and_only_it_inherits_the_lock(tmp_path):
     program = LAUNCHER.replace("signal.alarm(30)", locked).replace("argv[2])", "argv[2]), lock=lock.fileno()")
     worker = """
 import fcntl
-from dqn_tf.cluster import launch
-lock = launch.take_lock()
-assert (lock is None) == (me == 1) and launch.take_lock() is None and "DQN_TF_LOCK" not in os.environ
+from dqn_tf.cluster import launcher
+lock = launcher.take_lock()
+assert (lock is None) == (me == 1) and launcher.take_lock() is None and "DQN_TF_LOCK" not in os.environ
 if me == 0:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 """

@@ -128,9 +128,13 @@ def _split(batches, num_calls):
 
 def _update(made, batches, placement):
     """Makes updates from the part of the worker of `placement`, and returns their metrics."""
+    return made.update(replay.Sample(part_of(batches, placement)))[0]
+
+
+def part_of(batches, placement):
+    """Returns the part of the worker of `placement`."""
     count, index = placement.num_workers, placement.worker_index
-    part = accumulator.Transitions(*(np.split(column, count, axis=1)[index] for column in batches))
-    return made.update(replay.Sample(part))[0]
+    return accumulator.Transitions(*(np.split(column, count, axis=1)[index] for column in batches))
 
 
 def rows_of(worker, count):

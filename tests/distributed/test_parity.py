@@ -32,8 +32,8 @@ GRADIENT_NORM = update.METRICS.index("gradient_norm")
 
 
 @contextlib.contextmanager
-def started(directory, commands):
-    """Starts a parity_worker for each of the `commands`, by name, and ends those that are left."""
+def started(directory, commands, module=parity_worker.__name__):
+    """Starts a worker for each of the `commands`, by name, and ends those that are left."""
     environment = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
     environment["CUDA_VISIBLE_DEVICES"] = "-1"
     processes = {}
@@ -41,7 +41,7 @@ def started(directory, commands):
         for name, arguments in commands.items():
             with (directory / f"{name}.log").open("w") as log:
                 processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", parity_worker.__name__, str(directory / f"{name}.npz"), *arguments],
+                    [sys.executable, "-m", module, str(directory / f"{name}.npz"), *arguments],
                     cwd=ROOT,
                     env=environment,
                     stdin=subprocess.DEVNULL,

@@ -46,7 +46,7 @@ class Twins:
         assert len(self.frames) == len(self.naive)
 
     def compare(self, num_batches=2, batch_size=3):
-        batches = (buffer.sample(num_batches, batch_size) for buffer in (self.frames, self.naive))
+        batches = (buffer.sample(num_batches, batch_size).transitions for buffer in (self.frames, self.naive))
         for actual, expected in zip(*batches, strict=True):
             assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype)
             assert actual.tobytes() == expected.tobytes()
@@ -61,7 +61,7 @@ class Twins:
     def held(self):
         """Returns all transitions held, from the naive one."""
         self.generators[1].in_order = True
-        transitions = accumulator.Transitions(*(x[0] for x in self.naive.sample(1, len(self.naive))))
+        transitions = accumulator.Transitions(*(x[0] for x in self.naive.sample(1, len(self.naive)).transitions))
         self.generators[1].in_order = False
         return transitions
 
@@ -368,7 +368,7 @@ def test_add_when_memory_is_full_raises_one_line_and_changes_nothing():
 def test_sample_when_changed_leaves_the_buffer_alone():
     twins = Twins(4, STACK)
     twins.add(random_transitions(np.random.default_rng(0), 3, STACK))
-    for array in twins.frames.sample(1, 8):
+    for array in twins.frames.sample(1, 8).transitions:
         array[...] = 99
     twins.compare_all()
 
@@ -378,7 +378,7 @@ def test_sample_gives_contiguous_arrays_of_its_own(layout):
     shape = LAYOUTS[layout][0]
     buffer = frame_replay.FrameReplay(4, shape, np.uint8, np.random.default_rng(0))
     buffer.add(random_transitions(np.random.default_rng(0), 3, shape))
-    batch = buffer.sample(2, 5)
+    batch = buffer.sample(2, 5).transitions
     assert [x.shape for x in batch] == [(2, 5, *shape), (2, 5), (2, 5), (2, 5), (2, 5, *shape)]
     assert all(x.flags.c_contiguous and x.flags.writeable for x in batch)
 

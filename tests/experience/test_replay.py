@@ -67,13 +67,13 @@ def test_replay_in_lockstep_with_a_list_holds_and_samples_the_same(counts):
         start += count
         assert len(buffer) == len(naive.slots)
         if len(buffer):
-            assert_equal(buffer.sample(2, 8), naive.sample(2, 8))
+            assert_equal(buffer.sample(2, 8).transitions, naive.sample(2, 8))
 
 
 def test_add_when_more_than_capacity_keeps_the_newest():
     buffer = replay.Replay(4, (2,), np.float32, np.random.default_rng(0))
     buffer.add(make_transitions(0, 11))
-    assert set(buffer.sample(1, 200).a_tm1[0].tolist()) == {7, 8, 9, 10}
+    assert set(buffer.sample(1, 200).transitions.a_tm1[0].tolist()) == {7, 8, 9, 10}
 
 
 def test_add_when_nothing_is_given_changes_nothing():
@@ -88,7 +88,7 @@ def test_add_when_the_caller_reuses_its_arrays_keeps_its_own():
     buffer.add(transitions)
     for array in transitions:
         array[...] = 99
-    assert_equal(buffer.sample(1, 1), (x[np.newaxis] for x in make_transitions(1, 1)))
+    assert_equal(buffer.sample(1, 1).transitions, (x[np.newaxis] for x in make_transitions(1, 1)))
 
 
 def test_add_when_observations_are_of_another_kind_raises():
@@ -107,7 +107,7 @@ def test_sample_when_empty_raises():
 def test_sample_gives_the_documented_shapes_and_dtypes(dtype):
     buffer = replay.Replay(6, (2,), dtype, np.random.default_rng(0))
     buffer.add(make_transitions(0, 3, dtype))
-    batch = buffer.sample(3, 4)
+    batch = buffer.sample(3, 4).transitions
     assert [x.shape for x in batch] == [(3, 4, 2), (3, 4), (3, 4), (3, 4), (3, 4, 2)]
     assert [x.dtype for x in batch] == [dtype, np.int32, np.float32, np.float32, dtype]
 
@@ -115,21 +115,21 @@ def test_sample_gives_the_documented_shapes_and_dtypes(dtype):
 def test_sample_when_changed_leaves_the_buffer_alone():
     buffer = replay.Replay(4, (2,), np.float32, np.random.default_rng(0))
     buffer.add(make_transitions(1, 1))
-    for array in buffer.sample(1, 1):
+    for array in buffer.sample(1, 1).transitions:
         array[...] = 99
-    assert_equal(buffer.sample(1, 1), (x[np.newaxis] for x in make_transitions(1, 1)))
+    assert_equal(buffer.sample(1, 1).transitions, (x[np.newaxis] for x in make_transitions(1, 1)))
 
 
 def test_sample_when_partly_filled_reads_no_empty_slot():
     buffer = replay.Replay(1000, (2,), np.float32, np.random.default_rng(0))
     buffer.add(make_transitions(0, 3))
-    assert set(buffer.sample(1, 200).a_tm1[0].tolist()) == {0, 1, 2}
+    assert set(buffer.sample(1, 200).transitions.a_tm1[0].tolist()) == {0, 1, 2}
 
 
 def test_sample_draws_uniformly():
     buffer = replay.Replay(10, (2,), np.float32, np.random.default_rng(1))
     buffer.add(make_transitions(5, 15))  # wraps: 10 to 19 are left
-    counts = np.bincount(buffer.sample(100, 1000).a_tm1.ravel(), minlength=20)
+    counts = np.bincount(buffer.sample(100, 1000).transitions.a_tm1.ravel(), minlength=20)
     assert not counts[:10].any()
     # Binomial(100,000, 1/10) has a standard deviation of 95; five of them.
     np.testing.assert_allclose(counts[10:], 10_000, atol=5 * 95)
@@ -140,7 +140,7 @@ def test_sample_when_seeds_are_equal_draws_the_same():
     for _ in range(2):
         buffer = replay.Replay(10, (2,), np.float32, np.random.default_rng(4))
         buffer.add(make_transitions(0, 10))
-        batches.append(buffer.sample(3, 5))
+        batches.append(buffer.sample(3, 5).transitions)
     assert_equal(*batches)
 
 

@@ -127,9 +127,9 @@ def tmp_path(tmp_path):
 def trained(placement, tmp_path):
     """Returns a run that has learned, kept an earlier network and counted, with a replay that has begun to wrap."""
     run = Run(placement, tmp_path, seed=0)
-    run.learner.update(batches(0))
+    run.learner.update(replay.Sample(batches(0)))
     run.kept.set_weights(run.learner.weights())
-    run.learner.update(batches(1))
+    run.learner.update(replay.Sample(batches(1)))
     run.add(70)
     for field in dataclasses.fields(PROGRESS):
         setattr(run.progress, field.name, getattr(PROGRESS, field.name))
@@ -156,7 +156,7 @@ def test_restore_of_what_was_saved_brings_everything_back(trained, placement, tm
 
 def test_restore_brings_the_workers_own_state_back(trained, placement, tmp_path):
     trained.save()
-    mine, theirs = worker_state(trained), Run(placement, tmp_path, seed=5).restore().worker
+    mine, theirs = state_of(trained), Run(placement, tmp_path, seed=5).restore().worker
     for field in dataclasses.fields(mine):
         np.testing.assert_equal(getattr(theirs, field.name), getattr(mine, field.name))
     assert theirs.episodes.action.dtype == np.int32
@@ -185,7 +185,7 @@ def test_restored_learner_and_replay_go_on_as_the_originals_do_bit_for_bit(train
     other.replay.generator.bit_generator.state = other.restore().worker.sampling
     for _ in range(2):
         samples = [run.replay.sample(2, 4) for run in (trained, other)]
-        mine, theirs = (run.learner.update(sample) for run, sample in zip((trained, other), samples, strict=True))
+        mine, theirs = (run.learner.update(sample)[0] for run, sample in zip((trained, other), samples, strict=True))
         assert mine.tobytes() == theirs.tobytes()
         assert other.learner.learning_rate == trained.learner.learning_rate < AGENT.learning_rate
         trained.add(7)
@@ -203,7 +203,7 @@ def test_replay_of_many_checkpoints_is_that_of_the_last(placement, tmp_path, cou
         other = Run(placement, tmp_path, seed=5)
         other.restore()
         assert other.state() == run.state()
-        assert other.replay.sample(3, 5).s_t.shape == (3, 5, 3)
+        assert other.replay.sample(3, 5).transitions.s_t.shape == (3, 5, 3)
         run = other  # goes on from there
 
 
@@ -330,7 +330,7 @@ def test_damage_of_the_newest_is_named_and_the_one_before_is_used(placement, tmp
     run.add(20)
     run.save(100)
     before = run.state()
-    run.learner.update(batches(3))
+    run.learner.update(replay.Sample(batches(3)))
     run.add(20)
     run.save(200)
     DAMAGES[damage](tmp_path / "ckpt-200" / name)
@@ -474,7 +474,7 @@ def test_forged_model_with_right_checksums_is_named_and_the_one_before_is_used(p
     run.save(100)
     before = run.state()
     for each in (run, larger):
-        each.learner.update(batches(1))
+        each.learner.update(replay.Sample(batches(1)))
         each.root.mkdir(exist_ok=True)
         each.save(200)
     infinite = [np.full_like(weights, np.inf) for weights in run.learner.weights()]
@@ -573,9 +573,9 @@ def deal(tmp_path, counts, num_workers, capacity=40):
             buffer.add(accumulator.Transitions(*given))
         place = tmp_path / f"ckpt-{index}"
         place.mkdir()
-        shard = replay_segments.ReplaySegments(tmp_path, buffer, index, len(counts))
-        segments = shard.held(shard.write(place))
-        workers.append(manifest.Worker(archive.File("", 0, ""), buffer.num_added, segments))
+        segments = replay_segments.ReplaySegments(tmp_path, buffer, index, len(counts))
+        held = segments.held(segments.write(place))
+        workers.append(manifest.Worker(archive.File("", 0, ""), buffer.num_added, held))
     dealt = []
     for index in range(num_workers):
         buffer = replay.Replay(capacity // num_workers, (1,), np.float32, np.random.default_rng(0))

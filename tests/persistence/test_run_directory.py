@@ -61,8 +61,8 @@ def test_acquire_makes_the_directory_and_its_parents(tmp_path):
 
 def test_acquire_where_another_process_writes_refuses_until_that_has_ended(directory):
     script = (
-        "import sys; from dqn_tf.training import rundir\n"
-        "d = rundir.RunDirectory(sys.argv[1]); d.acquire(); print('held', flush=True); sys.stdin.read()"
+        "import sys; from dqn_tf.persistence import run_directory\n"
+        "d = run_directory.RunDirectory(sys.argv[1]); d.acquire(); print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, directory.path],
@@ -189,7 +189,7 @@ MAY_CHANGE |= {name for name, s in settings.SETTINGS.items() if s.section in ("c
 MAY_CHANGE -= {"eval_epsilon", "eval_max_episode_steps", "precision"}  # by these results are compared, and computed
 MAY_CHANGE |= {"config", "logdir", "model_dir", "tensorboard_dir"}
 OTHER_VALUES = {bool: False, int: 12345, int | None: 12345, float: 0.12345, str: "other", tuple[int, ...]: (12345,)}
-OTHER_VALUES[schema.JsonObject] = schema.JsonObject('{"a": 1}')
+OTHER_VALUES |= {schema.JsonObject: schema.JsonObject('{"a": 1}'), tuple[str, ...]: ("module:Other",)}
 
 
 @pytest.mark.parametrize("name", sorted(MAY_CHANGE))

@@ -239,7 +239,7 @@ def test_run_whose_curve_or_report_fails_is_finished_with_a_warning(command, mon
 KILLED = """
 import os, signal, sys
 from dqn_tf import cli
-from dqn_tf.training import mirror
+from dqn_tf.persistence import mirror
 copy = mirror._copy
 def copy_or_die(source, target):
     copy(source, target)
