@@ -1,41 +1,38 @@
-"""Who looks whether a process is stuck. In a library nobody does: it must not end the process of its caller."""
+"""The watch for a process that is stuck. A library watches nothing: it must not end the process of its caller."""
 
 import contextlib
 import pathlib
 
 from dqn_tf.cluster import topology
 
-WAITING = "waiting for the other workers"  # in a collective: the chief's signs of life count then
+WAITING = "waiting for the other workers"  # in a collective: then the chief's signs of life count
 
 
 class Heartbeat:
-    """Takes signs of life. This one does nothing with them."""
+    """Takes signs of life. This one ignores them."""
 
     def heard(self, doing: str) -> None:
-        """Notes that the run goes on, and what it does next."""
+        """Notes that the run makes progress, and what it does next."""
 
     def heard_by_all(self, doing: str) -> None:
-        """The same, on the chief, for all workers; may be called at any rate."""
+        """Does the same, on the chief, for all workers; may be called at any rate."""
 
 
 class Guard:
     """Ends a process that is stuck, as commands need it. This one, of the library, ends none."""
 
-    @contextlib.contextmanager
-    def connecting(self, seconds: float):
-        """Returns a context in which TensorFlow waits for its peers in native code, at most so long; 0: no limit."""
-        yield
+    def connecting(self, seconds: float) -> contextlib.AbstractContextManager[None]:
+        """Returns a context in which TensorFlow waits for its peers, at most so long; 0: no limit."""
+        return contextlib.nullcontext()
 
-    @contextlib.contextmanager
-    def watching(self, timeout: float, sign: pathlib.Path):
-        """Returns a context with the Heartbeat of a run that gives signs of life at least every `timeout` seconds.
+    def watching(self, timeout: float, sign: pathlib.Path) -> contextlib.AbstractContextManager[Heartbeat]:
+        """Returns a context with a Heartbeat, which must be given a sign of life at least every `timeout` seconds.
 
         Args:
-          sign: file of the chief's, whose time of change is a sign on a disk that all workers share.
+          sign: a file that the chief touches as a sign of life, on a disk that all workers share.
         """
-        yield Heartbeat()
+        return contextlib.nullcontext(Heartbeat())
 
-    @contextlib.contextmanager
-    def watching_peers(self, cluster: topology.Topology):
+    def watching_peers(self, cluster: topology.Topology) -> contextlib.AbstractContextManager[None]:
         """Returns a context in which a peer that is gone or frozen is noticed."""
-        yield
+        return contextlib.nullcontext()

@@ -1,8 +1,9 @@
 """The guard of a command: a process that is stuck, or whose peers are gone, ends with exit code 143."""
 
 import contextlib
+import pathlib
 
-from dqn_tf.cluster.deadline import Deadline
+from dqn_tf.cluster import deadline, topology
 from dqn_tf.cluster.guard import Guard
 from dqn_tf.cluster.watchdog import Watchdog
 
@@ -10,23 +11,13 @@ from dqn_tf.cluster.watchdog import Watchdog
 class ProcessGuard(Guard):
     """See Guard."""
 
-    def connecting(self, seconds):
-        return Deadline(seconds)
+    def connecting(self, seconds: float) -> contextlib.AbstractContextManager[None]:
+        return deadline.within(seconds)
 
-    @contextlib.contextmanager
-    def watching(self, timeout, sign):
-        watchdog = Watchdog(timeout, sign).start()
-        try:
-            yield watchdog
-        finally:
-            watchdog.stop()
+    def watching(self, timeout: float, sign: pathlib.Path) -> contextlib.AbstractContextManager[Watchdog]:
+        return Watchdog(timeout, sign)
 
-    @contextlib.contextmanager
-    def watching_peers(self, cluster):
-        from dqn_tf.cluster.peers import PeerWatch  # TensorFlow
+    def watching_peers(self, cluster: topology.Topology) -> contextlib.AbstractContextManager[None]:
+        from dqn_tf.cluster import peers  # TensorFlow
 
-        watch = PeerWatch(cluster).start()
-        try:
-            yield
-        finally:
-            watch.stop()
+        return peers.watched(cluster)

@@ -49,12 +49,16 @@ class Topology:
         """The host of every training process, IPv6 addresses in brackets."""
         return [address.rpartition(":")[0] for address in self.workers]
 
+    def task(self, index: int) -> tuple[str, int]:
+        """Returns TensorFlow's task type and index of a training process."""
+        return ("chief", 0) if self.has_chief and index == 0 else ("worker", index - self.has_chief)
+
     def tf_config(self) -> str:
         """Returns this worker's TF_CONFIG as TensorFlow wants it: chief and worker only, no ps, no evaluator."""
-        chiefs, workers = list(self.workers[: self.has_chief]), list(self.workers[self.has_chief :])
-        tasks = [("chief", 0)] * self.has_chief + [("worker", i) for i in range(len(workers))]
-        cluster = {name: addresses for name, addresses in (("chief", chiefs), ("worker", workers)) if addresses}
-        task_type, index = tasks[self.index]
+        cluster: dict[str, list[str]] = {}
+        for i, address in enumerate(self.workers):
+            cluster.setdefault(self.task(i)[0], []).append(address)
+        task_type, index = self.task(self.index)
         return json.dumps({"cluster": cluster, "task": {"type": task_type, "index": index}})
 
 

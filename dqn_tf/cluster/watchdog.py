@@ -1,4 +1,4 @@
-"""Ends a process whose rounds do not end: a peer that is stuck in Python is silent for ever, and so is one's own."""
+"""Ends a process whose rounds do not end, because it or one of its peers is stuck."""
 
 import contextlib
 import logging
@@ -17,17 +17,18 @@ _SIGN_SECONDS = 1.0
 
 
 class Watchdog(Heartbeat):
-    """Leaves with exit code 143 when nothing has been heard for `timeout` seconds; says so at half of it.
+    """A context in which this process leaves with exit code 143 after `timeout` seconds without a sign of life.
 
-    What takes long on the chief alone, an evaluation, gives signs of life on the shared disk, which all others see.
+    It warns after half of them. While the chief alone is busy with an evaluation, it touches a file on the shared disk,
+    and this counts as a sign of life for all workers that wait for it.
     """
 
     def __init__(self, timeout: float, sign: pathlib.Path):
-        """Prepares; `start` begins to watch.
+        """Prepares.
 
         Args:
           timeout: seconds; 0: never.
-          sign: file of the chief's whose time of change is the sign.
+          sign: the file that the chief touches.
         """
         self._timeout = timeout
         self._sign = sign
@@ -37,19 +38,15 @@ class Watchdog(Heartbeat):
         self._doing = "starting"
         self._stopped = threading.Event()
 
-    def start(self) -> "Watchdog":
-        """Begins to watch, and returns itself."""
-        self.heard("starting")
+    def __enter__(self) -> "Watchdog":
         if self._timeout:
             threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         return self
 
     def heard(self, doing: str) -> None:
-        """Notes that the run goes on, and what it does next."""
         self._doing, self._heard = doing, self._now
 
     def heard_by_all(self, doing: str) -> None:
-        """The same, on the chief, for all workers; may be called at any rate."""
         self.heard(doing)
         now = time.monotonic()
         if now - self._signed > _SIGN_SECONDS:
@@ -57,8 +54,7 @@ class Watchdog(Heartbeat):
             with contextlib.suppress(OSError):
                 os.utime(self._sign)
 
-    def stop(self) -> None:
-        """Watches no longer."""
+    def __exit__(self, *_) -> None:
         self._stopped.set()
 
     def _watch(self):
@@ -86,7 +82,7 @@ class Watchdog(Heartbeat):
                 )
 
     def _look(self):
-        """Takes a new sign of the chief's for one's own, where this process waits for it."""
+        """Counts a new sign of the chief as this process's own if it waits for the chief."""
         with contextlib.suppress(OSError):
             changed = self._sign.stat().st_mtime
             if changed != self._changed and self._doing == WAITING:

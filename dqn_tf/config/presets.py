@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from dqn_tf.config.schema import ConfigError
+from dqn_tf.config.schema import ConfigError, is_atari
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -61,8 +61,7 @@ _BY_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"CartPole-v0": "cartpole"
 def find(name: str, env: str) -> Mapping[str, Any]:
     """Returns the values of preset `name`; auto takes the one for `env`. Raises ConfigError if there is none."""
     if name == "auto":
-        is_atari = env.removeprefix("ale_py:").startswith("ALE/")
-        name = "atari" if is_atari else _BY_ENVIRONMENT.get(env, "none")
+        name = "atari" if is_atari(env) else _BY_ENVIRONMENT.get(env, "none")
     if name not in PRESETS:
         nearest = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f"; did you mean {nearest[0]}?" if nearest else "."

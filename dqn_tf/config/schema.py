@@ -282,6 +282,11 @@ class Training:
     )
 
 
+def is_atari(env_id: str) -> bool:
+    """Returns whether `env_id` names a game of ALE, as ALE/Pong-v5 and ale_py:ALE/Pong-v5 do."""
+    return env_id.removeprefix("ale_py:").startswith("ALE/")
+
+
 @dataclasses.dataclass(frozen=True)
 class Atari:
     """See Config.atari."""

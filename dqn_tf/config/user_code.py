@@ -12,7 +12,7 @@ import pathlib
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from dqn_tf.config.schema import ConfigError
 
@@ -33,6 +33,12 @@ class UserCodeFailure(Exception):
 
     def __str__(self) -> str:
         return self.args[0]
+
+    @classmethod
+    def of(cls, what: str, error: BaseException, where: str = "") -> Self:
+        """Returns the failure for an exception of the user's code: `what`, the exception, `where` on one line."""
+        own = error.__traceback__.tb_next if error.__traceback__ else None
+        return cls(f"{what} {told(error)}{where}", "".join(traceback.format_exception(type(error), error, own)))
 
 
 def register(flag: str, given: Any) -> str:
@@ -121,9 +127,7 @@ def failure(what: str, error: BaseException) -> UserCodeFailure:
     Args:
       what: the code that raised it.
     """
-    own = error.__traceback__.tb_next if error.__traceback__ else None
-    trace = "".join(traceback.format_exception(type(error), error, own))
-    return UserCodeFailure(f"{what} raised {told(error)}{place(error)}", trace)
+    return UserCodeFailure.of(f"{what} raised", error, place(error))
 
 
 def told(error: BaseException) -> str:

@@ -13,14 +13,12 @@ import contextlib
 import difflib
 import importlib.util
 import re
-import traceback
 from collections.abc import Iterator, Sequence
 
 import gymnasium
 import numpy as np
 
 from dqn_tf.config import schema
-from dqn_tf.config.user_code import told
 from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds, Step
 
 FRAMES_PER_STEP = 4
@@ -32,11 +30,6 @@ _FRAMES_PER_SECOND = 60
 _SCREEN = (210, 160)
 _OTHER_NAME = re.compile(r"(ALE/)?(?P<game>\w+?)(-ram|NoFrameskip|Deterministic)*(-v\d)?", re.IGNORECASE)
 _INSTALL = "pip install -e '.[atari]'"
-
-
-def is_atari(env_id: str) -> bool:
-    """Returns whether `env_id` names an ALE game."""
-    return env_id.removeprefix("ale_py:").startswith("ALE/")
 
 
 def resolve(settings: schema.Atari) -> schema.Atari:
@@ -175,8 +168,7 @@ class AtariEnvironment:
         try:
             yield
         except Exception as error:
-            message = f"--env={self.spec.env_id}: {what} raised {told(error)}"
-            raise EnvironmentFailure(message, traceback.format_exc()) from error
+            raise EnvironmentFailure.of(f"--env={self.spec.env_id}: {what} raised", error) from error
 
     def replay(self, actions: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Step]]:
         length, episode = np.array([len(one) for one in actions]), self._episode.copy()
@@ -212,7 +204,7 @@ def _game(env_id):
         ) from None
     name = env_id.removeprefix("ale_py:")
     if name not in gymnasium.registry:
-        games = [game for game in gymnasium.registry if is_atari(game)]
+        games = [game for game in gymnasium.registry if schema.is_atari(game)]
         nearest = difflib.get_close_matches(name, games, n=2)
         hint = f"there are {len(games)}, such as ALE/Breakout-v5; see ale.farama.org."
         if nearest:

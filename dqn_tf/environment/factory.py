@@ -14,7 +14,7 @@ def check_name(env_id: str) -> None:
 
     For a run that is elsewhere: packages that are not installed here may be there, and a module is not imported.
     """
-    if atari.is_atari(env_id):
+    if schema.is_atari(env_id):
         atari.check_name(env_id)
         return
     module, separator, name = env_id.rpartition(":")
@@ -61,7 +61,7 @@ class Factory:
     @property
     def is_atari(self) -> bool:
         """Whether these are games of ALE."""
-        return atari.is_atari(self.env_id)
+        return schema.is_atari(self.env_id)
 
     def resolved(self) -> schema.Atari:
         """Returns how games are played, with `auto` replaced by what it stands for; as given if these are none."""

@@ -6,7 +6,6 @@ Whatever it gives is checked here, where the episode and the step are known: an 
 import contextlib
 import math
 import signal
-import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -118,13 +117,15 @@ class Instance:
         """Returns the failure of a function of the environment's that has raised; raises the user's Ctrl-C."""
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             raise error  # where a run handles signals it can only be the environment's
-        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next))
         what = f"{name} raised" if name in ("reset", "step", "render") else "it cannot be made:"
-        return self._failure(f"{what} {told(error)}", trace)
+        return EnvironmentFailure.of(f"{self._where()}: {what}", error)
 
-    def _failure(self, what, trace=""):
-        where = f"environment {self._number}, episode {self._episode}, step {self._step}"
-        return EnvironmentFailure(f"--env={self._spec.env_id}: {where}: {what}", trace)
+    def _failure(self, what):
+        return EnvironmentFailure(f"{self._where()}: {what}")
+
+    def _where(self):
+        episode = f"environment {self._number}, episode {self._episode}, step {self._step}"
+        return f"--env={self._spec.env_id}: {episode}"
 
     def _observed(self, given, what):
         """Returns an observation as the agent sees it, in an array of its own: environments write theirs again."""

@@ -181,5 +181,12 @@ def image_size(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def is_channels_first(shape: tuple[int, ...]) -> bool:
-    """Returns whether `shape` reads as [C, H, W]: stacked frames come so."""
+    """Returns whether `shape` is [C, H, W]: that is how ALE and gymnasium's wrappers stack frames."""
     return len(shape) == 3 and shape[0] < shape[2]
+
+
+def stack_axis(shape: tuple[int, ...]) -> int | None:
+    """Returns the axis of an image's shape along which frames are stacked, None for a single frame."""
+    if len(shape) > 3 or is_channels_first(shape):
+        return 0
+    return 2 if len(shape) == 3 and shape[2] not in (1, 3) else None

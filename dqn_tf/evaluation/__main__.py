@@ -60,7 +60,6 @@ def _local(logdir):
     if not locations.is_bucket(logdir):
         yield pathlib.Path(logdir)
         return
-    console.import_tensorflow()
     from dqn_tf.persistence import mirror
 
     with tempfile.TemporaryDirectory() as directory:

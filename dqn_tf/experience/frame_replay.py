@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dqn_tf.environment import spec
 from dqn_tf.experience import accumulator, replay
 
 _WINDOW = 1 << 14  # frames remembered at least: more than (n_step + stack size) * environments
@@ -264,12 +265,9 @@ class FrameReplay:
 
 
 def _stack(shape):
-    """Returns the shape of an observation with its stack axis, added where it has none, and that axis."""
-    if len(shape) > 3 or len(shape) == 3 and shape[0] < shape[-1]:
-        return shape, 0
-    if len(shape) == 3 and shape[-1] not in (1, 3):
-        return shape, 2
-    return (1, *shape), 0
+    """Returns the shape of an observation with its stack axis, of length 1 if it has none, and that axis."""
+    axis = spec.stack_axis(shape)
+    return ((1, *shape), 0) if axis is None else (shape, axis)
 
 
 def _num_bytes(plane_shape, dtype):

@@ -12,7 +12,6 @@ import resource
 import sys
 
 from dqn_tf.config.schema import ConfigError
-from dqn_tf.process import console
 
 _log = logging.getLogger(__name__)
 
@@ -63,8 +62,7 @@ def load_keras() -> None:
     """
     path = os.path.join(os.environ.get("KERAS_HOME") or os.path.join("~", ".keras"), "keras.json")
     try:
-        console.import_tensorflow()  # which has an old Keras of its own, and reads that file too
-        import keras
+        import keras  # which imports TensorFlow
     except (ValueError, TypeError, AttributeError, AssertionError) as error:
         if not os.path.exists(os.path.expanduser(path)):
             raise

@@ -11,7 +11,7 @@ from tests import runs
 WATCHED = """
 import pathlib, time
 from dqn_tf.cluster import watchdog
-watchdog.Watchdog(1.0, pathlib.Path("none")).start()
+watchdog.Watchdog(1.0, pathlib.Path("none")).__enter__()
 print(flush=True)
 time.sleep(60)
 """

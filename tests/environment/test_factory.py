@@ -117,7 +117,7 @@ def test_command_with_settings_of_atari_where_there_is_no_game_ends_with_code_2(
     ],
 )
 def test_is_atari_of_names_that_begin_with_ale(env_id, is_game):
-    assert atari.is_atari(env_id) is is_game
+    assert schema.is_atari(env_id) is is_game
 
 
 @pytest.mark.parametrize("env_id", ["ALE/Pong-v5", "ale_py:ALE/Pong-v5"])

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -65,10 +64,7 @@ def test_process_whose_output_cannot_be_written_goes_on_and_writes_into_no_file(
     ids=["full disk", "no reader"],
 )
 def test_result_that_cannot_be_written_is_told_but_where_nobody_reads_it(tmp_path, unread, redirections, code, told):
-    script = (
-        "import sys; from dqn_tf.process import console;"
-        "console.keep_streams(); sys.exit(console.print_result('result'))"
-    )
+    script = "import sys; from dqn_tf.process import console as c; c.keep_streams(); sys.exit(c.print_result('result'))"
     done = start(script, tmp_path, *redirections, stdout=unread, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (code, told)
 
@@ -93,52 +89,3 @@ def test_log_has_one_line_for_each_record_whatever_is_in_it(capsys):
     log.addHandler(handler)
     log.warning("env %s", "a\nb\r\x1b[31m\x9b\u202e\x00é")
     assert capsys.readouterr().err == "env a\\nb\\r\\x1b[31m\\x9b\\u202e\\x00é\n"
-
-
-STARTS = "from dqn_tf.process import console; console.set_up(); console.import_tensorflow()"
-SAYS = """
-import os, sys
-os.write(2, b"I0000 Could not find cuda drivers on your machine, GPU will not be used.\\n")
-os.write(2, b"F0000 Check failed: ")
-print("said in Python", file=sys.stderr)
-"""
-
-
-@pytest.fixture
-def with_tensorflow(tmp_path):
-    """Returns a function that starts a TensorFlow which does what it is told, and returns the CompletedProcess."""
-
-    def with_tensorflow(code):
-        (tmp_path / "tensorflow.py").write_text(SAYS + code)
-        return start(STARTS, tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-    return with_tensorflow
-
-
-def test_start_of_tensorflow_is_told_without_its_notes_on_gpus(with_tensorflow):
-    done = with_tensorflow("class config: list_physical_devices = print")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "GPU\n", "F0000 Check failed: said in Python\n")
-
-
-def test_crash_in_native_code_while_tensorflow_starts_is_told(with_tensorflow):
-    done = with_tensorflow("os.write(2, b'why')\nos.abort()")
-    assert done.returncode == -signal.SIGABRT
-    assert done.stderr.startswith("F0000 Check failed: said in Python\nwhyFatal Python error: Aborted\n")
-    assert "tensorflow.py" in done.stderr and "cuda" not in done.stderr
-
-
-def test_start_of_tensorflow_that_hangs_has_told_all_so_far(with_tensorflow, tmp_path):
-    (tmp_path / "told").touch()
-    wait = "import time, pathlib\nwhile not pathlib.Path('told').read_text(): time.sleep(0.01)\nos._exit(0)"
-    (tmp_path / "tensorflow.py").write_text(SAYS + wait)
-    process = subprocess.Popen(
-        [sys.executable, "-c", STARTS],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(runs.ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert process.stderr.readline() == "F0000 Check failed: said in Python\n"
-        (tmp_path / "told").write_text("yes")
-        assert process.wait(SECONDS) == 0

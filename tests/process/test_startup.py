@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from dqn_tf.config import schema
-from dqn_tf.process import console, startup
+from dqn_tf.process import startup
 from tests import runs
 
 ROOT = str(runs.ROOT)
@@ -61,10 +61,8 @@ def test_prepare_takes_keras_with_tensorflow_and_keeps_what_else_is_set(here, mo
 
 
 def test_prepare_allows_as_many_open_files_as_there_may_be():
-    code = (
-        "import resource as r; from dqn_tf.process import startup;"
-        "startup.prepare(); print(r.getrlimit(r.RLIMIT_NOFILE))"
-    )
+    code = "from dqn_tf.process import startup; startup.prepare()"
+    code += "; import resource as r; print(r.getrlimit(r.RLIMIT_NOFILE))"
     limited = ["bash", "-c", 'ulimit -Sn 32 && ulimit -Hn 99 && exec "$@"', "bash", sys.executable, "-c", code]
     done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "(99, 99)\n", done.stderr
@@ -97,7 +95,6 @@ def test_load_keras_whose_settings_are_damaged_is_refused(tmp_path, monkeypatch)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr(console, "import_tensorflow", lambda: None)
     with pytest.raises(schema.ConfigError) as error:
         startup.load_keras()
     assert error.value.problems == (

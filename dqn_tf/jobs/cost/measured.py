@@ -2,11 +2,10 @@
 
 import dataclasses
 import pathlib
-import re
 from collections.abc import Mapping
 
 from dqn_tf.config import files
-from dqn_tf.config.schema import Config, ConfigError
+from dqn_tf.config.schema import Config, ConfigError, is_atari
 from dqn_tf.jobs.cost.scaling_model import MESSAGES, Line, on_network, ring_seconds
 
 VCPUS = 4  # two cores were measured, and a virtual CPU is half a core
@@ -37,7 +36,7 @@ def load() -> Measured:
 
 def kind_of(config: Config) -> tuple[str, str]:
     """Returns which of the measured networks and environments a run's are, or are taken for."""
-    environment = "Atari" if re.match("(ale_py:)?ALE/", config.run.env) else "CartPole-v1"
+    environment = "Atari" if is_atari(config.run.env) else "CartPole-v1"
     is_cnn = config.network.network == "nature_cnn" or config.network.network == "auto" and environment == "Atari"
     return "Nature CNN" if is_cnn else "128-128 MLP", environment
 
