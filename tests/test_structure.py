@@ -26,7 +26,7 @@ PROGRAM = sorted([*(ROOT / "dqn_tf").rglob("*.py"), ROOT / "train.py"])
 BELOW = {
     "config": [],
     "process": ["config"],
-    "experience": ["config"],
+    "experience": ["environment", "config"],
     "environment": ["process", "config"],
     "cluster": ["process", "config"],
     "distribution": ["cluster", "experience", "config"],
