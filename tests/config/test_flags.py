@@ -17,6 +17,7 @@ FLAGS = """
 run:
   env=CartPole-v1: text
   env_kwargs={}: a JSON object, such as {"name": 8}
+  wrapper=: module:Class, or several separated by commas
   preset=auto: text
   seed=0: a whole number from 0 to 2147483647
   config=: text
@@ -49,10 +50,10 @@ atari:
   atari_protocol=auto: one of auto, machado, nature
   atari_actions=auto: one of auto, minimal, full
 network:
-  network=auto: one of auto, mlp, nature_cnn
+  network=auto: one of auto, mlp, nature_cnn, or module:function of your own
   hidden_units=128,128: whole numbers separated by commas, each of at least 1
   activation=relu: one of ACTIVATIONS
-agent:
+learning:
   optimizer=adam: one of OPTIMIZERS
   learning_rate=0.001: a number of at least 0
   learning_rate_schedule=linear: one of constant, linear, cosine, inverse_time
@@ -63,15 +64,17 @@ agent:
   n_step=3: a whole number of at least 1
   reward_clip=0.0: a number of at least 0
   double_q=true: true or false
-  loss=huber: one of huber, squared
+  loss=huber: one of huber, squared, or module:function of your own
   clip_norm=10.0: a number of at least 0
   target_update_period=0: a whole number of at least 0
   target_update_rate=0.005: a number from 0 to 1
-  wire_precision=float32: one of float32, bfloat16
-  average_period=0: a whole number of at least 0
+exploration:
   epsilon_initial=1.0: a number from 0 to 1
   epsilon_final=0.05: a number from 0 to 1
   epsilon_decay_env_steps=10000: a whole number of at least 0
+communication:
+  wire_precision=float32: one of float32, bfloat16
+  average_period=0: a whole number of at least 0
 evaluation:
   eval_period=5000: a whole number of at least 0
   eval_episodes=20: a whole number of at least 1
@@ -291,7 +294,7 @@ def test_parse_of_mistakes_in_flags_file_and_preset_tells_all_at_once(known_pres
             "--seed=x must be a whole number from 0 to 2147483647.",
             "--discount=2 must be a number from 0 to 1.",
             f"--optimizer=adm must be one of {', '.join(schema.OPTIMIZERS)}; did you mean adam?",
-            f"--config={path} has an unknown setting agent.discunt; did you mean learning.discount?",
+            f"--config={path} has an unknown setting learning.discunt; did you mean learning.discount?",
             f"--config={path}: --n_step=many must be a whole number of at least 1.",
             "--preset=tiny must be one of auto, none, small, pong.",
         ]
@@ -421,10 +424,10 @@ def test_help_of_each_flag_tells_meaning_default_unit_source_and_choices(name):
     limits, default = settings.SETTINGS[name].field.metadata, settings.SETTINGS[name].field.default
     text = help_of(name)
     assert text.startswith(limits["help"])
-    assert f"[default: {'empty' if default in ('', None) else settings.to_text(default)}" in text
+    assert f"[default: {'empty' if default in ('', None, ()) else settings.to_text(default)}" in text
     assert not limits["unit"] or f"; unit: {limits['unit']}" in text
     assert not limits["source"] or f"; source: {limits['source']}]" in text
-    assert not limits["choices"] or f"(one of {', '.join(filter(None, limits['choices']))})" in text
+    assert not limits["choices"] or f"({settings.SETTINGS[name].allowed()})" in text
 
 
 def test_help_groups_the_flags_by_section_in_order():
@@ -477,3 +480,20 @@ def test_misspelt_flag_may_be_an_option_that_was_taken_out_of_the_command_line()
     assert flags.parse(["train.py", "--machne=x"])[1] == ["--machne=x is an unknown flag; see --help."]
     expected = ["--machne=x is an unknown flag; did you mean --machine?"]
     assert flags.parse(["train.py", "--machne=x"], ["machine"])[1] == expected
+
+
+def test_flag_that_may_be_given_several_times_keeps_all_in_order():
+    assert parsed("--wrapper=a:A", "--wrapper", "b:B").run.wrapper == ("a:A", "b:B")
+    assert parsed("--wrapper=a:A,b:B").run.wrapper == ("a:A", "b:B")
+    assert problems_of("--wrapper=a:A", "--wrapper=B") == [
+        "--wrapper=a:A,B must be module:Class, or several separated by commas."
+    ]
+
+
+@pytest.mark.parametrize("name", ["env", "network", "loss", "wrapper"])
+def test_module_that_a_file_names_is_not_trusted_until_the_flag_names_it_too(config_file, name):
+    section = settings.SETTINGS[name].section
+    path = config_file({section: {name: ["my:Own"] if name == "wrapper" else "my:Own"}})
+    (line,) = problems_of(f"--config={path}")
+    assert line == f"--config={path} names a module that would be imported; add --{name}=my:Own to trust it."
+    assert problems_of(f"--config={path}", f"--{name}=my:Own") == []

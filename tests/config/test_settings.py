@@ -255,7 +255,7 @@ def test_to_json_holds_what_the_run_is_and_not_where():
     places = {"logdir", "model_dir", "tensorboard_dir"}
     others = {"config", "resume", "tf_config", "task_type", "task_index", "evaluated_by"}
     assert set(SETTINGS) - leaves == places | others
-    assert tree["run"] == {"env": "CartPole-v1", "env_kwargs": {}, "preset": "auto", "seed": 0}
+    assert tree["run"] == {"env": "CartPole-v1", "env_kwargs": {}, "wrapper": [], "preset": "auto", "seed": 0}
     assert list(tree) == ["run", "cluster", "training", "atari", "network", *LEARNING, "evaluation", "hardware"]
 
 
@@ -268,6 +268,7 @@ def test_from_json_of_to_json_through_text_returns_the_value(setting):
         str: (setting.field.metadata["choices"] or ("other",))[-1],
         schema.JsonObject: schema.JsonObject('{"a": [1.5, null]}'),
         tuple[int, ...]: (7, 9),
+        tuple[str, ...]: ("a:A", "b.c:B"),
     }[setting.field.type]
     built = settings.build({setting.name: other})
     values, problems = settings.from_json(json.loads(json.dumps(settings.to_json(built))), "c.json")
@@ -324,7 +325,7 @@ def test_from_json_with_several_mistakes_tells_all():
     values, problems = settings.from_json(tree, "c.json")
     assert values == {}
     assert sorted(problems) == [
-        "c.json has an unknown setting agent.discunt; did you mean learning.discount?",
+        "c.json has an unknown setting learning.discunt; did you mean learning.discount?",
         "c.json: --discount=2 must be a number from 0 to 1.",
         "c.json: --env=7 must be text.",
         "c.json: --n_step=0 must be a whole number of at least 1.",
@@ -357,7 +358,8 @@ def values_of(setting):
         float: st.floats(limits["minimum"], limits["maximum"], allow_infinity=False, allow_nan=False),
         str: st.text(),
         schema.JsonObject: st.dictionaries(st.text(), jsons).map(json.dumps).map(schema.JsonObject),
-        tuple[int, ...]: st.lists(st.integers(limits["minimum"], 4096)).map(tuple),
+        tuple[int, ...]: st.lists(st.integers(limits["minimum"] or 0, 4096)).map(tuple),
+        tuple[str, ...]: st.lists(st.sampled_from(["a:A", "b.c:D.e"])).map(tuple),
     }[setting.field.type]
 
 
