@@ -63,19 +63,24 @@ def placement(logical_cpus):
 def train(placement):
     """Returns a function that trains as runs.SMALL and `argv` say, and returns the run's directory.
 
-    In this process: a start of TensorFlow for each would take seconds.
+    In this process: a start of TensorFlow for each would take seconds. `code` is the exit code a command would end with.
     """
     from dqn_tf.config import flags
     from dqn_tf.distribution import strategy
     from dqn_tf.process import signals, stopping
-    from dqn_tf.training import plan, run
+    from dqn_tf.training import outcome, plan, run
     from tests import runs
 
     def train(logdir, *argv, code=0):
         made = plan.make(*flags.parse(["train.py", *runs.SMALL, f"--logdir={logdir}", *argv]), {}, time.time())
         with pytest.MonkeyPatch.context() as patch, made.locked():
             patch.setattr(strategy, "create", lambda *arguments: placement)
-            assert run.train(made, stopping.Stop()) == code
+            try:
+                run.train(made, stopping.Stop())
+                found = 0
+            except outcome.EXPECTED as error:
+                found = outcome.exit_code(error)
+            assert found == code
         return logdir
 
     # A run sets these for its process.

@@ -26,8 +26,8 @@ PROGRAM = sorted([*(ROOT / "dqn_tf").rglob("*.py"), ROOT / "train.py"])
 BELOW = {
     "config": [],
     "process": ["config"],
-    "experience": ["environment", "config"],
     "environment": ["process", "config"],
+    "experience": ["environment", "config"],
     "cluster": ["process", "config"],
     "distribution": ["cluster", "experience", "config"],
     "agent": ["distribution", "environment", "experience", "config"],
