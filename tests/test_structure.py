@@ -260,7 +260,7 @@ DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 # Options of programs that are not of this project: pip, pytest, TensorBoard, git, srun, docker, the clouds' own.
 OTHERS_OPTIONS = set(
     """
-    --soak --kills --upgrade --no-deps --signal --mem --durations --bind_all --host --port --distribution
+    --all --soak --kills --upgrade --no-deps --signal --mem --durations --bind_all --host --port --distribution
     --build-arg --tag --display-name --filter --sort-by --limit --format --cli-input-json --training-job-name
     --log-stream-name-prefix --file --defaults --output-name --filename --follow --tail --selector --for --timeout
     --retry --flags-file --pty

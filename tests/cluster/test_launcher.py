@@ -97,7 +97,7 @@ def start(tmp_path):
     for started in launchers:
         started.kill()
         started.wait(SECONDS)
-        launcher.stdout.close()
+        started.stdout.close()
     for pid in filter(is_running, pids):
         os.kill(pid, signal.SIGKILL)
 
