@@ -1,4 +1,4 @@
-"""Brings a run back from the newest checkpoint that is as it was written, and that the run can have written."""
+"""Restores a run from its newest checkpoint that is neither damaged nor another run's."""
 
 import dataclasses
 import logging
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from dqn_tf.config.schema import ConfigError, one_line
 from dqn_tf.distribution.strategy import Placement
-from dqn_tf.persistence import archive, identity, manifest, model_files, worker_state
+from dqn_tf.persistence import archive, identity, manifest, model_files, storage, worker_state
 from dqn_tf.persistence.archive import Damaged, Invalid
 from dqn_tf.persistence.progress import Progress
 from dqn_tf.persistence.replay_segments import ReplaySegments
@@ -24,14 +24,13 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """What a checkpoint held, apart from what is restored in place.
+    """The parts of a checkpoint that are not restored in place.
 
     Attributes:
       path: of the checkpoint.
       worker: this worker's state.
-      journal: see Manifest.
-      num_workers: that wrote it.
-      config, versions: see Manifest.
+      num_workers: number of workers that wrote it.
+      journal, config, versions: see Manifest.
     """
 
     path: pathlib.Path
@@ -46,7 +45,7 @@ class Recovery:
     """Restores a run. All workers must make the same calls.
 
     Attributes:
-      complaints: what is wrong with checkpoints that were passed over, on the chief.
+      complaints: on the chief, why checkpoints were skipped.
     """
 
     def __init__(
@@ -60,11 +59,11 @@ class Recovery:
         config: Mapping[str, Any],
         num_actions: int,
     ):
-        """Prepares; nothing is read.
+        """Reads nothing.
 
         Args:
           root: the directory of all checkpoints.
-          checkpoint: of the objects to restore.
+          checkpoint: of the objects that are restored.
           config: of this run, as in config.json.
         """
         self._root = root
@@ -80,20 +79,20 @@ class Recovery:
         self._passed_over: set[int] = set()
 
     def restore(self, capacity: int) -> Restored | None:
-        """Restores the newest checkpoint in place, the replay included; returns the rest, None where there is none.
+        """Restores the newest good checkpoint in place, with the replay; returns the rest, None without a checkpoint.
 
-        Damaged ones, and those that no run can have written, are named, and the newest good one is taken.
+        Damaged checkpoints, and those that this run cannot have written, are logged and skipped.
 
         Args:
           capacity: of the replay, of all workers together.
         Raises:
-          ConfigError: there are checkpoints, and none is good.
+          ConfigError: there are checkpoints, but none is good.
         """
         if self._placement.is_chief:
-            self._storage.pull_all()
+            self._storage.pull(*storage.RESUMED)
         while True:
             found = self._newest_good() if self._placement.is_chief else None
-            # Of workers that see other directories some will not find it.
+            # All workers take the chief's choice; those that see another directory will not find it.
             number = int(self._placement.max(-1.0 if found is None else float(found.env_steps)))
             if number < 0:
                 return None
@@ -119,10 +118,10 @@ class Recovery:
             _log.warning("checkpoint %s is damaged: %s", manifest.directory(self._root, number), problem)
 
     def _load(self, found, number, capacity):
-        """Returns the Restored of a checkpoint, in place all else. Raises Invalid.
+        """Restores a checkpoint and returns its Restored. Raises Invalid.
 
         Args:
-          found: its Manifest, on the chief.
+          found: on the chief, the checkpoint's Manifest.
         """
         path = manifest.directory(self._root, number)
         try:
@@ -161,18 +160,18 @@ class Recovery:
             raise Invalid(f"{path}: {error}") from None
 
     def _check_acting(self, made, acting):
-        """Raises Invalid where weights to act with, if there are any, are not those of the network."""
+        """Raises Invalid if there are weights to act with and their shapes are not the network's."""
         shapes = [variable.shape for variable in self._checkpoint.network.weights]
         if acting and [weights.shape for weights in acting] != shapes:
             path = self._root / made.workers[0].state.path
             raise Invalid(f"{path}: the weights to act with are not those of the network")
 
     def _read_model(self, made):
-        """Reads the model in place, which is half another one's where it is refused."""
+        """Reads the model in place. Raises Invalid; then part of the model may be overwritten."""
         path = self._root / made.model_prefix
         try:
             status = model_files.read(self._checkpoint, self._root, made)
-            status.expect_partial().assert_consumed()  # the first says nothing by itself
+            status.expect_partial().assert_consumed()  # assert_consumed checks, expect_partial silences a warning
         except (AssertionError, ValueError, TypeError, LookupError, tf.errors.OpError) as error:
             raise Invalid(f"{path} is none of this run: {one_line(reasons.reason(error))}") from None
         for name, part in vars(self._checkpoint).items():
@@ -181,8 +180,8 @@ class Recovery:
                     raise Invalid(f"{path} is none of this run: {name} is not finite")
 
     def _pulled(self, number):
-        """Returns the manifest of a checkpoint that the chief has found good, and brings what this worker needs."""
-        self._storage.pull_manifests()  # all of them: what they keep is not this worker's to remove
+        """Returns the manifest of a checkpoint that the chief has checked; pulls the files that this worker needs."""
+        self._storage.pull(storage.MANIFESTS)  # all: this worker must not remove files that they need
         if self._storage.is_private:
             manifest.set_aside(self._root, number)
         made = manifest.read(self._root, number)
@@ -191,11 +190,11 @@ class Recovery:
         for index, part in enumerate(made.workers):
             if are_dealt or index == self._placement.worker_index:
                 needed += [segment.file for segment in part.replay]
-        self._storage.pull(self._root / file.path for file in needed)
+        self._storage.pull_paths(self._root / file.path for file in needed)
         return made
 
     def _newest_good(self):
-        """Returns the manifest of the newest checkpoint that is as it was written, None where there never was any."""
+        """Returns the manifest of the newest undamaged checkpoint, None if there was never any."""
         newest, there = manifest.newest(self._root), manifest.numbers(self._root)
         if newest is not None and newest not in (*there, *self._passed_over):
             self._pass_over(newest, f"{manifest.location(self._root, newest)} is missing")
