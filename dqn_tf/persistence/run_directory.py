@@ -120,7 +120,7 @@ class RunDirectory:
             self._check_foreign()
 
     def _newest_readable(self):
-        """Returns the newest manifest that can be read, None if there is no checkpoint. Raises ConfigError: none can."""
+        """Returns the newest manifest that can be read, None without a checkpoint. Raises ConfigError: none can."""
         there, made = manifest.numbers(self.checkpoints), manifest.newest_readable(self.checkpoints)
         if there and made is None:
             try:
