@@ -10,7 +10,7 @@ from dqn_tf.environment import spec
 from dqn_tf.experience import accumulator, replay
 
 _WINDOW = 1 << 14  # frames remembered at least: more than (n_step + stack size) * environments
-_CHUNK_NBYTES = 1 << 20  # of observations added at a time: about what the cache of a core holds
+_CHUNK_NBYTES = 1 << 20  # of observations added at a time: about the cache of a core
 
 
 def create(
@@ -19,7 +19,7 @@ def create(
     observation_dtype: np.typing.DTypeLike,
     generator: np.random.Generator,
 ) -> "replay.Replay | FrameReplay":
-    """Returns an empty buffer of the kind that suits the observations."""
+    """Returns an empty buffer of the `kind` for the observations."""
     return kind(observation_shape, observation_dtype)(capacity, observation_shape, observation_dtype, generator)
 
 
@@ -32,14 +32,14 @@ def kind(
 
 
 class FrameReplay:
-    """Keeps the newest `capacity` transitions and samples them uniformly: as Replay does to the byte, in less memory.
+    """Does the same as Replay, to the byte, in less memory.
 
-    An observation is a stack of C planes: along the first axis for [C, H, W] with C < W and for more than three axes,
-    along the last for [H, W, C]. With C of 1 or 3, a picture, and with other shapes it is one plane.
+    An observation is a stack of C planes along spec.stack_axis, or a single plane. Each distinct plane is stored once,
+    as a frame, and a transition has the numbers of its 2 * C frames.
 
-    A transition holds the numbers of its 2 * C frames. Planes share a frame only where all their bytes are equal, so
-    nothing is assumed of how an environment stacks, pads and resets, nor of the order in which transitions come.
-    Fingerprints tell which frame to compare with; where one misleads or is forgotten, a frame is stored twice.
+    Planes share a frame only if all their bytes are equal. So nothing is assumed about how an environment stacks, pads
+    and resets, nor about the order of transitions. A fingerprint tells which frame to compare with; if two planes have
+    the same one, or it is forgotten, a frame is stored twice.
     """
 
     def __init__(
@@ -49,21 +49,14 @@ class FrameReplay:
         observation_dtype: np.typing.DTypeLike,
         generator: np.random.Generator,
     ):
-        """Makes an empty buffer.
-
-        Args:
-          capacity: transitions kept, at least 1.
-          observation_shape: shape of one observation.
-          observation_dtype: dtype of one observation.
-          generator: the only source of randomness of `sample`.
-        """
+        """See Replay."""
         self._capacity = capacity
         self._shape = tuple(observation_shape)
         self._dtype = np.dtype(observation_dtype)
         self._stack_shape, self._stack_axis = _stack(self._shape)
         self._plane_shape = self._stack_shape[: self._stack_axis] + self._stack_shape[self._stack_axis + 1 :]
         num_planes, num_words = self._stack_shape[self._stack_axis], _num_words(self._plane_shape, self._dtype)
-        self._rows = replay.Replay(capacity, (num_planes,), np.int32, generator)  # slots in place of observations
+        self._rows = replay.Replay(capacity, (num_planes,), np.int32, generator)  # with slots instead of observations
         self._multipliers = np.random.default_rng(0).integers(1 << 64, size=num_words, dtype=np.uint64)
         self.clear()
 
@@ -73,12 +66,12 @@ class FrameReplay:
     def clear(self) -> None:
         """Forgets all transitions."""
         self._rows.clear()
-        # The slots: the plane in each, how many times the rows name it, and a stack of the slots they do not name.
+        # For each slot its plane and how often the rows name it; and a stack of the slots that no row names.
         self._frames = np.empty((0, len(self._multipliers)), np.uint64)
         self._use_count = np.empty(0, np.int32)
         self._free = np.empty(0, np.int32)
         self._num_free = 0
-        # Slots by fingerprint, which may be outdated. Two generations, so that the older can be dropped at once.
+        # Slots by fingerprint; a slot may have another plane by now. Two generations, so that the older can be dropped.
         self._recent, self._older = {}, {}
 
     def __len__(self) -> int:
@@ -101,10 +94,10 @@ class FrameReplay:
     def expected_nbytes(
         capacity: int, observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeLike
     ) -> int:
-        """Returns the bytes a full buffer is expected to take where an env step brings one new plane.
+        """Returns the expected bytes of a full buffer if each env step brings one new plane.
 
-        One percent is for the last observations of episodes. Where all planes of a stack change in a step it takes up
-        to C times as much.
+        One percent is added for the last observations of episodes. If all planes of a stack change in a step, the
+        buffer needs up to C times as much.
         """
         stack_shape, axis = _stack(tuple(observation_shape))
         num_slots = capacity + _growth(capacity)
