@@ -16,7 +16,6 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import pytest
 
-
 # Those that take longest, to begin with: two processes share the files.
 FIRST = ("test_learning.py", "test_command_line.py", "test_resume.py", "test_parity.py", "test_dockerfile.py")
 
@@ -28,7 +27,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    left_out = [marker for marker, option in (("thorough", "--all"), ("soak", "--soak")) if not config.getoption(option)]
+    options = {"thorough": "--all", "soak": "--soak"}
+    left_out = [marker for marker, option in options.items() if not config.getoption(option)]
     chosen = [item for item in items if not any(map(item.get_closest_marker, left_out))]
     config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
     items[:] = sorted(chosen, key=lambda item: item.path.name not in FIRST)
