@@ -16,7 +16,6 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import pytest
 
-
 # Those that take longest, to begin with: two processes share the files.
 FIRST = ("test_learning.py", "test_command_line.py", "test_resume.py", "test_parity.py", "test_dockerfile.py")
 

@@ -297,6 +297,7 @@ def root(tmp_path):
     shutil.rmtree(tmp_path)
 
 
+@pytest.mark.thorough
 def test_steps_of_the_dockerfile_in_a_clean_directory_make_a_program_that_trains(root):
     check_trains(build(root))
 

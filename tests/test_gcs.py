@@ -8,6 +8,7 @@ import pytest
 from tests import runs
 
 gcs = pytest.importorskip("tests.gcs", reason="the bucket needs the extra [cloud]")
+pytestmark = pytest.mark.thorough
 
 # Each line is one answer: what the expression on it is worth, or the name of the error it raises.
 BEGIN = """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dqn_tf.evaluation import evaluator
-from tests import making, runs
+from tests import making, marks, runs
 
 CHAIN = "tests.environments:Chain-v0"
 BARS = {"CartPole-v1": 475.0, CHAIN: 1.0}
@@ -16,7 +16,7 @@ def summary_of(logdir, *argv):
     return runs.read_json(logdir / "summary.json")
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, *marks.thorough(1)])
 def test_default_configuration_solves_cartpole(tmp_path, seed):
     summary = summary_of(tmp_path, f"--seed={seed}")
     assert summary["eval_return_mean"] >= BARS["CartPole-v1"] == summary["threshold"]

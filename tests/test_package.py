@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests import runs
+from tests import marks, runs
 
 SOURCES = ["dqn_tf", "train.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"]
 
@@ -48,8 +48,13 @@ def run(folder, *words, **environment):
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("words", [["-m", "dqn_tf"], ["bin/dqn-tf"]], ids=["module", "script"])
-@pytest.mark.parametrize("flags", [["--vectorization=async"], ["--strategy=multiworker"]], ids=["async", "multiworker"])
+@pytest.mark.parametrize(
+    "words, flags",
+    [
+        (["bin/dqn-tf"], ["--vectorization=async"]),
+        *marks.thorough((["-m", "dqn_tf"], ["--strategy=multiworker"])),
+    ],
+)
 def test_installed_command_trains_where_there_is_no_checkout(installed, tmp_path, words, flags):
     words = [str(installed / words[0])] if len(words) == 1 else words
     environment = {"PYTHONPATH": str(installed), "CUDA_VISIBLE_DEVICES": "-1"}

@@ -11,10 +11,13 @@ import pytest
 
 from tests import hosts, runs, sagemaker
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("sagemaker_training") is None or sys.platform != "linux",
-    reason="sagemaker-training is not installed; pip install -e '.[sagemaker]' brings it, on Linux",
-)
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(
+        importlib.util.find_spec("sagemaker_training") is None or sys.platform != "linux",
+        reason="sagemaker-training is not installed; pip install -e '.[sagemaker]' brings it, on Linux",
+    ),
+]
 needs_hosts = pytest.mark.skipif(bool(hosts.why_not()), reason=hosts.why_not())
 
 NAMES = ["algo-1", "algo-2"]

@@ -1,9 +1,10 @@
 """The same 20 updates under any placement; as a script one process of the parity test.
 
     python -m tests.distributed.parity_worker OUT mirrored NUM_REPLICAS
-    python -m tests.distributed.parity_worker OUT multiworker KIND INDEX ADDRESS ADDRESS
+    python -m tests.distributed.parity_worker OUT workers INDEX ADDRESS ADDRESS
+    python -m tests.distributed.parity_worker OUT chief_and_worker INDEX ADDRESS ADDRESS
 
-writes what came out to OUT, an .npz. KIND is plain, chief_and_compiled, factored, bfloat16 or averaged.
+writes what came out to OUT, an .npz, by ways of making them: created; plain, factored, bfloat16 and averaged; compiled.
 """
 
 import signal
@@ -161,20 +162,23 @@ def _gather_and_wait(placement):
 def _main(path, name, *arguments):
     signal.alarm(450)  # ends this process, should the test not be there to do it
     if name == "mirrored":
-        found = train(strategy.create("mirrored", int(arguments[0]), None))
+        found = {"created": train(strategy.create("mirrored", int(arguments[0]), None))}
     else:
-        kind, index, *addresses = arguments
-        is_special = kind == "chief_and_compiled"
-        cluster = topology.Topology(tuple(addresses), int(index), is_special, "the test")
+        index, *addresses = arguments
+        has_chief = name == "chief_and_worker"
+        cluster = topology.Topology(tuple(addresses), int(index), has_chief, "the test")
         placement = strategy.create("multiworker", 0, cluster)
-        units = SMALL if kind in ("plain", "chief_and_compiled") else LARGE
-        wire = "bfloat16" if kind == "bfloat16" else "float32"
-        if kind == "averaged":
-            found = train_averaged(placement)
+        if has_chief:
+            found = {"compiled": train(placement, jit_compile=True)}
         else:
-            found = train(placement, jit_compile=is_special, hidden_units=units, wire=wire)
-        found.update(_gather_and_wait(placement))
-    np.savez(path, **found)
+            found = {
+                "plain": train(placement),
+                "factored": train(placement, hidden_units=LARGE),
+                "bfloat16": train(placement, hidden_units=LARGE, wire="bfloat16"),
+                "averaged": train_averaged(placement),
+            }
+        found["told"] = _gather_and_wait(placement)
+    np.savez(path, **{f"{way} {name}": array for way, arrays in found.items() for name, array in arrays.items()})
 
 
 if __name__ == "__main__":

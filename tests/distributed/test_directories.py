@@ -13,6 +13,7 @@ from tests import runs
 SHORT = [*runs.SMALL, "--train_env_steps=400", "--eval_period=0", "--final_eval_episodes=2", "--strategy=multiworker"]
 
 
+@pytest.mark.thorough
 def test_workers_without_a_logdir_started_one_after_the_other_write_in_the_chiefs(tmp_path):
     cluster = {"worker": runs.addresses(2)}
     started = []
@@ -25,6 +26,7 @@ def test_workers_without_a_logdir_started_one_after_the_other_write_in_the_chief
     assert (logdir / "summary.json").exists() and len(list(logdir.glob("checkpoints/ckpt-400/worker-*"))) == 2
 
 
+@pytest.mark.thorough
 def test_launchers_of_one_moment_with_one_logdir_are_one_run(tmp_path):
     argv = [*SHORT, "--num_workers=2", f"--logdir={tmp_path}/run"]
     done = [runs.finish(process) for process in [runs.start(*argv), runs.start(*argv)]]
@@ -34,8 +36,7 @@ def test_launchers_of_one_moment_with_one_logdir_are_one_run(tmp_path):
     assert (tmp_path / "run" / "summary.json").exists()
 
 
-@pytest.mark.parametrize("chiefs, given", [("gs://bucket/run", ""), ("/run", "gs://bucket/run")])
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("chiefs, given, index", [("gs://bucket/run", "", 0), ("/run", "gs://bucket/run", 1)])
 def test_workers_of_which_only_some_keep_the_run_in_a_bucket_are_all_refused(chiefs, given, index):
     mine = (chiefs, given)[index]
     plan = types.SimpleNamespace(locations=locations.Locations(mine or "runs/1", is_default=not mine))

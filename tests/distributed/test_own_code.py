@@ -8,7 +8,7 @@ import dqn_tf
 from dqn_tf.agent import heads, networks
 from dqn_tf.config import settings
 from dqn_tf.experience.replay import Sample
-from tests import making, runs
+from tests import making, marks, runs
 from tests.distributed import own_code, own_worker, parity_worker, test_parity
 from tests.placements import one_replica, replicas, two_replicas
 
@@ -28,7 +28,11 @@ def workers(tmp_path_factory):
     return [dict(np.load(directory / f"{name}.npz")) for name in commands]
 
 
-@pytest.fixture(scope="module", params=own_worker.CASES)
+QUICK = ("dropout", "running_mean", "dueling")
+OTHERS = [case for case in own_worker.CASES if case not in QUICK]
+
+
+@pytest.fixture(scope="module", params=[*QUICK, *marks.thorough(*OTHERS)])
 def case(request):
     return request.param
 
@@ -54,6 +58,7 @@ def test_update_when_there_are_two_replicas_is_the_same(case, one):
         assert_same(two, one)
 
 
+@pytest.mark.thorough
 def test_update_when_there_are_two_processes_is_the_same(case, one, workers):
     found = [{name.partition("/")[2]: a for name, a in w.items() if name.startswith(f"{case}/")} for w in workers]
     priorities = np.concatenate([part.pop("priorities") for part in found], axis=1)
@@ -86,9 +91,8 @@ def test_update_makes_other_masks_in_each_update():
     assert len(set(losses)) == 3
 
 
-def test_state_that_is_averaged_is_the_mean_over_the_batch(one, case):
-    if case != "running_mean":
-        pytest.skip("of running_mean")
+def test_state_that_is_averaged_is_the_mean_over_the_batch():
+    one = own_worker.train(one_replica(), "running_mean")
     batches = parity_worker._batches()
     mean = np.zeros(4)
     for k in range(parity_worker.NUM_UPDATES):
@@ -121,6 +125,7 @@ def command(logdir, *flags):
     return runs.finish(runs.start(*SMALL, f"--logdir={logdir}", *flags))
 
 
+@pytest.mark.thorough
 def test_run_with_code_of_ones_own_is_resumed_to_the_bit_evaluated_and_repeated(tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     for logdir, steps in ((whole, 800), (resumed, 480), (resumed, 800)):
@@ -137,22 +142,24 @@ def test_run_with_code_of_ones_own_is_resumed_to_the_bit_evaluated_and_repeated(
     assert summary["eval_return_mean"] <= 250  # rewards are halved
 
 
-@pytest.mark.parametrize(
-    ("flag", "code", "line"),
-    [
-        ("--network=tests.distributed.own_code:raises", 1, "raised RuntimeError: no network today ("),
-        ("--network=tests.distributed.own_code:one_value", 2, ": the model makes [2, 1] of 2 observations, not [2, 2]"),
-        ("--network=tests.distributed.own_code:text", 2, " returned str, which must be a keras.Model."),
-        ("--network=tests.distributed.own_code:dropot", 2, ": tests.distributed.own_code has no dropot; did you mean"),
-        ("--network=tests.nowhere:dropout", 2, ": there is no module tests.nowhere."),
-        ("--network=tests/own.py:dropout", 2, "; name the module, not its file: --network=tests.own:dropout."),
-        ("--network=resnet", 2, " must be one of auto, mlp, nature_cnn, or module:function of your own."),
-        ("--loss=tests.distributed.own_code:broken_loss", 1, " raised ValueError: no loss today ("),
-        ("--loss=tests.distributed.own_code:mean_loss", 2, " made a loss of shape (), not [B]: one for each"),
-        ("--wrapper=tests.distributed.own_code:Third", 2, ": tests.distributed.own_code has no Third."),
-        ("--wrapper=Half", 2, " must be module:Class, or several separated by commas."),
-    ],
-)
+MISTAKES = [
+    ("--network=tests.distributed.own_code:raises", 1, "raised RuntimeError: no network today ("),
+    ("--network=tests/own.py:dropout", 2, "; name the module, not its file: --network=tests.own:dropout."),
+    ("--loss=tests.distributed.own_code:broken_loss", 1, " raised ValueError: no loss today ("),
+]
+MORE_MISTAKES = [
+    ("--network=tests.distributed.own_code:one_value", 2, ": the model makes [2, 1] of 2 observations, not [2, 2]"),
+    ("--network=tests.distributed.own_code:text", 2, " returned str, which must be a keras.Model."),
+    ("--network=tests.distributed.own_code:dropot", 2, ": tests.distributed.own_code has no dropot; did you mean"),
+    ("--network=tests.nowhere:dropout", 2, ": there is no module tests.nowhere."),
+    ("--network=resnet", 2, " must be one of auto, mlp, nature_cnn, or module:function of your own."),
+    ("--loss=tests.distributed.own_code:mean_loss", 2, " made a loss of shape (), not [B]: one for each"),
+    ("--wrapper=tests.distributed.own_code:Third", 2, ": tests.distributed.own_code has no Third."),
+    ("--wrapper=Half", 2, " must be module:Class, or several separated by commas."),
+]
+
+
+@pytest.mark.parametrize(("flag", "code", "line"), [*MISTAKES, *marks.thorough(*MORE_MISTAKES)])
 def test_mistake_in_code_of_ones_own_is_a_line_that_names_it(tmp_path, flag, code, line):
     done = command(tmp_path / "run", flag)
     assert done.returncode == code, done.stderr
@@ -183,7 +190,7 @@ def test_head_of_ones_own_says_what_outputs_mean():
     np.testing.assert_allclose(heads.values_of(network)(outputs), [[1 + 4 - 5, 1 + 5 - 5, 1 + 6 - 5]])
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, *marks.thorough(4)])
 def test_mirrored_run_in_a_library_after_others_takes_the_devices_that_there_are(tmp_path, count):
     small = dict(flag.removeprefix("--").split("=") for flag in SMALL)
     values = {**small, "strategy": "mirrored", "num_replicas": count, "logdir": str(tmp_path / "run")}

@@ -1,7 +1,7 @@
 """The strategy changes the speed, never the algorithm: the same 20 updates, whatever the number of replicas.
 
-This process runs 1, 2 and 4 replicas. Beside it run five more: a MirroredStrategy as `strategy.create` makes it, two
-workers of a MultiWorkerMirroredStrategy on the loopback device, and a chief and a worker, with compiled gradients.
+This process runs 1, 2 and 4 replicas. Beside it run two workers of a MultiWorkerMirroredStrategy on the loopback device
+and, with --all, a MirroredStrategy as `strategy.create` makes it, and a chief and a worker, with compiled gradients.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from dqn_tf.agent import update
 from dqn_tf.distribution import reducer
-from tests import runs
+from tests import marks, runs
 from tests.distributed import parity_worker
 from tests.placements import replicas
 
@@ -69,23 +69,20 @@ def wait_for(processes, directory):
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory):
-    """Returns the arrays of each way to make the updates, by name."""
+def outcomes(tmp_path_factory, request):
+    """Returns the arrays of each way to make the updates, by its name and, of several processes, the number of one."""
     directory = tmp_path_factory.mktemp("parity")
-    ports = runs.addresses(10)
+    ports = runs.addresses(4)
     commands = {
-        "created": ["mirrored", "2"],
-        "worker0": ["multiworker", "plain", "0", *ports[:2]],
-        "worker1": ["multiworker", "plain", "1", *ports[:2]],
-        "chief0": ["multiworker", "chief_and_compiled", "0", *ports[2:4]],
-        "worker0_of_chief": ["multiworker", "chief_and_compiled", "1", *ports[2:4]],
-        "factored0": ["multiworker", "factored", "0", *ports[4:6]],
-        "factored1": ["multiworker", "factored", "1", *ports[4:6]],
-        "bfloat16_0": ["multiworker", "bfloat16", "0", *ports[6:8]],
-        "bfloat16_1": ["multiworker", "bfloat16", "1", *ports[6:8]],
-        "averaged0": ["multiworker", "averaged", "0", *ports[8:]],
-        "averaged1": ["multiworker", "averaged", "1", *ports[8:]],
+        "0": ["workers", "0", *ports[:2]],
+        "1": ["workers", "1", *ports[:2]],
     }
+    if request.config.getoption("--all"):
+        commands |= {
+            "": ["mirrored", "2"],
+            "of chief 0": ["chief_and_worker", "0", *ports[2:]],
+            "of chief 1": ["chief_and_worker", "1", *ports[2:]],
+        }
     with started(directory, commands) as processes:
         found = {
             "one": parity_worker.train(replicas(1)),
@@ -96,9 +93,11 @@ def outcomes(tmp_path_factory):
             "one_large": parity_worker.train(replicas(1), hidden_units=parity_worker.LARGE),
         }
         wait_for(processes, directory)
-    for name in commands:
-        with np.load(directory / f"{name}.npz") as file:
-            found[name] = {key: file[key] for key in file.files}
+    for process in commands:
+        with np.load(directory / f"{process}.npz") as file:
+            for key in file.files:
+                way, name = key.split(" ", 1)
+                found.setdefault(f"{way} {process}".strip(), {})[name] = file[key]
     return found
 
 
@@ -112,15 +111,12 @@ def assert_same_outcome(actual, expected, tolerance=TOLERANCE):
         np.testing.assert_allclose(actual[name], expected[name], rtol=0, atol=tolerance * scale, err_msg=name)
 
 
-PAIRS = (
-    ("worker0", "worker1"),
-    ("chief0", "worker0_of_chief"),
-    ("factored0", "factored1"),
-    ("bfloat16_0", "bfloat16_1"),
-    ("averaged0", "averaged1"),
-)
-WORKERS = ("worker0", "worker1", "chief0", "worker0_of_chief")
-WAYS = ("one_compiled", "two", "two_compiled", "four", "created", *WORKERS)
+WAYS = [
+    *("one_compiled", "two", "two_compiled", "four", "plain 0", "plain 1"),
+    *marks.thorough("created", "compiled of chief 0", "compiled of chief 1"),
+]
+SAME = [(f"{way} 0", f"{way} 1") for way in ("plain", "factored", "bfloat16", "averaged")]
+WORKERS = [("told 0", "told 1"), *marks.thorough((("told of chief 0", "told of chief 1"),))]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -129,45 +125,45 @@ def test_updates_when_made_by_several_replicas_equal_those_of_one(outcomes, way)
     assert_same_outcome(outcomes[way], outcomes["one"], tolerance)
 
 
-@pytest.mark.parametrize("way", ("factored0", "factored1"))
+@pytest.mark.parametrize("way", ("factored 0", "factored 1"))
 def test_updates_when_workers_send_factors_equal_those_of_one(outcomes, way):
     assert_same_outcome(outcomes[way], outcomes["one_large"])
 
 
 def test_all_reduce_with_factors_sums_others_and_a_row_of_both_for_each_transition(outcomes):
     # 4 x 96 + 96 + 96 + 96 x 3 + 3 others, 16 transitions of 96 + 96, three metrics of two workers in two parts each.
-    assert outcomes["factored0"]["num_sent"] == 867 + 16 * 192 + 12
+    assert outcomes["factored 0"]["num_sent"] == 867 + 16 * 192 + 12
     # 4 x 16 + 16 + 16 x 8 + 8 + 8 x 3 + 3: 16 rows of 16 + 8 would be more.
-    assert outcomes["worker0"]["num_sent"] == 243 + 12
+    assert outcomes["plain 0"]["num_sent"] == 243 + 12
     assert outcomes["one"]["num_sent"] == 0
 
 
 def test_updates_when_workers_average_equal_those_of_two_learners_averaged_by_hand(outcomes):
     by_hand = parity_worker.train_averaged_by_hand()
-    metrics = outcomes["averaged0"]["metrics"]
+    metrics = outcomes["averaged 0"]["metrics"]
     assert metrics.shape == (2, 4)
-    assert_same_outcome(outcomes["averaged0"], {**by_hand, "metrics": metrics})
+    assert_same_outcome(outcomes["averaged 0"], {**by_hand, "metrics": metrics})
     # 243 weights, as many of the target and of each moment, four metrics; not the same as sums in every update.
-    assert outcomes["averaged0"]["num_sent"] == 4 * 243 + 4 + 1
-    assert np.abs(outcomes["averaged0"]["network/0"] - outcomes["one"]["network/0"]).max() > 1000 * TOLERANCE
+    assert outcomes["averaged 0"]["num_sent"] == 4 * 243 + 4 + 1
+    assert np.abs(outcomes["averaged 0"]["network/0"] - outcomes["one"]["network/0"]).max() > 1000 * TOLERANCE
 
 
 def test_updates_when_gradients_are_sent_in_bfloat16_are_near_and_not_equal(outcomes):
     # A number of 8 bits is off by 2^-9 of itself at most. Adam's step is 0.01, and 20 of them may go astray where a
     # gradient is about 0, so weights are compared in the mean.
     for name in ("network/0", "network/2", "network/4"):
-        error = np.abs(outcomes["bfloat16_0"][name] - outcomes["one_large"][name])
+        error = np.abs(outcomes["bfloat16 0"][name] - outcomes["one_large"][name])
         assert 0 < error.mean() < 0.005, name
-    metrics = (outcomes[name]["metrics"] for name in ("bfloat16_0", "one_large"))
+    metrics = (outcomes[name]["metrics"] for name in ("bfloat16 0", "one_large"))
     np.testing.assert_allclose(*metrics, rtol=0.05, atol=0.02)
 
 
-@pytest.mark.parametrize("way", ("one", *WAYS))
-def test_updates_when_called_twice_are_traced_once(outcomes, way):
-    assert outcomes[way]["num_traces"] == 1
+def test_updates_when_called_twice_are_traced_once(outcomes):
+    found = {way: int(arrays["num_traces"]) for way, arrays in outcomes.items() if "num_traces" in arrays}
+    assert set(found.values()) == {1}, found
 
 
-@pytest.mark.parametrize(("first", "second"), PAIRS)
+@pytest.mark.parametrize(("first", "second"), SAME)
 def test_updates_when_made_by_two_workers_leave_both_with_the_same_bits(outcomes, first, second):
     for name, array in outcomes[first].items():
         if name.startswith(("network", "target", "optimizer", "metrics")):
@@ -215,18 +211,15 @@ def test_parity_when_the_learner_is_wrong_is_broken(outcomes, wrong):
         assert_same_outcome(wrong, outcomes["one"])
 
 
-@pytest.mark.parametrize("worker", WORKERS)
-@pytest.mark.parametrize("counts", parity_worker.GATHERS)
-def test_gather_when_workers_have_other_numbers_of_rows_gives_all_in_order_of_worker(outcomes, counts, worker):
-    gathered = outcomes[worker][f"gather/{counts}"]
-    assert gathered.dtype == np.float64
-    expected = np.concatenate([parity_worker.rows_of(0, counts[0]), parity_worker.rows_of(1, counts[1])])
-    np.testing.assert_array_equal(gathered, expected)
-
-
-@pytest.mark.parametrize("worker", WORKERS)
-def test_gather_when_rows_are_integers_gives_their_value(outcomes, worker):
-    np.testing.assert_array_equal(outcomes[worker]["gather/of integers"], [[2**40], [2**40 + 1]])
+@pytest.mark.parametrize("workers", WORKERS)
+def test_gather_when_workers_have_other_numbers_of_rows_gives_all_in_order_of_worker(outcomes, workers):
+    for worker in workers:
+        for counts in parity_worker.GATHERS:
+            gathered = outcomes[worker][f"gather/{counts}"]
+            assert gathered.dtype == np.float64
+            expected = np.concatenate([parity_worker.rows_of(0, counts[0]), parity_worker.rows_of(1, counts[1])])
+            np.testing.assert_array_equal(gathered, expected)
+        np.testing.assert_array_equal(outcomes[worker]["gather/of integers"], [[2**40], [2**40 + 1]])
 
 
 def test_gather_when_there_is_one_worker_gives_its_rows():
@@ -235,8 +228,8 @@ def test_gather_when_there_is_one_worker_gives_its_rows():
         np.testing.assert_array_equal(replicas(count).gather(rows), rows)
 
 
-@pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_barrier_when_a_worker_comes_late_holds_the_other_until_then(outcomes, first, second):
-    came, left = np.transpose([outcomes[first]["barrier"], outcomes[second]["barrier"]])
+@pytest.mark.parametrize("workers", WORKERS)
+def test_barrier_when_a_worker_comes_late_holds_the_other_until_then(outcomes, workers):
+    came, left = np.transpose([outcomes[worker]["barrier"] for worker in workers])
     assert came[1] > came[0]
     assert left.min() >= came.max()

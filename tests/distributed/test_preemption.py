@@ -13,7 +13,7 @@ import pytest
 from dqn_tf.persistence import manifest
 from tests import hosts, runs
 
-pytestmark = pytest.mark.skipif(bool(hosts.why_not()), reason=hosts.why_not())
+pytestmark = [pytest.mark.thorough, pytest.mark.skipif(bool(hosts.why_not()), reason=hosts.why_not())]
 
 FLAGS = [*runs.SMALL, "--strategy=multiworker"]
 AGAIN, KILLED = 143, -9
@@ -108,7 +108,6 @@ def start(network, environments, flags):
         (vertex, [0, 1], signal.SIGTERM, [AGAIN, AGAIN]),  # the whole job starts again with any of its machines
         (azureml, [0, 1], signal.SIGTERM, [AGAIN, AGAIN]),
         (kubernetes, [1], signal.SIGTERM, [AGAIN, AGAIN]),  # a node is drained
-        (kubernetes, [0], signal.SIGTERM, [AGAIN, AGAIN]),
         (tfjob, [1], signal.SIGKILL, [AGAIN, KILLED]),  # a node is lost
         (slurm, [0, 1], signal.SIGTERM, [AGAIN, AGAIN]),  # --signal=TERM@120, then scontrol requeue
     ],

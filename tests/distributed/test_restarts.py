@@ -9,6 +9,7 @@ import pytest
 from dqn_tf.persistence import manifest
 from tests import runs
 
+pytestmark = pytest.mark.thorough
 PERIODS = ["--train_env_steps=2000", "--log_period=120", "--checkpoint_period=280", "--eval_period=360"]
 FLAGS = [*runs.SMALL, "--strategy=multiworker", *PERIODS]
 
@@ -42,7 +43,6 @@ def has(logdir, number):
 KILLS = {
     "worker, and then leader": [(1, 280, None), (0, 1680, None)],
     "before any checkpoint": [(1, None, "config.json")],
-    "while it saves": [(1, None, "checkpoints/ckpt-560")],
     "leader while it saves": [(0, None, "checkpoints/ckpt-560/model.index")],
     "leader at the end": [(0, 2000, None)],
 }
@@ -84,8 +84,7 @@ def test_cluster_that_is_lost_again_and_again_gives_up(tmp_path):
     assert "cluster: lost 2 times without a new checkpoint in between (--max_restarts=1), giving up" in done.stderr
 
 
-@pytest.mark.parametrize("env, code", [("Raises-v0", 1), ("NaN-v0", 1)])
-def test_cluster_that_fails_by_itself_is_not_started_again(tmp_path, env, code):
-    done = runs.command(*FLAGS, f"--env=tests.environments:{env}", f"--logdir={tmp_path}")
-    assert done.returncode == code, done.stderr
+def test_cluster_that_fails_by_itself_is_not_started_again(tmp_path):
+    done = runs.command(*FLAGS, "--env=tests.environments:Raises-v0", f"--logdir={tmp_path}")
+    assert done.returncode == 1, done.stderr
     assert "starting all again" not in done.stderr

@@ -81,19 +81,19 @@ def test_run_in_a_bucket_is_that_on_a_disk(bucket, tmp_path, on_disk):
     assert there == local - {".lock"} | {".owner"}
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
-def test_run_in_a_bucket_that_was_ended_goes_on_to_the_same_result(bucket, tmp_path, on_disk, number, code):
+@pytest.mark.thorough
+def test_run_in_a_bucket_that_was_killed_goes_on_to_the_same_result(bucket, tmp_path, on_disk):
     process = start(bucket, f"--logdir={bucket.url}/run")
     wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
-    process.send_signal(number)
-    done = runs.finish(process)
-    assert done.returncode == code, done.stderr
+    process.kill()
+    runs.finish(process)
     (tmp_path / "elsewhere").mkdir()  # another machine goes on, which has none of what the first had on its disk
     resumed = train(bucket, f"--logdir={bucket.url}/run", TMPDIR=str(tmp_path / "elsewhere"))
     assert "resume:" in resumed.stderr
     assert_same(download(bucket, "run", tmp_path / "copy"), on_disk())
 
 
+@pytest.mark.thorough
 def test_two_workers_in_a_bucket_resume_where_neither_sees_the_others_disk(bucket, tmp_path, on_disk):
     process = start(bucket, *TWO, f"--logdir={bucket.url}/run")
     wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
@@ -106,6 +106,7 @@ def test_two_workers_in_a_bucket_resume_where_neither_sees_the_others_disk(bucke
     assert_same(download(bucket, "run", tmp_path / "copy"), on_disk(*TWO))
 
 
+@pytest.mark.thorough
 def test_checkpoints_that_are_dropped_are_dropped_from_the_bucket_too(bucket, on_disk):
     train(bucket, *KEEPS_ONE, f"--logdir={bucket.url}/run")
     there = {name.removeprefix("run/") for name in bucket.names("run/checkpoints/")}
@@ -113,6 +114,7 @@ def test_checkpoints_that_are_dropped_are_dropped_from_the_bucket_too(bucket, on
     assert there == {path.relative_to(disk).as_posix() for path in disk.glob("checkpoints/**/*") if path.is_file()}
 
 
+@pytest.mark.thorough
 def test_bucket_that_refuses_a_checkpoint_is_a_warning_and_the_next_one_is_whole(bucket, tmp_path):
     bucket.fail(10_000, 503, match="upload.*ckpt-400")
     done = train(bucket, f"--logdir={bucket.url}/run")
@@ -121,38 +123,34 @@ def test_bucket_that_refuses_a_checkpoint_is_a_warning_and_the_next_one_is_whole
     assert runs.checkpoints(download(bucket, "run", tmp_path / "copy")) == [800, 1200]
 
 
+@pytest.mark.thorough
 def test_damaged_checkpoint_in_a_bucket_is_named_and_the_one_before_taken(bucket, tmp_path):
     train(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=800")
     bucket.write("run/checkpoints/ckpt-800/worker-0-of-1.npz", b"cut")
     done = train(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=1600")
     assert "ckpt-800 is damaged" in done.stderr and "ckpt-400 at 400 env steps" in done.stderr
     assert json.loads(bucket.read("run/summary.json"))["env_steps"] == 1600
+    assert json.loads(bucket.read("run/config.json"))["training"]["train_env_steps"] == 1600
 
 
-def test_run_in_a_bucket_that_is_finished_says_so(bucket):
+@pytest.mark.thorough
+def test_finished_run_in_a_bucket_says_so_is_evaluated_and_refused_with_other_settings(bucket):
     train(bucket, f"--logdir={bucket.url}/run")
     before = {name: bucket.read(name) for name in bucket.names() if not name.endswith(".owner")}
     done = train(bucket, f"--logdir={bucket.url}/run")
     assert f"finished: {bucket.url}/run holds all 1200 env steps" in done.stderr
-    assert {name: bucket.read(name) for name in before} == before
-
-
-def test_evaluation_of_a_run_in_a_bucket_is_that_of_its_model(bucket):
-    train(bucket, f"--logdir={bucket.url}/run")
-    argv = [f"--logdir={bucket.url}/run", "--episodes=2"]
-    done = runs.finish(runs.start(*argv, program=("-m", "dqn_tf.evaluation"), **bucket.environment))
-    assert json.loads(done.stdout)["eval_episodes"] == 2, done.stderr
-
-
-def test_run_in_a_bucket_with_other_settings_is_refused(bucket):
-    train(bucket, f"--logdir={bucket.url}/run")
     done = train(bucket, f"--logdir={bucket.url}/run", "--discount=0.5", code=2)
     assert done.stderr.splitlines()[-1] == (
         f"checkpoint {bucket.url}/run was trained with learning.discount=0.99, this run asks for 0.5; "
         "use a new --logdir or the old value."
     )
+    argv = [f"--logdir={bucket.url}/run", "--episodes=2"]
+    done = runs.finish(runs.start(*argv, program=("-m", "dqn_tf.evaluation"), **bucket.environment))
+    assert json.loads(done.stdout)["eval_episodes"] == 2, done.stderr
+    assert {name: bucket.read(name) for name in before} == before
 
 
+@pytest.mark.thorough
 def test_bucket_with_files_of_somebody_elses_is_refused_and_left(bucket):
     bucket.write("run/metrics.jsonl", b"mine")
     done = train(bucket, f"--logdir={bucket.url}/run", code=2)
@@ -170,6 +168,7 @@ def test_bucket_that_is_not_there_is_one_line(bucket):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.thorough
 def test_run_whose_place_another_has_taken_leaves(bucket):
     process = start(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=1000000")
     wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
@@ -179,6 +178,7 @@ def test_run_whose_place_another_has_taken_leaves(bucket):
     assert f"{bucket.url}/run is being written by another process, which began later" in done.stderr
 
 
+@pytest.mark.thorough
 def test_evaluator_of_a_run_in_a_bucket_ends_with_it(bucket, tmp_path):
     evaluator = start(bucket, f"--logdir={bucket.url}/run", "--task_type=evaluator")
     try:
@@ -191,7 +191,8 @@ def test_evaluator_of_a_run_in_a_bucket_ends_with_it(bucket, tmp_path):
     assert row in own  # the same episodes with the same weights
 
 
-@pytest.mark.parametrize("refused", ["POST .*manifest", "POST .*newest", "DELETE"])
+@pytest.mark.thorough
+@pytest.mark.parametrize("refused", ["POST .*newest", "DELETE"])
 def test_bucket_that_refuses_part_of_a_commit_loses_nothing(bucket, tmp_path, on_disk, refused):
     process = start(bucket, *KEEPS_ONE, f"--logdir={bucket.url}/run")
     wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
@@ -205,6 +206,7 @@ def test_bucket_that_refuses_part_of_a_commit_loses_nothing(bucket, tmp_path, on
     assert_same(download(bucket, "run", tmp_path / "copy"), on_disk(*KEEPS_ONE))
 
 
+@pytest.mark.thorough
 def test_second_command_that_is_refused_leaves_the_first_alone(bucket):
     process = start(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=4000")
     wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
@@ -213,24 +215,21 @@ def test_second_command_that_is_refused_leaves_the_first_alone(bucket):
     assert done.returncode == 0, done.stderr
 
 
-def test_run_in_a_bucket_that_is_made_longer_says_so_in_its_config(bucket):
-    train(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=800")
-    train(bucket, f"--logdir={bucket.url}/run")
-    assert json.loads(bucket.read("run/config.json"))["training"]["train_env_steps"] == 1200
-
-
+@pytest.mark.thorough
 def test_bucket_that_does_not_answer_at_the_start_is_to_be_tried_again(bucket):
     bucket.fail(10_000, 503)
     done = train(bucket, f"--logdir={bucket.url}/run", code=143)
     assert "leaving with exit code 143: gs://bucket/run" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.thorough
 def test_bucket_that_forbids_is_a_mistake(bucket):
     bucket.fail(10_000, 403)
     done = train(bucket, f"--logdir={bucket.url}/run", code=2)
     assert "use another place" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.thorough
 def test_run_whose_local_copy_is_removed_keeps_what_is_in_the_bucket(bucket, tmp_path):
     process = start(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=6000", "--checkpoints_to_keep=50")
     wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
@@ -242,6 +241,7 @@ def test_run_whose_local_copy_is_removed_keeps_what_is_in_the_bucket(bucket, tmp
     assert list(tmp_path.glob("dqn_tf-*/checkpoints")) == []  # what is kept elsewhere is not kept here
 
 
+@pytest.mark.thorough
 def test_run_whose_objects_are_removed_puts_them_back(bucket):
     process = start(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=4000")
     wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)

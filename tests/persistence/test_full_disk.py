@@ -81,6 +81,7 @@ def test_full_disk_while_saving_is_a_warning_and_the_next_checkpoint_is_whole(tr
     assert runs.checkpoints(tmp_path) == [400, 1200]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", [removed, file_in_its_place])
 def test_directory_that_goes_away_while_saving_is_no_end(train, tmp_path, in_save, lines, whole, how):
     in_save([800], lambda: how(tmp_path / "checkpoints"))
@@ -90,6 +91,7 @@ def test_directory_that_goes_away_while_saving_is_no_end(train, tmp_path, in_sav
     assert runs.checkpoints(tmp_path) == ([800, 1200] if how is removed else [400, 1200])
 
 
+@pytest.mark.thorough
 def test_full_disk_at_the_last_checkpoint_ends_with_exit_code_1(train, tmp_path, in_save, lines, whole):
     in_save([1200], full_disk)
     train(tmp_path, *PERIODS, code=1)
@@ -98,6 +100,7 @@ def test_full_disk_at_the_last_checkpoint_ends_with_exit_code_1(train, tmp_path,
     assert not (tmp_path / "summary.json").exists()
 
 
+@pytest.mark.thorough
 def test_full_disk_between_checkpoints_loses_no_row(train, tmp_path, monkeypatch, lines, whole):
     write, flushes = metrics.MetricsWriter._write, []
 
@@ -112,6 +115,7 @@ def test_full_disk_between_checkpoints_loses_no_row(train, tmp_path, monkeypatch
     assert runs.fingerprint(tmp_path) == whole
 
 
+@pytest.mark.thorough
 def test_directory_that_is_removed_while_the_run_goes_on_is_made_anew(train, tmp_path, in_save, lines, whole):
     in_save([800], lambda: removed(tmp_path / "run"))
     train(tmp_path / "run", *PERIODS)
@@ -121,6 +125,7 @@ def test_directory_that_is_removed_while_the_run_goes_on_is_made_anew(train, tmp
     assert runs.checkpoints(tmp_path / "run") == [800, 1200, 1600]
 
 
+@pytest.mark.thorough
 def test_signals_in_an_evaluation_and_in_its_making_up_change_nothing(train, tmp_path, monkeypatch, whole):
     evaluate, signals = evaluator.Evaluator.evaluate, [1, 2]
 
@@ -141,6 +146,7 @@ def test_signals_in_an_evaluation_and_in_its_making_up_change_nothing(train, tmp
     assert runs.fingerprint(tmp_path) == whole
 
 
+@pytest.mark.thorough
 def test_signal_in_the_last_save_is_followed(train, tmp_path, in_save, whole):
     @contextlib.contextmanager
     def signalled():
@@ -155,6 +161,7 @@ def test_signal_in_the_last_save_is_followed(train, tmp_path, in_save, whole):
     assert runs.fingerprint(tmp_path) == whole
 
 
+@pytest.mark.thorough
 def test_loss_of_all_checkpoints_does_not_start_over(train, tmp_path):
     train(tmp_path, *PERIODS)
     shutil.rmtree(tmp_path / "checkpoints")
@@ -172,6 +179,7 @@ def test_run_after_a_full_disk_goes_on_to_the_same(train, tmp_path, monkeypatch,
     assert runs.fingerprint(tmp_path) == whole
 
 
+@pytest.mark.thorough
 def test_many_checkpoints_leave_memory_as_it_is(train, tmp_path, monkeypatch):
     whole, resident = checkpoints.Checkpoints.save, []
 
