@@ -131,7 +131,7 @@ class Accumulator:
 
     @staticmethod
     def _select(waiting, new, mask):
-        """Returns [M, ...], the elements of waiting [P, N, ...] and new [T, N, ...] where mask <bool>[P + T, N] is true."""
+        """Returns [M, ...], the rows of waiting [P, N, ...] and new [T, N, ...] that mask <bool>[P + T, N] selects."""
         return np.concatenate((waiting[mask[: len(waiting)]], new[mask[len(waiting) :]]))
 
 
