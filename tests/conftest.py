@@ -1,4 +1,4 @@
-"""What all tests share: quiet, repeatable numerics, four logical CPUs, `--soak`, and runs in the test's own process."""
+"""What all tests share: quiet, repeatable numerics, four logical CPUs, `--all`, and runs in the test's own process."""
 
 import logging
 import os
@@ -17,17 +17,21 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import pytest
 
 
+# Those that take longest, to begin with: two processes share the files.
+FIRST = ("test_learning.py", "test_command_line.py", "test_resume.py", "test_parity.py", "test_dockerfile.py")
+
+
 def pytest_addoption(parser):
-    parser.addoption("--soak", action="store_true", help="run the tests marked soak too; they take minutes")
+    parser.addoption("--all", action="store_true", help="run the tests marked thorough too; they take half an hour")
+    parser.addoption("--soak", action="store_true", help="run the tests marked soak too; they take minutes each")
     parser.addoption("--kills", type=int, default=7, help="how often a run that is killed at random moments is")
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--soak"):
-        return
-    for item in items:
-        if item.get_closest_marker("soak"):
-            item.add_marker(pytest.mark.skip(reason="soak test; give --soak to run it"))
+    left_out = [marker for marker, option in (("thorough", "--all"), ("soak", "--soak")) if not config.getoption(option)]
+    chosen = [item for item in items if not any(map(item.get_closest_marker, left_out))]
+    config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
+    items[:] = sorted(chosen, key=lambda item: item.path.name not in FIRST)
 
 
 @pytest.fixture(scope="session")
@@ -63,19 +67,24 @@ def placement(logical_cpus):
 def train(placement):
     """Returns a function that trains as runs.SMALL and `argv` say, and returns the run's directory.
 
-    In this process: a start of TensorFlow for each would take seconds.
+    In this process: a start of TensorFlow for each would take seconds. `code` is the exit code of a command.
     """
     from dqn_tf.config import flags
     from dqn_tf.distribution import strategy
     from dqn_tf.process import signals, stopping
-    from dqn_tf.training import plan, run
+    from dqn_tf.training import outcome, plan, run
     from tests import runs
 
     def train(logdir, *argv, code=0):
         made = plan.make(*flags.parse(["train.py", *runs.SMALL, f"--logdir={logdir}", *argv]), {}, time.time())
         with pytest.MonkeyPatch.context() as patch, made.locked():
             patch.setattr(strategy, "create", lambda *arguments: placement)
-            assert run.train(made, stopping.Stop()) == code
+            try:
+                run.train(made, stopping.Stop())
+                found = 0
+            except outcome.EXPECTED as error:
+                found = outcome.exit_code(error)
+            assert found == code
         return logdir
 
     # A run sets these for its process.

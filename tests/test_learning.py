@@ -59,8 +59,8 @@ def test_random_policy_fails_the_same_bar(env_id):
 
 @pytest.mark.parametrize("env_id", BARS)
 def test_network_that_has_not_learned_fails_the_same_bar(logical_cpus, env_id):
-    from dqn_tf.agent import architecture, policies
+    from dqn_tf.agent import architecture, q_network
     from dqn_tf.config import settings
 
     network = architecture.MLP.build(making.environments(env_id).describe(), settings.build({"seed": 0}))
-    assert mean_return(env_id, policies.NetworkPolicy(network, lambda outputs: outputs)) < BARS[env_id] / 2
+    assert mean_return(env_id, q_network.NetworkPolicy(network, lambda outputs: outputs)) < BARS[env_id] / 2

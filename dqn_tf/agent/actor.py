@@ -36,7 +36,7 @@ class Episodes(NamedTuple):
 
 
 class Unfinished(NamedTuple):
-    """The episodes under way in N environments: all that it takes to play them again and to go on.
+    """The episodes under way in N environments: all that it takes to play them again and to resume.
 
     Attributes:
       episode: <int64>[N] their numbers, from 0 in each environment.
@@ -132,7 +132,7 @@ class Actor:
         return Unfinished(episode, length, action, checksum, exploration)
 
     def hold(self, episodes: Unfinished) -> None:
-        """Takes episodes over that nobody will go on with, without playing them."""
+        """Takes episodes over that nobody will continue, without playing them."""
         self._held = episodes
 
     def replay(self, episodes: Unfinished) -> Iterator[Steps]:

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
-from dqn_tf.distribution.stateless import Online, Target
+from dqn_tf.distribution.stateless import OnlineNetwork, TargetNetwork
 from dqn_tf.experience.accumulator import Transitions
 
 
@@ -26,7 +26,7 @@ class LossOutput(NamedTuple):
 class Loss(Protocol):
     """A loss: a function of these arguments, or an object that is called with them."""
 
-    def __call__(self, online: Online, target: Target, transitions: Transitions) -> LossOutput:
+    def __call__(self, online: OnlineNetwork, target: TargetNetwork, transitions: Transitions) -> LossOutput:
         """Returns the loss and the priority of each transition.
 
         Args:
@@ -55,7 +55,9 @@ class QLearning:
         return LossOutput(self.of_error(error), tf.abs(error))
 
 
-def td_error(q_tm1, a_tm1, r_t, discount_t, q_t, q_t_selector):
+def td_error(
+    q_tm1: tf.Tensor, a_tm1: tf.Tensor, r_t: tf.Tensor, discount_t: tf.Tensor, q_t: tf.Tensor, q_t_selector: tf.Tensor
+) -> tf.Tensor:
     """Returns the double Q-learning temporal-difference error.
 
     target = r_t + discount_t * q_t[argmax_a q_t_selector];  error = target - q_tm1[a_tm1].
@@ -65,7 +67,7 @@ def td_error(q_tm1, a_tm1, r_t, discount_t, q_t, q_t_selector):
       q_tm1: <float32>[B, A] online values in the source state.
       a_tm1: <int32>[B] actions taken, in [0, A).
       r_t: <float32>[B] n-step reward.
-      discount_t: <float32>[B] gamma^k for the k <= n rewards summed, 0 where the episode terminated.
+      discount_t: <float32>[B] gamma^k for the k <= n rewards summed, 0 if the episode terminated.
       q_t: <float32>[B, A] target network's values in the state reached.
       q_t_selector: <float32>[B, A] values whose largest selects the action in the state reached.
     Returns:
@@ -81,14 +83,14 @@ def td_error(q_tm1, a_tm1, r_t, discount_t, q_t, q_t_selector):
     return target - tf.reduce_sum(tf.where(taken, q_tm1, 0.0), axis=-1)
 
 
-def huber(error):
+def huber(error: tf.Tensor) -> tf.Tensor:
     """Returns 0.5 e^2 where |e| <= 1 and |e| - 0.5 elsewhere, <float32>[B]. Source: doi:10.1038/nature14236."""
     size = tf.abs(error)
     quadratic = tf.minimum(size, 1.0)
     return 0.5 * tf.square(quadratic) + (size - quadratic)
 
 
-def squared(error):
+def squared(error: tf.Tensor) -> tf.Tensor:
     """Returns 0.5 e^2, <float32>[B]."""
     return 0.5 * tf.square(error)
 

@@ -52,10 +52,10 @@ class DensePolicy:
         self._scale = np.float32(observation_scale)
         self._layers: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def load(self, weights):
+    def load(self, weights: Sequence[np.ndarray]) -> None:
         self._layers = list(zip(weights[::2], weights[1::2], strict=True))
 
-    def values(self, observation):
+    def values(self, observation: np.ndarray) -> np.ndarray:
         x = observation.reshape(len(observation), -1) * self._scale
         for kernel, bias in self._layers[:-1]:
             x = self._activation(x @ kernel + bias)

@@ -1,10 +1,11 @@
 """The Q-network of a run, as often as it is needed: to learn, to act, as the best model."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from dqn_tf.agent import heads, losses, policies
@@ -26,11 +27,11 @@ class NetworkPolicy:
         self._network = network
         self._call = tf.function(lambda x: head(network(x, training=False)), reduce_retracing=True, autograph=False)
 
-    def load(self, weights):
+    def load(self, weights: Sequence[np.ndarray]) -> None:
         for variable, value in zip(self._network.weights, weights, strict=True):
             variable.assign(value)
 
-    def values(self, observation):
+    def values(self, observation: np.ndarray) -> np.ndarray:
         return self._call(tf.convert_to_tensor(observation)).numpy()
 
 

@@ -16,7 +16,7 @@ from dqn_tf.agent.losses import Loss
 from dqn_tf.config.schema import Learning
 from dqn_tf.distribution import noise, packing
 from dqn_tf.distribution.reducer import Reducer
-from dqn_tf.distribution.stateless import StatelessNetwork, Target
+from dqn_tf.distribution.stateless import StatelessNetwork, TargetNetwork
 from dqn_tf.experience.accumulator import Transitions
 
 METRICS = ("loss", "q_mean", "td_error_mean", "gradient_norm")
@@ -88,7 +88,7 @@ class Update:
         """Returns gradients and sums over this replica's part of the batch, as a function of tensors alone."""
         network, num_replicas, transitions = self._network, self._placement.num_replicas, Transitions(*batch)
         online = self._reducer.online(*networks[0], network.seeds(self._seeds, update))
-        target = Target(network, *networks[1], network.seeds(self._seeds, update, is_target=True))
+        target = TargetNetwork(network, *networks[1], network.seeds(self._seeds, update, is_target=True))
         with contextlib.ExitStack() as stack:
             if self._seeds and num_replicas > 1:
                 transitions = stack.enter_context(noise.of_all_replicas(num_replicas, replica, transitions))

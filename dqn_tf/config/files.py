@@ -28,7 +28,7 @@ def from_user(text: str) -> str:
 
 
 def make_writable(path: str | os.PathLike) -> None:
-    """Makes a directory where there is none. Raises OSError, also where files cannot be made in it."""
+    """Makes a directory if there is none. Raises OSError, also if files cannot be made in it."""
     os.makedirs(path, exist_ok=True)
     if not os.access(path, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
@@ -58,7 +58,7 @@ def is_regular(path: pathlib.Path) -> bool:
 
 
 def read(path: str | os.PathLike, most_bytes: int = _MOST_BYTES) -> bytes:
-    """Returns what is in a file. Raises OSError, also where that is more than `most_bytes`."""
+    """Returns what is in a file. Raises OSError, also if that is more than `most_bytes`."""
     with open_regular(path) as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
@@ -87,7 +87,7 @@ def read_object(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def parse(text: str | bytes) -> Any:
-    """Returns the value of a JSON text. Raises ValueError in a few words, also where it is nested too deeply."""
+    """Returns the value of a JSON text. Raises ValueError in a few words, also if it is nested too deeply."""
     try:
         tree = json.loads(text)
     except RecursionError:

@@ -45,9 +45,9 @@ def define() -> absl_flags.FlagValues:
 def parse(argv: Sequence[str], others: Sequence[str] = ()) -> tuple[Config, list[str]]:
     """Returns the Config of a command line, argv[0] is the program, and one line for each mistake in it.
 
-    Defaults, then the preset, then --config, then flags: the later wins; a --preset that is typed is a flag. Where
-    there are mistakes, the Config has defaults in their places, so that later checks can go on and tell all at once.
-    A misspelt flag may be one of `others` too, the names of options that were taken out of argv.
+    Defaults, then the preset, then --config, then flags: the later wins; a --preset that is typed is a flag. If there
+    are mistakes, the Config has defaults in their places, so that later checks run too and all mistakes are told at
+    once. A misspelt flag may be one of `others` too, the names of options that were taken out of argv.
     """
     given, problems = _given(argv, others)
     typed, wrong = settings.parse_all(given)

@@ -59,7 +59,7 @@ _BY_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"CartPole-v0": "cartpole"
 
 
 def find(name: str, env: str) -> Mapping[str, Any]:
-    """Returns the values of preset `name`; auto takes the one for `env`. Raises ConfigError where there is none."""
+    """Returns the values of preset `name`; auto takes the one for `env`. Raises ConfigError if there is none."""
     if name == "auto":
         name = "atari" if is_atari(env) else _BY_ENVIRONMENT.get(env, "none")
     if name not in PRESETS:
@@ -70,7 +70,7 @@ def find(name: str, env: str) -> Mapping[str, Any]:
 
 
 def taken_by(name: str) -> str:
-    """Returns in words which environments take preset `name` by themselves, empty where none does."""
+    """Returns in words which environments take preset `name` by themselves, empty if none does."""
     environments = [env for env, preset in _BY_ENVIRONMENT.items() if preset == name]
     environments += ["all ALE/... games"] if name == "atari" else []
     return f" (auto for {', '.join(environments)})" if environments else ""

@@ -57,19 +57,19 @@ NO_KWARGS = JsonObject("{}")
 
 
 def field(
-    default,
-    help,
+    default: Any,
+    help: str,
     *,
-    unit="",
-    source="",
-    choices=(),
-    own="",
-    minimum=None,
-    maximum=None,
-    pattern="",
-    words="",
-    stored=True,
-):
+    unit: str = "",
+    source: str = "",
+    choices: tuple[str, ...] = (),
+    own: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    pattern: str = "",
+    words: str = "",
+    stored: bool = True,
+) -> Any:
     """Returns a dataclass field that `settings.Setting` reads.
 
     Args:
@@ -92,7 +92,7 @@ _MNIH = "Mnih et al. 2015, doi:10.1038/nature14236"
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class RunSettings:
     """See Config.run."""
 
     env: str = field(
@@ -114,7 +114,7 @@ class Run:
         source="gymnasium.farama.org/api/wrappers",
     )
     preset: str = field(
-        "auto", "named settings; auto takes those tuned for --env where there are any", source="docs/learning.md"
+        "auto", "named settings; auto takes those tuned for --env if there are any", source="docs/learning.md"
     )
     seed: int = field(
         0,
@@ -153,11 +153,11 @@ class Run:
     )
     resume: str = field(
         "auto",
-        "go on from the last checkpoint in --logdir: auto where there is one, never (refuse a used --logdir), "
+        "resume from the last checkpoint in --logdir: auto if there is one, never (refuse a used --logdir), "
         "must (refuse an empty one)",
         choices=("auto", "never", "must"),
         stored=False,
-        source="docs/results.md",
+        source="docs/reliability.md",
     )
 
 
@@ -173,7 +173,7 @@ class Cluster:
     )
     num_workers: int = field(
         2,
-        "processes of the local cluster that multiworker starts where no cluster is given",
+        "processes of the local cluster that multiworker starts if no cluster is given",
         minimum=1,
         maximum=512,
         unit="processes",
@@ -181,7 +181,7 @@ class Cluster:
     )
     num_replicas: int = field(
         0,
-        "replicas of mirrored: 0 takes all GPUs, or 2 logical CPUs where there is none",
+        "replicas of mirrored: 0 takes all GPUs, or 2 logical CPUs if there is none",
         minimum=0,
         maximum=64,
         unit="replicas",
@@ -207,7 +207,7 @@ class Cluster:
     )
     evaluated_by: str = field(
         "auto",
-        "who chooses the best model: the chief, or an evaluator task; auto: the latter where the cluster names one",
+        "who chooses the best model: the chief, or an evaluator task; auto: the latter if the cluster names one",
         choices=("auto", "chief", "evaluator"),
         stored=False,
         source="docs/clouds/README.md",
@@ -294,7 +294,7 @@ class Atari:
     atari_protocol: str = field(
         "auto",
         "auto is machado: sticky actions (0.25), no life signal. nature: no sticky actions, up to 30 no-ops at the "
-        "start, FIRE where a game waits for it, and a lost life ends an episode for learning only",
+        "start, FIRE if a game waits for it, and a lost life ends an episode for learning only",
         choices=("auto", "machado", "nature"),
         source="Machado et al. 2018, arXiv:1709.06009; " + _MNIH,
     )
@@ -451,14 +451,14 @@ class Evaluation:
     )
     final_eval_episodes: int = field(
         100,
-        "fresh episodes of the kept model for the figures reported",
+        "fresh episodes of the best model for the figures reported",
         unit="episodes",
         minimum=1,
         source="docs/results.md",
     )
     eval_max_episode_steps: int = field(
         0,
-        "longer evaluation episodes are cut; 0: the environment's own limit or, where it has none, as few that "
+        "longer evaluation episodes are cut; 0: the environment's own limit or, if it has none, as few that "
         "evaluation plays no more than the training, at most 10,000",
         unit="env steps",
         minimum=0,
@@ -527,7 +527,7 @@ class Hardware:
 class Config:
     """Everything a run depends on. Together with the code it decides every bit of the result on CPU."""
 
-    run: Run = _section(Run, "What is trained and where it is kept.")
+    run: RunSettings = _section(RunSettings, "What is trained and where it is kept.")
     cluster: Cluster = _section(Cluster, "Where it runs. The strategy changes the speed, never the algorithm.")
     training: Training = _section(Training, "How a run goes: rounds of acting and learning at the same time.")
     atari: Atari = _section(Atari, "How an Atari game (ALE/<Game>-v5) is played; refused for any other environment.")

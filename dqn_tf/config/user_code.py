@@ -14,10 +14,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Self
 
-import dqn_tf
 from dqn_tf.config.schema import ConfigError
 
-_NOT_OWN = ("site-packages", "<frozen", *(str(pathlib.Path(module.__file__).parent) for module in (dqn_tf, os)))
+_NOT_OWN = ("site-packages", "<frozen", str(pathlib.Path(__file__).parents[1]), os.path.dirname(os.__file__))
 _registered: dict[tuple[str, str], Any] = {}
 
 

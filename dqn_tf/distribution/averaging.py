@@ -4,10 +4,14 @@ Local SGD (Stich 2019, arXiv:1805.09767), with Adam's moments and the target net
 that after each average all workers hold the same state.
 """
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from dqn_tf.distribution import packing
 from dqn_tf.distribution.reducer import GradientSum
+from dqn_tf.distribution.stateless import StatelessNetwork
 from dqn_tf.distribution.strategy import Placement
 
 
@@ -26,7 +30,9 @@ class Averaging(GradientSum):
         self._period = period
         self._average = tf.function(self._averaged, autograph=False)
 
-    def prepare(self, network, batch_size, num_sums, variables):
+    def prepare(
+        self, network: StatelessNetwork, batch_size: int, num_sums: int, variables: Sequence[Any]
+    ) -> None:
         super().prepare(network, batch_size, num_sums, variables)
         self._state = [variable for variable in variables if variable.dtype == "float32"]  # all but counters
         self._num_metrics = num_sums + 1  # and the gradient's norm
@@ -35,11 +41,11 @@ class Averaging(GradientSum):
     def num_sent(self) -> int:
         return sum(packing.size(variable.shape) for variable in self._state) + self._num_metrics
 
-    def parts(self, num_updates):
+    def parts(self, num_updates: int) -> Iterator[slice]:
         for start in range(0, num_updates, self._period):
             yield slice(start, start + self._period)
 
-    def finish(self, metrics):
+    def finish(self, metrics: tf.Tensor) -> tf.Tensor:
         return self._average(metrics)
 
     def _averaged(self, metrics):

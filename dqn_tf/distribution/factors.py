@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dqn_tf.distribution.stateless import Online, StatelessNetwork
+from dqn_tf.distribution.stateless import Gradients, OnlineNetwork, StatelessNetwork
 
 _MIN_GAIN = 1.5
 
@@ -43,7 +43,7 @@ class Factored:
         return outputs, x, z
 
 
-class FactoredOnline(Online):
+class FactoredOnlineNetwork(OnlineNetwork):
     """The online network, whose largest dense layer has factors in place of a gradient."""
 
     def __init__(self, network, weights, state, seeds, factored: Factored):
@@ -59,7 +59,7 @@ class FactoredOnline(Online):
         self._z.append(z)
         return outputs, self.state, self._seeds, ()
 
-    def gradients(self, tape, loss):
+    def gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> Gradients:
         sources = list(self._weights)
         del sources[self._factored.position]
         zero = tf.UnconnectedGradients.ZERO

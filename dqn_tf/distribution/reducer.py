@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from dqn_tf.distribution import factors, packing
-from dqn_tf.distribution.stateless import Online, StatelessNetwork
+from dqn_tf.distribution.stateless import Gradients, OnlineNetwork, StatelessNetwork
 from dqn_tf.distribution.strategy import Placement
 
 
@@ -36,14 +36,16 @@ class Reducer(Protocol):
           variables: of network, target and optimizer.
         """
 
-    def online(self, weights: Sequence[tf.Tensor], state: Sequence[tf.Tensor], seeds: Sequence[tf.Tensor]) -> Online:
+    def online(
+        self, weights: Sequence[tf.Tensor], state: Sequence[tf.Tensor], seeds: Sequence[tf.Tensor]
+    ) -> OnlineNetwork:
         """Returns the online network for one update of a replica, so made that its gradients can be sent."""
 
-    def pack(self, gradients: Any, sums: tf.Tensor) -> Any:
+    def pack(self, gradients: Gradients, sums: tf.Tensor) -> Any:
         """Returns what a replica sends. In replica context.
 
         Args:
-          gradients: what `Online.gradients` has returned.
+          gradients: what `OnlineNetwork.gradients` has returned.
           sums: <float32>[M] this replica's part of sums over the batch.
         """
 
@@ -73,7 +75,9 @@ class GradientSum:
         self.placement, self.num_learners = placement, 1
         self._wire_dtype = tf.as_dtype(wire_precision)
 
-    def prepare(self, network, batch_size, num_sums, variables):
+    def prepare(
+        self, network: StatelessNetwork, batch_size: int, num_sums: int, variables: Sequence[Any]
+    ) -> None:
         self._network = network
         self._shape_of_sums = (self.placement.num_replicas, 2, num_sums)
         self._factored = factors.of(network, batch_size) if self.placement.num_workers > 1 else None
@@ -88,12 +92,14 @@ class GradientSum:
             return 0
         return sum(map(packing.size, [*self._shapes, self._shape_of_sums]))
 
-    def online(self, weights, state, seeds):
+    def online(
+        self, weights: Sequence[tf.Tensor], state: Sequence[tf.Tensor], seeds: Sequence[tf.Tensor]
+    ) -> OnlineNetwork:
         if self._factored:
-            return factors.FactoredOnline(self._network, weights, state, seeds, self._factored)
-        return Online(self._network, weights, state, seeds)
+            return factors.FactoredOnlineNetwork(self._network, weights, state, seeds, self._factored)
+        return OnlineNetwork(self._network, weights, state, seeds)
 
-    def pack(self, gradients, sums):
+    def pack(self, gradients: Gradients, sums: tf.Tensor) -> Any:
         if self.placement.num_replicas == 1:
             return gradients, sums
         gradients, pair = gradients
@@ -105,7 +111,7 @@ class GradientSum:
         sums = self._in_my_place(tf.stack([high, low]))
         return packing.pack([tf.cast(tensor, self._wire_dtype) for tensor in (*gradients, sums)])
 
-    def sum(self, sent):
+    def sum(self, sent: Any) -> tuple[Sequence[tf.Tensor], tf.Tensor]:
         if self.placement.num_replicas == 1:
             (gradients, _), sums = sent
             return gradients, sums
@@ -116,10 +122,10 @@ class GradientSum:
             gradients.insert(self._factored.position, tf.matmul(x, g, transpose_a=True))
         return gradients, tf.reduce_sum(sums, axis=(0, 1))
 
-    def parts(self, num_updates):
+    def parts(self, num_updates: int) -> Iterator[slice]:
         yield slice(0, num_updates)
 
-    def finish(self, metrics):
+    def finish(self, metrics: tf.Tensor) -> tf.Tensor:
         return metrics
 
     def _in_my_place(self, rows):

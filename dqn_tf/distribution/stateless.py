@@ -14,6 +14,10 @@ _CALLS = 64  # draws of one seed in one update, at most
 _OF_TARGET = _CALLS // 2  # the target network draws numbers of its own
 
 
+# In order of the weights; and the factors x [b, M], g [b, N] of one that is not among them, or nothing.
+Gradients = tuple[Sequence[tf.Tensor], tuple[tf.Tensor, ...]]
+
+
 class StatelessNetwork:
     """A Keras model whose variables are told apart.
 
@@ -77,7 +81,7 @@ class StatelessNetwork:
         return outputs, new_state, new_seeds, losses
 
 
-class Online:
+class OnlineNetwork:
     """The online network in one update: what a loss calls.
 
     Attributes:
@@ -113,12 +117,12 @@ class Online:
     def _called(self, observation, training):
         return self._network(self._weights, self.state, self._seeds, observation, training)
 
-    def gradients(self, tape: tf.GradientTape, loss: tf.Tensor):
+    def gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> Gradients:
         """Returns the gradients of `loss` in order of the weights, and factors of one that is not among them."""
         return tape.gradient(loss, self._weights, unconnected_gradients=tf.UnconnectedGradients.ZERO), ()
 
 
-class Target:
+class TargetNetwork:
     """The target network in one update: what a loss calls. Nothing that it does is kept."""
 
     def __init__(self, network: StatelessNetwork, weights, state, seeds):
@@ -126,7 +130,7 @@ class Target:
         self._given = (weights, state, seeds)
 
     def __call__(self, observation: tf.Tensor, training: bool = False):
-        """Returns the network's outputs for observations [b, ...]. See Online."""
+        """Returns the network's outputs for observations [b, ...]. See OnlineNetwork."""
         return self._network(*self._given, observation, training)[0]
 
     def values(self, observation: tf.Tensor, training: bool = False) -> tf.Tensor:

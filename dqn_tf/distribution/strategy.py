@@ -4,10 +4,13 @@ The only file that says tf.distribute. The update it serves (gradients in replic
 replicas, everything after the sum in cross-replica context) is in `agent/learner.py`.
 """
 
+import contextlib
 import dataclasses
 import functools
 import logging
 import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -60,11 +63,11 @@ class Placement:
         """Returns the placement of this worker as if it had no peers, with variables of the same strategy."""
         return dataclasses.replace(self, num_workers=1, worker_index=0)
 
-    def scope(self):
+    def scope(self) -> contextlib.AbstractContextManager:
         """Returns the context manager in which variables are created."""
         return self.strategy.scope()
 
-    def split(self, batch):
+    def split(self, batch: Any) -> Any:
         """Returns per-replica values of a worker's batch.
 
         Args:
@@ -84,28 +87,28 @@ class Placement:
 
         return self.strategy.experimental_distribute_values_from_function(part)
 
-    def local(self, value):
+    def local(self, value: Any) -> Any:
         """Returns the first of this worker's per-replica values."""
         return self.strategy.experimental_local_results(value)[0]
 
-    def joined(self, value):
+    def joined(self, value: Any) -> tf.Tensor:
         """Returns this worker's per-replica values [b, ...] as one, [sum of b, ...]."""
         parts = self.strategy.experimental_local_results(value)
         return parts[0] if len(parts) == 1 else tf.concat(parts, axis=0)
 
-    def run(self, function, args):
+    def run(self, function: Callable, args: Sequence[Any]) -> Any:
         """Returns the per-replica results of `function`, called in replica context."""
         return self.strategy.run(function, args=args)
 
-    def replica(self):
+    def replica(self) -> tf.Tensor:
         """Returns the number of this replica among all of the run. Called in replica context."""
         return tf.distribute.get_replica_context().replica_id_in_sync_group
 
-    def sum(self, packed):
+    def sum(self, packed: Any) -> tf.Tensor:
         """Returns the sum over all replicas of a <float32>[P] vector: one collective."""
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, packed, axis=None)
 
-    def update(self, variable, function, args) -> None:
+    def update(self, variable: Any, function: Callable, args: Sequence[Any]) -> None:
         """Calls `function(variable, *args)` on the device of each copy of `variable`, in cross-replica context.
 
         Args:
@@ -182,7 +185,7 @@ def create(
 
     Args:
       name: default, mirrored or multiworker.
-      num_replicas: replicas of mirrored; 0 takes all GPUs, or 2 logical CPUs where there is none.
+      num_replicas: replicas of mirrored; 0 takes all GPUs, or 2 logical CPUs if there is none.
       cluster: the processes of multiworker, None for the other strategies.
       intra_op_threads: that share one operation; 0: TensorFlow's own choice.
       inter_op_threads: that run operations side by side; 0: TensorFlow's own choice.

@@ -48,7 +48,7 @@ class ContinuousEvaluator:
         self._sign: tuple[int | None, int] = (None, -1)  # of life
 
     def run(self) -> int:
-        """Returns the exit code: 0 where the run has ended, 143 where it has been silent for --round_timeout.
+        """Returns the exit code: 0 if the run has ended, 143 if it has been silent for --round_timeout.
 
         Raises:
           ConfigError: the run is of another environment, or of one that is not trusted.
@@ -97,7 +97,7 @@ class ContinuousEvaluator:
         self._writer = metrics.MetricsWriter(self._path, sizes)
 
     def _wait(self, look):
-        """Returns what `look` finds, None where the run has been silent for too long."""
+        """Returns what `look` finds, None if the run has been silent for too long."""
         begin = report_at = time.monotonic()
         clock, heard = RunningClock(self._poll_seconds), 0.0
         timeout = self._cluster.round_timeout
@@ -123,7 +123,7 @@ class ContinuousEvaluator:
             time.sleep(self._poll_seconds)
 
     def _unknown_or_end(self):
-        """Returns the env steps of a checkpoint to evaluate, -1 where there will be none, None where there may be."""
+        """Returns the env steps of a checkpoint to evaluate, -1 if there will be none, None if there may be."""
         numbers = [number for number in manifest.numbers(self._root) if number > self._last]
         if numbers:
             return numbers[-1]

@@ -28,7 +28,7 @@ def settle_limit(config: Config, spec: EnvironmentSpec, stored: Mapping[str, Any
     Returns of episodes of different lengths cannot be compared, so it stays the same, however long the run becomes.
 
     Args:
-      stored: settings in the checkpoint that the run goes on from, by section and name; empty where there is none.
+      stored: settings in the checkpoint that the run resumes from, by section and name; empty if there is none.
     """
     asked = config.evaluation.eval_max_episode_steps or stored.get("evaluation", {}).get("eval_max_episode_steps", 0)
     if not asked and spec.max_episode_steps:
@@ -40,7 +40,7 @@ def settle_limit(config: Config, spec: EnvironmentSpec, stored: Mapping[str, Any
 def episode_limit(config: Config, spec: EnvironmentSpec) -> int:
     """Returns how many env steps of an episode are evaluated: what is asked for, else the environment's own limit.
 
-    Where there is neither, so few that neither the final evaluation nor those during the training together play more
+    If there is neither, so few that neither the final evaluation nor those during the training together play more
     env steps than the training; a warning says so.
     """
     evaluation, train_env_steps = config.evaluation, config.training.train_env_steps
@@ -103,7 +103,7 @@ class Evaluator:
             raise
 
     def _begin(self, seed):
-        """Makes as many environments as are wanted, or one where there can be no second; begins their first episodes.
+        """Makes as many environments as are wanted, or one if there can be no second; begins their first episodes.
 
         Returns what these show, [N, *obs].
         """

@@ -43,7 +43,7 @@ def export(network: keras.Model, spec: EnvironmentSpec, directory: pathlib.Path)
 def input_names(space: gymnasium.Space) -> list[str]:
     """Returns the names of the signature's inputs, one for each part of an observation, as gymnasium flattens them.
 
-    `observation` where there are no parts, `a/b` for entry b of a; `_` for what no name may hold, and after a name that
+    `observation` if there are no parts, `a/b` for entry b of a; `_` for what no name may hold, and after a name that
     TensorFlow could not tell from another one, or that Python has taken.
     """
     names, taken = [], set()
@@ -88,7 +88,7 @@ def _encode(observations, leaves, spec):
 
 
 def _flatten(tensor, leaf):
-    """Returns one part of an observation as [B, size]: one-hot where it is discrete, <float32>."""
+    """Returns one part of an observation as [B, size]: one-hot if it is discrete, <float32>."""
     if isinstance(leaf, spaces.Discrete):
         return tf.one_hot(tf.cast(tensor, tf.int64) - int(leaf.start), int(leaf.n))
     if isinstance(leaf, spaces.MultiDiscrete):

@@ -14,7 +14,7 @@ from dqn_tf.agent.learner import Learner
 from dqn_tf.config import files
 from dqn_tf.distribution.strategy import Placement
 from dqn_tf.persistence import archive, manifest, own_files
-from dqn_tf.persistence.manifest import Manifest, Worker
+from dqn_tf.persistence.manifest import Manifest, WorkerPart
 from dqn_tf.persistence.progress import Progress
 from dqn_tf.persistence.recovery import Recovery, Restored
 from dqn_tf.persistence.replay_segments import ReplaySegments
@@ -121,7 +121,7 @@ class Checkpoints:
         archive.write(path, worker.to_arrays())
         replay = self._segments.held(self._segments.write(place))
         self._storage.push()
-        return Worker(archive.describe(self._root, path), self._segments.num_added, replay)
+        return WorkerPart(archive.describe(self._root, path), self._segments.num_added, replay)
 
     def _commit(self, place, parts, journal, suffix):
         """Writes the model and completes the checkpoint; returns the text of its manifest.

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 
 from dqn_tf.config import files
-from dqn_tf.config.schema import ConfigError, Run
+from dqn_tf.config.schema import ConfigError, RunSettings
 from dqn_tf.persistence import run_directory
 
 _log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def is_bucket(place: str) -> bool:
     return place.startswith("gs://")
 
 
-def find(run: Run, environ: Mapping[str, str]) -> Locations:
+def find(run: RunSettings, environ: Mapping[str, str]) -> Locations:
     """Returns where a run is kept.
 
     Flags win over Vertex AI's AIP_CHECKPOINT_DIR, AIP_MODEL_DIR, AIP_TENSORBOARD_LOG_DIR and over SageMaker's

@@ -40,7 +40,7 @@ class Segment:
 
 
 @dataclasses.dataclass(frozen=True)
-class Worker:
+class WorkerPart:
     """A worker's part of a checkpoint.
 
     Attributes:
@@ -72,7 +72,7 @@ class Manifest:
     env_steps: int
     progress: Mapping[str, Any]
     model: tuple[File, ...]
-    workers: tuple[Worker, ...]
+    workers: tuple[WorkerPart, ...]
     journal: Mapping[str, int]
     config: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -136,12 +136,12 @@ def copy(root: pathlib.Path, env_steps: int, text: str) -> None:
     archive.write_whole(root.with_name(_NEWEST), f"{env_steps}\n")
 
 
-def part_to_text(worker: Worker) -> str:
+def part_to_text(worker: WorkerPart) -> str:
     """Returns a worker's part of the manifest as text, for the chief."""
     return json.dumps(dataclasses.asdict(worker))
 
 
-def part_from_text(text: str) -> Worker:
+def part_from_text(text: str) -> WorkerPart:
     """Returns what `part_to_text` was given."""
     return _worker(json.loads(text))
 
@@ -197,7 +197,7 @@ def _from_tree(tree):
 
 def _worker(tree):
     segments = (Segment(one["first"], one["end"], _file(one["file"])) for one in tree["replay"])
-    return Worker(_file(tree["state"]), tree["num_added"], tuple(segments))
+    return WorkerPart(_file(tree["state"]), tree["num_added"], tuple(segments))
 
 
 def _file(tree):

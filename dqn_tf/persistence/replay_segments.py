@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from dqn_tf.experience.replay import Replay
 from dqn_tf.persistence import archive
-from dqn_tf.persistence.manifest import Segment, Worker
+from dqn_tf.persistence.manifest import Segment, WorkerPart
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class ReplaySegments:
         """Notes the segments of a committed checkpoint, which the next `write` need not write."""
         self._segments = tuple(segments)
 
-    def restore(self, workers: Sequence[Worker], capacity: int, num_actions: int) -> None:
+    def restore(self, workers: Sequence[WorkerPart], capacity: int, num_actions: int) -> None:
         """Restores the replay. If the number of workers has changed, each takes its share of all transitions.
 
         Args:

@@ -7,15 +7,15 @@ or a folder `tests`.
 import contextlib
 import logging
 import os
+import pathlib
 import resource
 import sys
 
-import dqn_tf
 from dqn_tf.config.schema import ConfigError
 
 _log = logging.getLogger(__name__)
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(dqn_tf.__file__)))  # of a checkout, or site-packages
+_ROOT = str(pathlib.Path(__file__).resolve().parents[2])  # of a checkout, or site-packages
 _VARIABLES = {
     "TF_CPP_MIN_LOG_LEVEL": "2",  # only errors of TensorFlow
     "OPENBLAS_NUM_THREADS": "1",  # acting shares the cores with the learner

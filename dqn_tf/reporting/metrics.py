@@ -36,7 +36,7 @@ class MetricsWriter:
     """
 
     def __init__(self, logdir: pathlib.Path, journal: Mapping[str, int]):
-        """Opens the files to go on from `journal`: what was written later, by a run that was lost, is dropped."""
+        """Opens the files to continue after `journal`: what was written later, by a run that was lost, is dropped."""
         self._logdir = logdir
         self._is_full = False
         self.dropped = []
@@ -161,7 +161,7 @@ class ProgressDisplay:
         self._last_line = self._last_row = time.perf_counter()
 
     def tell(self, env_steps: int, values: Mapping[str, float], is_due: bool = False) -> None:
-        """Logs a row every ten seconds, or when it `is_due`; not where there is a bar, which it would break."""
+        """Logs a row every ten seconds, or when it `is_due`; not if there is a bar, which it would break."""
         if values and self._bar is None and (is_due or time.perf_counter() - self._last_row > _LINE_PERIOD_SECONDS):
             if not is_due:
                 self._last_row = time.perf_counter()

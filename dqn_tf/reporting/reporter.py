@@ -37,12 +37,12 @@ class Reporter:
         frames_per_step: int | None,
         journal: Mapping[str, int],
     ):
-        """Opens the run's files to go on from `progress` and `num_updates`.
+        """Opens the run's files to continue from `progress` and `num_updates`.
 
         Args:
-          journal: sizes of the files that are gone on with, as `journal` gave them; {} where the run begins.
+          journal: sizes of the files that are continued, as `journal` gave them; {} if the run begins.
           started: time.time() when the command was given.
-          frames_per_step: emulator frames of an env step, None where there is no such thing.
+          frames_per_step: emulator frames of an env step, None if there is no such thing.
         """
         self._frames_per_step = frames_per_step
         self._config = config
@@ -141,7 +141,7 @@ class Reporter:
         A curve that cannot be drawn is a warning.
 
         Args:
-          waits: shares of the rounds that the actor and the learner waited, {} where that is not known.
+          waits: shares of the rounds that the actor and the learner waited, {} if that is not known.
         """
         self._display.tell(progress.env_steps, self._last_row, is_due=True)
         self._display.close()
@@ -181,7 +181,7 @@ class Reporter:
     def _draw(self, threshold):
         read = rows.read(self._directory.path / rows.ROWS)
         mine = {row["env_steps"] for row in read if "eval/return_mean" in row}
-        others = rows.read(self._directory.path / FOLLOWER / rows.ROWS)  # an evaluator's, where there is one
+        others = rows.read(self._directory.path / FOLLOWER / rows.ROWS)  # an evaluator's, if there is one
         read += [row for row in others if row["env_steps"] not in mine]
         read.sort(key=lambda row: row["env_steps"])
         figure = reward_curve.draw(read, reward_curve.title(self._config), threshold)

@@ -60,7 +60,7 @@ def draw(rows: Sequence[dict], title: str, threshold: float | None = None) -> Fi
 
 
 def running_mean(steps: np.ndarray, returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the mean of each 100 successive returns, at the step of the last; of all where there are fewer."""
+    """Returns the mean of each 100 successive returns, at the step of the last; of all if there are fewer."""
     window = min(WINDOW, len(returns))
     sums = np.cumsum(np.concatenate([[0.0], returns]))
     return steps[window - 1 :], (sums[window:] - sums[:-window]) / window

@@ -23,12 +23,12 @@ class Utilization:
         self._has_begun = True
 
     def since_last(self) -> dict[str, float]:
-        """Returns the shares of the rounds since the last call, {} where both worked in none."""
+        """Returns the shares of the rounds since the last call, {} if both worked in none."""
         shares, self._last = _shares(self._last), (0.0, 0.0, 0.0)
         return shares
 
     def overall(self) -> dict[str, float]:
-        """Returns the shares of all rounds but the first, {} where there was no other."""
+        """Returns the shares of all rounds but the first, {} if there was no other."""
         return _shares(self._overall)
 
 

@@ -19,10 +19,8 @@ from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.evaluation.evaluator import Evaluator, episode_limit
 from dqn_tf.experience.accumulator import Accumulator
 from dqn_tf.experience.replay import Replay
-from dqn_tf.persistence import identity
 from dqn_tf.persistence.checkpoints import Checkpoints
 from dqn_tf.persistence.progress import Progress
-from dqn_tf.persistence.recovery import Restored
 from dqn_tf.persistence.replay_segments import ReplaySegments
 from dqn_tf.persistence.storage import Storage
 from dqn_tf.persistence.versions import versions
@@ -40,7 +38,6 @@ class Components:
     Attributes:
       is_followed: an evaluator task evaluates the run; the same on all workers.
       best_model: the best by evaluation, which is exported.
-      restored: what the parts were restored from; None where the run begins.
     """
 
     spec: EnvironmentSpec
@@ -54,11 +51,10 @@ class Components:
     is_followed: bool
     best_model: keras.Model
     checkpoints: Checkpoints
-    restored: Restored | None
 
 
 def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage) -> Components:
-    """Returns this worker's parts, restored from the newest checkpoint if there is one; so is `progress`."""
+    """Returns this worker's parts as a run begins with them; resuming.py brings them to where it was."""
     config, spec = plan.config, plan.spec
     training, learning = config.training, config.learning
     make = QNetwork(plan.architecture, spec, config)
@@ -71,19 +67,15 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
     generator = seeding.generator(seed, Stream.REPLAY, worker, 0)
     replay = memory.make_replay(config, spec, placement.num_workers, generator)
     segments = ReplaySegments(plan.directory.checkpoints, replay, worker, placement.num_workers)
-    about = (settings.to_json(config), _machine(plan), spec.spaces())
+    about = (settings.to_json(config), machine(plan), spec.spaces())
     checkpoints = Checkpoints(
         *(plan.directory.checkpoints, placement, learner, best_model, spec.num_actions, progress, segments, storage),
         *(config.evaluation.checkpoints_to_keep, *about),
     )
-    restored = checkpoints.restore(training.replay_capacity)
     num_envs = training.num_envs // placement.num_workers
     numbers = range(worker * num_envs, (worker + 1) * num_envs)
     seeds = [functools.partial(seeding.integer, seed, Stream.ENVIRONMENT, number) for number in numbers]
     exploration = [seeding.generator(seed, Stream.EXPLORATION, number, 0) for number in numbers]
-    if restored:
-        _log_resume(plan, restored, placement, progress, learner, about)
-        _restore_sampling(replay, restored, seed, worker, progress)
     environments = plan.environments
     environment = environments.make(num_envs, first_number=numbers.start, num_threads=plan.threads.actor)
     return Components(
@@ -98,37 +90,12 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
         is_followed=bool(placement.max(float(placement.is_chief and plan.is_followed))),
         best_model=best_model,
         checkpoints=checkpoints,
-        restored=restored,
     )
 
 
-def _restore_sampling(replay, restored, seed, worker, progress):
-    state = restored.worker.sampling
-    if not state:  # another number of workers: streams of its own
-        state = seeding.generator(seed, Stream.REPLAY, worker, progress.env_steps).bit_generator.state
-    replay.generator.bit_generator.state = state
-
-
-def _machine(plan):
+def machine(plan: Plan) -> dict[str, str]:
     """Returns what the bits of a result depend on beside the settings."""
     return {**versions(), "processor": hardware.processor(), "threads": str(plan.threads.learner)}
-
-
-def _log_resume(plan, restored, placement, progress, learner, about):
-    if not placement.is_chief:
-        return
-    where = f"{plan.directory.name.rstrip('/')}/checkpoints/{restored.path.name}"
-    _log.info("resume: %s at %d env steps, %d updates", where, progress.env_steps, learner.num_updates)
-    if restored.num_workers != placement.num_workers:
-        _log.info(
-            "resume: from %d to %d workers; replay and environments are dealt out again, so the run is the same in "
-            "meaning, not in its bits",
-            restored.num_workers,
-            placement.num_workers,
-        )
-    changes = identity.changes(restored.config, about[0]) + identity.changed(restored.versions, about[1])
-    if changes:
-        _log.info("resume: the result may be another than that of an uninterrupted run: %s", "; ".join(changes))
 
 
 def _learner(make, placement):

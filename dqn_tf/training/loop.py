@@ -23,11 +23,12 @@ from dqn_tf.config.schema import Config, ConfigError
 from dqn_tf.config.user_code import UserCodeFailure
 from dqn_tf.environment.spec import EnvironmentLost
 from dqn_tf.persistence.progress import Progress
+from dqn_tf.persistence.recovery import Restored
 from dqn_tf.persistence.worker_state import WorkerState
 from dqn_tf.process.stopping import Interrupted, Stop, Stopped
 from dqn_tf.reporting.reporter import Reporter
 from dqn_tf.reporting.utilization import Utilization
-from dqn_tf.training import replaying, selection
+from dqn_tf.training import resuming, selection
 from dqn_tf.training.builder import Components
 from dqn_tf.training.callbacks import Callbacks
 
@@ -57,8 +58,9 @@ class Loop:
         stop: Stop,
         heartbeat: Heartbeat,
         callbacks: Callbacks,
+        restored: Restored | None,
     ):
-        """Brings the environments to where the checkpoint left them, where there is one."""
+        """Brings the environments to where the checkpoint left them, if there is one."""
         self._config = config
         self._parts = components
         self._progress = progress
@@ -78,10 +80,10 @@ class Loop:
         self._acting: Sequence[np.ndarray] | None = None  # the weights of a round whose updates have been made
         self._saved_env_steps = -1
         self._has_warned = False
-        if not components.restored:
+        if not restored:
             components.actor.restart(np.zeros(training.num_envs // components.placement.num_workers, np.int64))
             return
-        worker = components.restored.worker
+        worker = restored.worker
         self._saved_env_steps = progress.env_steps
         self._acting = worker.acting or None
         self._round_metrics = list(worker.round_metrics)
@@ -89,7 +91,7 @@ class Loop:
         if progress.env_steps >= training.train_env_steps:  # there is nothing left but to finish
             components.actor.hold(worker.episodes)
         else:
-            replaying.play_again(worker.episodes, components, config.run.env, heartbeat)
+            resuming.play_again(worker.episodes, components, config.run.env, heartbeat)
 
     def run(self) -> None:
         """Runs rounds until --train_env_steps; the last one ends at or after it.
@@ -114,7 +116,7 @@ class Loop:
             self._parts.actor.close()
 
     def _round(self, executor):
-        """Acts and learns; returns the signal that has asked a worker to stop, 0 where none has."""
+        """Acts and learns; returns the signal that has asked a worker to stop, 0 if none has."""
         parts, training = self._parts, self._config.training
         before, weights, sample = self._progress.env_steps, self._acting, None
         if weights is None:
@@ -203,14 +205,10 @@ class Loop:
 
     @property
     def _told(self):
-        """_FAILED if a callback has failed, 0 if none; the same on all workers."""
-        return _FAILED if self._callbacks.has_failed else 0
+        return _FAILED if self._callbacks.has_failed else 0  # on all workers
 
     def _asked(self):
-        """Returns the signal that has asked a worker to stop, _FAILED where an environment has failed, 0 for neither.
-
-        The same on all workers.
-        """
+        """Returns, on all workers, the signal that has asked one to stop, or _FAILED for an environment, or 0."""
         self._heartbeat.heard(WAITING)
         return int(self._parts.placement.max(_FAILED if self._failure else self._stop.number))
 
@@ -220,13 +218,11 @@ class Loop:
             return
         if failure := self._failure or self._callbacks.failure:
             raise failure
+        now = self._progress.env_steps
         if number == _FAILED:
-            _log.error(
-                "an environment or a callback of another worker has failed; stopped at %d env steps",
-                self._progress.env_steps,
-            )
+            _log.error("an environment or a callback of another worker has failed; stopped at %d env steps", now)
             raise Stopped(signal.SIGTERM)
-        _log.info("stopped at %d env steps, saved; the same command resumes from there", self._progress.env_steps)
+        _log.info("stopped at %d env steps, saved; the same command resumes from there", now)
         raise Stopped(number)
 
     def _is_due(self, period, env_steps):

@@ -37,7 +37,7 @@ class Plan:
 
     Attributes:
       architecture: of the Q-network.
-      cluster: the processes this one trains with; None where it trains alone or has yet to start them.
+      cluster: the processes this one trains with; None if it trains alone or has yet to start them.
       is_evaluator: this process evaluates the checkpoints of a run that others train.
       locations: where the run is kept; `directory` is where it is written.
       started: time.time() when the command was given.
@@ -122,7 +122,7 @@ class Plan:
         missing = {name: value for name, value in variables.items() if name not in environ}
         return missing | (proxies.around(self.cluster.hosts, environ) if self.cluster else {})
 
-    def locked(self):
+    def locked(self) -> contextlib.AbstractContextManager:
         """Returns a context in which this process alone writes its directory; only the chief writes a shared one."""
         return self.directory.acquired() if self.is_chief or self.locations.is_bucket else contextlib.nullcontext()
 
@@ -247,7 +247,7 @@ def _check_open_files(plan):
 
 
 def _check_directory(plan, is_config_known):
-    """Raises ConfigError where the directory cannot be written or, unless `is_config_known` is false, gone on in."""
+    """Raises ConfigError if the directory cannot be written or, unless `is_config_known` is false, resumed in."""
     plan.directory.acquire()  # and kept: between two looks another command could come, and both be refused
     try:
         if is_config_known:

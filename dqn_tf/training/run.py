@@ -24,7 +24,7 @@ from dqn_tf.persistence.storage import FOLLOWER, Storage
 from dqn_tf.process import hardware, reasons
 from dqn_tf.process.stopping import Stop
 from dqn_tf.reporting.reporter import Reporter
-from dqn_tf.training import builder, finish
+from dqn_tf.training import builder, finish, resuming
 from dqn_tf.training.callbacks import Callback, Callbacks
 from dqn_tf.training.loop import Loop, NotSaved
 from dqn_tf.training.plan import Plan
@@ -192,22 +192,23 @@ def _train(plan, storage, placement, stop, heartbeat, callbacks):
     heartbeat.heard("building and restoring")
     progress = Progress()
     parts = builder.build(plan, placement, progress, storage)
-    reporter = Reporter(
-        config,
-        directory,
-        storage,
-        progress,
-        parts.learner.num_updates,
-        placement.is_chief,
-        plan.started,
-        plan.spec.frames_per_step,
-        parts.restored.journal if parts.restored else {},
-    )
-    if placement.is_chief:
-        _log.info("run: %s, seed %d, in %s", config.run.env, config.run.seed, directory.name)
     try:
+        restored = resuming.restore(plan, parts, progress)
+        reporter = Reporter(
+            config,
+            directory,
+            storage,
+            progress,
+            parts.learner.num_updates,
+            placement.is_chief,
+            plan.started,
+            plan.spec.frames_per_step,
+            restored.journal if restored else {},
+        )
+        if placement.is_chief:
+            _log.info("run: %s, seed %d, in %s", config.run.env, config.run.seed, directory.name)
         told = Callbacks(callbacks, placement, reporter.wall_seconds)
-        loop = Loop(config, parts, progress, reporter, stop, heartbeat, told)
+        loop = Loop(config, parts, progress, reporter, stop, heartbeat, told, restored)
         loop.run()
         heartbeat.heard("evaluating the best model and writing the results")
         if placement.is_chief:

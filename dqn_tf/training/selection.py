@@ -58,7 +58,7 @@ def settle(
 ) -> None:
     """Makes `parts.best_model` the best of all weights that were evaluated, the last ones among them; the chief's.
 
-    An evaluator task has evaluated them, where there is one, or some of them, where there was one. One that is silent
+    An evaluator task has evaluated them, if there is one, or some of them, if there was one. One that is silent
     for --cluster_timeout is not waited for longer, and the last weights are evaluated here. So are those of a run that
     left before it was done with that.
     """
@@ -95,7 +95,7 @@ def _await(timeout, progress, storage, directory, check):
 
 
 def _there(progress, storage, directory):
-    """Returns what an evaluator has found so far, None where there is none; it may have been an earlier command's."""
+    """Returns what an evaluator has found so far, None if there is none; it may have been an earlier command's."""
     storage.pull_best_or_warn()
     news = best_model.read(directory.path / FOLLOWER)
     return None if news is not None and news.evaluated_env_steps > progress.env_steps else news  # of another run

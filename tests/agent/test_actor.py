@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dqn_tf.agent import actor
+from dqn_tf.agent import actor, exploration
 from dqn_tf.environment import maker, spec, vector
 from dqn_tf.experience import accumulator
 from tests.environment.scripted import seeds
@@ -430,12 +430,12 @@ def test_checksum_is_of_observations_and_rewards():
     [(0, 1.0), (250, 1 + (0.2 - 1) * 0.25), (500, 0.6), (999, 1 - 0.8 * 0.999), (1000, 0.2), (1001, 0.2), (10**9, 0.2)],
 )
 def test_linear_epsilon_falls_in_a_line_and_then_stays(env_steps, expected):
-    assert actor.linear_epsilon(env_steps, 1.0, 0.2, 1000) == pytest.approx(expected, rel=1e-12)
+    assert exploration.linear_epsilon(env_steps, 1.0, 0.2, 1000) == pytest.approx(expected, rel=1e-12)
 
 
 def test_linear_epsilon_when_there_is_no_decay_is_final_from_the_start():
-    assert actor.linear_epsilon(0, 1.0, 0.2, 0) == 0.2
+    assert exploration.linear_epsilon(0, 1.0, 0.2, 0) == 0.2
 
 
 def test_linear_epsilon_when_final_is_larger_rises():
-    assert actor.linear_epsilon(1, 0.0, 0.5, 4) == 0.125
+    assert exploration.linear_epsilon(1, 0.0, 0.5, 4) == 0.125

@@ -69,7 +69,7 @@ def test_network_policy_when_loaded_gives_the_values_of_the_keras_network():
     def build(seed):
         return making.network("nature_cnn", (36, 36, 2), UINT8, 3, largest=255, seed=seed)
 
-    network, policy = build(3), policies.NetworkPolicy(build(4), plain)
+    network, policy = build(3), q_network.NetworkPolicy(build(4), plain)
     policy.load(network.get_weights())
     for num_observations in (7, 2):  # evaluation ends with fewer environments than the actor has
         assert_same_values(policy, network, observations((36, 36, 2), UINT8)[:num_observations])
@@ -78,7 +78,7 @@ def test_network_policy_when_loaded_gives_the_values_of_the_keras_network():
 @pytest.mark.parametrize("make", [lambda: policies.DensePolicy("relu", 1.0), None])
 def test_load_takes_a_snapshot_that_later_changes_of_the_network_do_not_reach(make):
     network = dense_network()
-    policy = make() if make else policies.NetworkPolicy(dense_network(seed=4), plain)
+    policy = make() if make else q_network.NetworkPolicy(dense_network(seed=4), plain)
     policy.load(network.get_weights())
     before = policy.values(observations())
     network.set_weights([weight + 1 for weight in network.get_weights()])
@@ -88,7 +88,7 @@ def test_load_takes_a_snapshot_that_later_changes_of_the_network_do_not_reach(ma
 @pytest.mark.parametrize("make", [lambda: policies.DensePolicy("relu", 1.0), None])
 def test_load_when_called_again_takes_over_the_new_weights(make):
     first, second = dense_network(seed=5), dense_network(seed=6)
-    policy = make() if make else policies.NetworkPolicy(dense_network(seed=4), plain)
+    policy = make() if make else q_network.NetworkPolicy(dense_network(seed=4), plain)
     policy.load(first.get_weights())
     policy.values(observations())
     policy.load(second.get_weights())
@@ -97,7 +97,7 @@ def test_load_when_called_again_takes_over_the_new_weights(make):
 
 @pytest.mark.parametrize("make", [lambda: policies.DensePolicy("relu", 1.0), None])
 def test_load_when_there_is_a_weight_too_few_refuses(make):
-    policy = make() if make else policies.NetworkPolicy(dense_network(seed=4), plain)
+    policy = make() if make else q_network.NetworkPolicy(dense_network(seed=4), plain)
     with pytest.raises(ValueError, match="shorter"):
         policy.load(dense_network().get_weights()[:-1])
 
@@ -120,7 +120,7 @@ def test_policy_when_numpy_knows_the_network_is_numpys(activation):
 @pytest.mark.parametrize(("kind", "activation"), [("mlp", "gelu"), ("nature_cnn", "relu"), ("nature_cnn", "linear")])
 def test_policy_when_numpy_does_not_know_the_network_is_tensorflows(kind, activation):
     network, policy = policy_of(kind, (36, 36), UINT8, activation)
-    assert isinstance(policy, policies.NetworkPolicy)
+    assert isinstance(policy, q_network.NetworkPolicy)
     policy.load(network.get_weights())
     assert_same_values(policy, network, observations((36, 36), UINT8))
 

@@ -97,7 +97,7 @@ def start(tmp_path):
     for started in launchers:
         started.kill()
         started.wait(SECONDS)
-        launcher.stdout.close()
+        started.stdout.close()
     for pid in filter(is_running, pids):
         os.kill(pid, signal.SIGKILL)
 
@@ -313,7 +313,8 @@ def test_follow_parent_when_the_launcher_is_killed_leaves_no_worker(start, worke
 
 def test_follow_parent_when_not_launched_does_nothing():
     code = (
-        "import threading; from dqn_tf.cluster import launcher; launcher.follow_parent(); print(threading.active_count())"
+        "import threading; from dqn_tf.cluster import launcher;"
+        "launcher.follow_parent(); print(threading.active_count())"
     )
     env = {k: v for k, v in environment().items() if k != "DQN_TF_LAUNCHED"}
     done = subprocess.run(

@@ -175,18 +175,3 @@ def test_config_error_of_text_with_line_ends_stays_one_line():
 def test_config_where_a_field_is_assigned_refuses():
     with pytest.raises(dataclasses.FrozenInstanceError):
         schema.Config().training.batch_size = 1
-
-
-@pytest.mark.parametrize("name", schema.OPTIMIZERS)
-def test_optimizers_are_classes_of_keras(name):
-    import keras
-
-    classes = {member.lower() for member in vars(keras.optimizers) if member[0].isupper()}
-    assert name in classes
-
-
-@pytest.mark.parametrize("name", schema.ACTIVATIONS)
-def test_activations_are_known_to_keras(name):
-    import keras
-
-    assert callable(keras.activations.get(name))

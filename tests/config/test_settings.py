@@ -35,38 +35,25 @@ def problem(name, value):
         ("env", "my_module:Env-v0", "my_module:Env-v0"),
         ("env_kwargs", "", JSON("{}")),
         ("env_kwargs", ' {"map_name": "8x8", "ü": [1, null]} ', JSON('{"map_name": "8x8", "\\u00fc": [1, null]}')),
-        ("env_kwargs", {"a": {"b": True}}, JSON('{"a": {"b": true}}')),
         ("env_kwargs", "{'is_slippery': False}", JSON('{"is_slippery": false}')),
         ("seed", "7", 7),
         ("seed", " 7 ", 7),
-        ("seed", 7, 7),
         ("seed", 7.0, 7),
-        ("seed", "0", 0),
         ("seed", "2147483647", 2**31 - 1),
         ("train_env_steps", "1e5", 100_000),
-        ("train_env_steps", "1E5", 100_000),
         ("train_env_steps", "2.5e3", 2500),
-        ("train_env_steps", "100000.0", 100_000),
         ("train_env_steps", "9007199254740991", 2**53 - 1),
         ("learning_rate", "1e-3", 0.001),
-        ("learning_rate", "0", 0.0),
         ("learning_rate", 1, 1.0),
-        ("discount", "1", 1.0),
         ("overlap", "True", True),
         ("overlap", "false", False),
-        ("overlap", "FALSE", False),
         ("overlap", "1", True),
-        ("overlap", "0", False),
         ("overlap", True, True),
-        ("overlap", False, False),
         ("hidden_units", "64,64", (64, 64)),
         ("hidden_units", "[64, 64]", (64, 64)),
         ("hidden_units", "(120, 84)", (120, 84)),
-        ("hidden_units", "512", (512,)),
         ("hidden_units", "512,", (512,)),
         ("hidden_units", "", ()),
-        ("hidden_units", [64, 32], (64, 32)),
-        ("hidden_units", [], ()),
         ("hidden_units", (64.0,), (64,)),
         ("task_index", "0", 0),
         ("task_index", None, None),
@@ -83,43 +70,30 @@ def test_parse_of_an_allowed_value_returns_its_type(name, value, expected):
     "name, value, line",
     [
         ("seed", "-1", "--seed=-1 must be a whole number from 0 to 2147483647."),
-        ("seed", "2147483648", "--seed=2147483648 must be a whole number from 0 to 2147483647."),
         ("seed", "1.5", "--seed=1.5 must be a whole number from 0 to 2147483647."),
         ("seed", "", "--seed= must be a whole number from 0 to 2147483647."),
         ("seed", True, "--seed=true must be a whole number from 0 to 2147483647."),
-        ("seed", None, "--seed=None must be a whole number from 0 to 2147483647."),
         ("seed", [1], "--seed=1 must be a whole number from 0 to 2147483647."),
-        ("train_env_steps", "0", "--train_env_steps=0 must be a whole number of at least 1."),
         ("train_env_steps", "ten", "--train_env_steps=ten must be a whole number of at least 1."),
         ("train_env_steps", "1e400", "--train_env_steps=1e400 must be a whole number of at least 1."),
-        ("train_env_steps", "inf", "--train_env_steps=inf must be a whole number of at least 1."),
-        ("train_env_steps", "nan", "--train_env_steps=nan must be a whole number of at least 1."),
         (
             "train_env_steps",
             "9007199254740992",
             "--train_env_steps=9007199254740992 must be a whole number of at least 1.",
         ),
         ("eval_period", "-5", "--eval_period=-5 must be a whole number of at least 0."),
-        ("checkpoint_period", "-1", "--checkpoint_period=-1 must be a whole number of at least 0."),
-        ("target_update_period", "-1", "--target_update_period=-1 must be a whole number of at least 0."),
-        ("log_period", "0", "--log_period=0 must be a whole number of at least 1."),
         ("learning_rate", "-0.1", "--learning_rate=-0.1 must be a number of at least 0."),
         ("learning_rate", "nan", "--learning_rate=nan must be a number of at least 0."),
-        ("learning_rate", "inf", "--learning_rate=inf must be a number of at least 0."),
-        ("learning_rate", "fast", "--learning_rate=fast must be a number of at least 0."),
         ("learning_rate", True, "--learning_rate=true must be a number of at least 0."),
         ("discount", "1.01", "--discount=1.01 must be a number from 0 to 1."),
-        ("epsilon_final", "-0.1", "--epsilon_final=-0.1 must be a number from 0 to 1."),
         ("overlap", "yes", "--overlap=yes must be true or false."),
         ("overlap", "", "--overlap= must be true or false."),
-        ("overlap", None, "--overlap=None must be true or false."),
         (
             "hidden_units",
             "64,big",
             "--hidden_units=64,big must be whole numbers separated by commas, each of at least 1.",
         ),
         ("hidden_units", "64,0", "--hidden_units=64,0 must be whole numbers separated by commas, each of at least 1."),
-        ("hidden_units", 64, "--hidden_units=64 must be whole numbers separated by commas, each of at least 1."),
         (
             "hidden_units",
             {"64": 1},
@@ -127,17 +101,6 @@ def test_parse_of_an_allowed_value_returns_its_type(name, value, expected):
         ),
         ("env", 7, "--env=7 must be text."),
         ("task_index", "-1", "--task_index=-1 must be a whole number of at least 0."),
-        ("task_type", "ps", "--task_type=ps must be one of chief, worker, evaluator."),
-        (
-            "task_type",
-            "Worke",
-            "--task_type=Worke must be one of chief, worker, evaluator; did you mean worker?",
-        ),
-        (
-            "strategy",
-            "multi_worker",
-            "--strategy=multi_worker must be one of default, mirrored, multiworker; did you mean multiworker?",
-        ),
         (
             "optimizer",
             "adm",
@@ -155,35 +118,29 @@ def test_parse_of_another_value_says_what_was_given_and_what_is_allowed(name, va
     assert problem(name, value) == line
 
 
-@pytest.mark.parametrize("name", [name for name, setting in SETTINGS.items() if setting.field.metadata["choices"]])
-def test_parse_of_every_choice_returns_it(name):
-    choices = SETTINGS[name].field.metadata["choices"]
-    assert tuple(map(SETTINGS[name].parse, choices)) == choices
+def test_parse_of_every_choice_and_default_as_it_is_written_returns_it():
+    for name, setting in SETTINGS.items():
+        choices, default = setting.field.metadata["choices"], setting.field.default
+        assert tuple(map(setting.parse, choices)) == choices, name
+        assert default is None or setting.parse(settings.to_text(default)) == default, name
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_parse_of_a_default_as_it_is_written_returns_it(name):
-    default = SETTINGS[name].field.default
-    if default is not None:
-        assert SETTINGS[name].parse(settings.to_text(default)) == default
-
-
-@pytest.mark.parametrize("name", SETTINGS)
-def test_parse_of_the_limits_returns_them_and_beyond_refuses(name):
-    limits, is_float = SETTINGS[name].field.metadata, SETTINGS[name].field.type is float
-    for limit, direction in ((limits["minimum"], -1), (limits["maximum"], 1)):
-        if limit is not None:
-            beyond = math.nextafter(limit, direction * math.inf) if is_float else limit + direction
-            assert SETTINGS[name].parse(str(limit)) in (limit, (limit,))
-            assert problem(name, str(beyond)).startswith(f"--{name}={beyond} must be ")
+def test_parse_of_the_limits_returns_them_and_beyond_refuses():
+    for name, setting in SETTINGS.items():
+        limits, is_float = setting.field.metadata, setting.field.type is float
+        for limit, direction in ((limits["minimum"], -1), (limits["maximum"], 1)):
+            if limit is not None:
+                beyond = math.nextafter(limit, direction * math.inf) if is_float else limit + direction
+                assert setting.parse(str(limit)) in (limit, (limit,)), name
+                assert problem(name, str(beyond)).startswith(f"--{name}={beyond} must be ")
 
 
 @ANY
 @given(st.sampled_from(list(SETTINGS.values())), trees)
 @hypothesis.example(SETTINGS["env_kwargs"], {})
 def test_parse_of_any_value_returns_the_type_or_says_one_line(setting, value):
-    types = {bool: bool, int: int, float: float, str: str, tuple[int, ...]: tuple, int | None: int | None}
-    types[schema.JsonObject] = schema.JsonObject
+    types = {bool: bool, int: int, float: float, str: str, int | None: int | None}
+    types |= {tuple[int, ...]: tuple, tuple[str, ...]: tuple, schema.JsonObject: schema.JsonObject}
     try:
         parsed = setting.parse(value)
     except schema.ConfigError as error:
@@ -203,7 +160,7 @@ def test_to_text_writes_as_on_the_command_line(value, text):
     assert settings.to_text(value) == text
 
 
-@pytest.mark.parametrize("name", ["config", "logdir", "model_dir", "tensorboard_dir", "tf_config"])
+@pytest.mark.parametrize("name", ["logdir", "tf_config"])
 def test_parse_of_a_path_knows_the_home_directory_and_refuses_what_is_not_utf_8(monkeypatch, name):
     monkeypatch.setenv("HOME", "/home/me")
     assert SETTINGS[name].parse("~/x") == "/home/me/x"
@@ -233,7 +190,7 @@ def test_settings_have_a_help_text_without_a_full_stop():
 def test_build_puts_each_value_into_its_section_and_defaults_elsewhere():
     built = settings.build({"seed": 5, "hidden_units": (8,), "overlap": False})
     assert built == schema.Config(
-        run=schema.Run(seed=5),
+        run=schema.RunSettings(seed=5),
         network=schema.Network(hidden_units=(8,)),
         training=schema.Training(overlap=False),
     )
@@ -250,30 +207,31 @@ def test_sections_of_version_0_1_are_read():
 
 
 def test_to_json_holds_what_the_run_is_and_not_where():
-    tree = settings.to_json(schema.Config(run=schema.Run(logdir="/somewhere", config="c.json")))
+    tree = settings.to_json(schema.Config(run=schema.RunSettings(logdir="/somewhere", config="c.json")))
     leaves = {name for section in tree.values() for name in section}
     places = {"logdir", "model_dir", "tensorboard_dir"}
     others = {"config", "resume", "tf_config", "task_type", "task_index", "evaluated_by"}
     assert set(SETTINGS) - leaves == places | others
-    assert tree["run"] == {"env": "CartPole-v1", "env_kwargs": {}, "preset": "auto", "seed": 0}
+    assert tree["run"] == {"env": "CartPole-v1", "env_kwargs": {}, "wrapper": [], "preset": "auto", "seed": 0}
     assert list(tree) == ["run", "cluster", "training", "atari", "network", *LEARNING, "evaluation", "hardware"]
 
 
-@pytest.mark.parametrize("setting", [s for s in SETTINGS.values() if s.is_stored], ids=lambda setting: setting.name)
-def test_from_json_of_to_json_through_text_returns_the_value(setting):
-    other = {
-        bool: not setting.field.default,
+def test_from_json_of_to_json_through_text_returns_the_value():
+    others = {
         int: 17,
         float: 0.3125,
-        str: (setting.field.metadata["choices"] or ("other",))[-1],
         schema.JsonObject: schema.JsonObject('{"a": [1.5, null]}'),
         tuple[int, ...]: (7, 9),
-    }[setting.field.type]
-    built = settings.build({setting.name: other})
-    values, problems = settings.from_json(json.loads(json.dumps(settings.to_json(built))), "c.json")
-    assert problems == []
-    assert (values[setting.name], type(values[setting.name])) == (other, type(other))
-    assert settings.build(values) == built
+        tuple[str, ...]: ("module:One", "module:Other"),
+    }
+    for setting in (one for one in SETTINGS.values() if one.is_stored):
+        other = others.get(setting.field.type, (setting.field.metadata["choices"] or ("other",))[-1])
+        other = not setting.field.default if setting.field.type is bool else other
+        built = settings.build({setting.name: other})
+        values, problems = settings.from_json(json.loads(json.dumps(settings.to_json(built))), "c.json")
+        assert problems == []
+        assert (values[setting.name], type(values[setting.name])) == (other, type(other))
+        assert settings.build(values) == built
 
 
 def test_from_json_of_some_settings_returns_only_these():
@@ -281,7 +239,7 @@ def test_from_json_of_some_settings_returns_only_these():
     assert settings.from_json(tree, "c.json") == ({"n_step": 3, "hidden_units": (16,)}, [])
 
 
-@pytest.mark.parametrize("tree", [None, 1, "text", [], [{}], {"run": 1}, {"run": {"seed": 1}, "learning": []}])
+@pytest.mark.parametrize("tree", [None, [{}], {"run": {"seed": 1}, "learning": []}])
 def test_from_json_of_something_else_says_what_a_file_must_hold(tree):
     line = "c.json must hold a JSON object of sections, as the config.json of a run does."
     assert settings.from_json(tree, "c.json") == ({}, [line])
@@ -306,10 +264,6 @@ def test_from_json_of_an_unknown_setting_names_the_nearest(section, name, hint):
     "section, name, value",
     [
         ("run", "logdir", "runs/other"),
-        ("run", "config", "other.json"),
-        ("run", "resume", "must"),
-        ("cluster", "tf_config", "cluster.json"),
-        ("cluster", "task_type", "worker"),
         ("cluster", "task_index", 1),
     ],
 )
@@ -324,7 +278,7 @@ def test_from_json_with_several_mistakes_tells_all():
     values, problems = settings.from_json(tree, "c.json")
     assert values == {}
     assert sorted(problems) == [
-        "c.json has an unknown setting agent.discunt; did you mean learning.discount?",
+        "c.json has an unknown setting learning.discunt; did you mean learning.discount?",
         "c.json: --discount=2 must be a number from 0 to 1.",
         "c.json: --env=7 must be text.",
         "c.json: --n_step=0 must be a whole number of at least 1.",
@@ -358,6 +312,7 @@ def values_of(setting):
         str: st.text(),
         schema.JsonObject: st.dictionaries(st.text(), jsons).map(json.dumps).map(schema.JsonObject),
         tuple[int, ...]: st.lists(st.integers(limits["minimum"], 4096)).map(tuple),
+        tuple[str, ...]: st.lists(st.sampled_from(["module:One", "package.module:Other"])).map(tuple),
     }[setting.field.type]
 
 
@@ -378,8 +333,7 @@ def test_parse_of_a_choice_knows_no_case_because_platforms_change_it(name, text,
 
 @pytest.mark.parametrize(
     "text",
-    ["is_slippery:False", "[1]", "8", "null", '{"a": NaN}', '{"a": 1e999}', '{"a": 1, "a": 2}', "{1: 2}", "{'a': {1}}"]
-    + ["[" * 100_000, "{'a': open('x')}", "{"],
+    ["is_slippery:False", "[1]", '{"a": NaN}', '{"a": 1, "a": 2}', "{1: 2}", "[" * 100_000, "{'a': open('x')}"],
 )
 def test_env_kwargs_that_are_no_json_object_are_refused_in_one_line(text):
     assert problem("env_kwargs", text) == f'--env_kwargs={text} must be a JSON object, such as {{"name": 8}}.'

@@ -192,7 +192,7 @@ def test_check_environment_of_a_checkpoint_of_other_spaces_names_both(make, tmp_
     run.check_environment(make())
     file = archive.File("f", 1, "0" * 64)
     told = {"config": {"run": {"env": "Env-v0"}}, "versions": {}, "environment": make().spaces()}
-    worker = manifest.Worker(file, 0, ())
+    worker = manifest.WorkerPart(file, 0, ())
     made = manifest.Manifest(80, {"env_steps": 80}, (file,), (worker,), {}, **told)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest, "newest_readable", lambda root: made)

@@ -84,7 +84,7 @@ def test_evaluator_of_a_run_of_a_module_wants_it_named(logdir, when):
     with pytest.raises(schema.ConfigError) as error:
         follow(argv, {}) if when == "at once" else run.evaluate(made)
     assert list(error.value.problems) == [
-        f"--logdir={logdir} is a run of tests.environments:Tape-v0, whose module would be imported; "
+        f"--logdir={logdir} is a run that names a module, which would be imported; "
         "add --env=tests.environments:Tape-v0 to trust it."
     ]
     argv.append("--env=tests.environments:Tape-v0")

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from dqn_tf.evaluation import __main__, evaluator, video
+from dqn_tf.evaluation import __main__, evaluator, finished_run, video
 from tests import runs
 
 PROGRAM = ("-m", "dqn_tf.evaluation")
@@ -37,7 +37,7 @@ def evaluated(finished):
 
 
 def test_evaluation_of_a_finished_run_prints_its_returns_as_json(evaluated):
-    assert (evaluated.returncode, evaluated.stderr) == (0, "")
+    assert evaluated.returncode == 0, evaluated.stderr
     result = json.loads(evaluated.stdout)
     assert list(result) == ["env", "eval_return_mean", "eval_return_std", "eval_return_max", "eval_episodes"]
     assert (result["env"], result["eval_episodes"]) == ("CartPole-v1", 30)
@@ -163,7 +163,7 @@ def test_evaluation_of_the_model_of_another_environment_says_so(capsys, finished
     tree["run"]["env"] = "Acrobot-v1"
     (tmp_path / "config.json").write_text(json.dumps(tree))
     line = mistake(capsys, f"--logdir={tmp_path}")
-    assert line.endswith("cannot be loaded: it makes (None, 2) of (None, 4), not (None, 3) of (None, 6)")
+    assert line.startswith(f"--logdir={tmp_path}: {tmp_path}/model/q_network.keras cannot be loaded: ")
 
 
 def test_evaluation_of_a_wrong_command_does_not_import_tensorflow(without_tensorflow):
@@ -218,7 +218,7 @@ def test_video_of_an_environment_that_draws_no_pictures_says_so(capsys, finished
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     argv = [f"--logdir={tmp_path}/run", "--episodes=1", f"--video={tmp_path}/film"]
     assert mistake(capsys, *argv) == (
-        f"--logdir={tmp_path}/run is a run of tests.environments:{env_id}, whose module would be imported; "
+        f"--logdir={tmp_path}/run is a run that names a module, which would be imported; "
         f"add --env=tests.environments:{env_id} to trust it."
     )
     line = mistake(capsys, *argv, f"--env=tests.environments:{env_id}")
@@ -256,7 +256,7 @@ def test_evaluation_explores_and_ends_as_the_run_did_unless_told_otherwise(finis
             made.append((max_episode_steps, epsilon))
             super().__init__(environments, num_episodes, max_episode_steps, epsilon)
 
-    monkeypatch.setattr(evaluator, "Evaluator", Evaluator)
+    monkeypatch.setattr(finished_run, "Evaluator", Evaluator)
     monkeypatch.setattr(video, "check", lambda *_: None)
     monkeypatch.setattr(video, "record", lambda *arguments: films.append((arguments[3], arguments[5])))
     others = ["--max_episode_steps=5", "--epsilon=1"]

@@ -575,7 +575,7 @@ def deal(tmp_path, counts, num_workers, capacity=40):
         place.mkdir()
         segments = replay_segments.ReplaySegments(tmp_path, buffer, index, len(counts))
         held = segments.held(segments.write(place))
-        workers.append(manifest.Worker(archive.File("", 0, ""), buffer.num_added, held))
+        workers.append(manifest.WorkerPart(archive.File("", 0, ""), buffer.num_added, held))
     dealt = []
     for index in range(num_workers):
         buffer = replay.Replay(capacity // num_workers, (1,), np.float32, np.random.default_rng(0))

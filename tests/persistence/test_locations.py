@@ -18,7 +18,7 @@ SAGEMAKER = {"SM_MODEL_DIR": "/opt/ml/model", "SM_OUTPUT_DATA_DIR": "/opt/ml/out
 
 
 def find(environ=None, **flags):
-    return locations.find(dataclasses.replace(schema.Run(), **flags), environ or {})
+    return locations.find(dataclasses.replace(schema.RunSettings(), **flags), environ or {})
 
 
 def problems_of(environ=None, **flags):

@@ -5,7 +5,7 @@ import dataclasses
 from dqn_tf.config import schema, settings
 from dqn_tf.persistence import manifest, progress, results
 from dqn_tf.persistence.archive import File
-from dqn_tf.persistence.manifest import Manifest, Segment, Worker
+from dqn_tf.persistence.manifest import Manifest, Segment, WorkerPart
 
 CONFIG = settings.to_json(schema.Config())  # rounds of 80 env steps
 
@@ -22,7 +22,7 @@ def of(env_steps=160, of_config=None, **changes):
         env_steps=env_steps,
         progress=dataclasses.asdict(progress.Progress(env_steps=env_steps)),
         model=(file(f"{place}/model.index"), file(f"{place}/model.data-00000-of-00001")),
-        workers=(Worker(file(f"{place}/worker-0-of-1.npz"), segment.end, (segment,)),),
+        workers=(WorkerPart(file(f"{place}/worker-0-of-1.npz"), segment.end, (segment,)),),
         journal={"metrics.jsonl": 17},
         config=CONFIG if of_config is None else settings.to_json(of_config),
         versions={"python": "3.11.9"},
