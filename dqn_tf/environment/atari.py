@@ -19,7 +19,7 @@ import gymnasium
 import numpy as np
 
 from dqn_tf.config import schema
-from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds, Step
+from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds, Step, aligned
 
 FRAMES_PER_STEP = 4
 STACK = 4
@@ -172,14 +172,13 @@ class AtariEnvironment:
 
     def replay(self, actions: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Step]]:
         length, episode = np.array([len(one) for one in actions]), self._episode.copy()
-        for left in range(length.max(initial=0), 0, -1):  # ALE steps all games, also those that start later
-            action = np.array([one[-left] if len(one) >= left else 0 for one in actions], np.int32)
+        for left, playing, action in aligned(actions):  # ALE steps all games, also those that start later
             step = self.step(action)
             begins = length == left - 1
             if begins.any():
                 self._episode[begins], self._waits[begins] = episode[begins], False
                 step = step._replace(observation=self._begin(begins))
-            yield length >= left, step
+            yield playing, step
 
     def render(self) -> Sequence[np.ndarray]:
         return list(self._picture[:, 0])

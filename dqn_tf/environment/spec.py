@@ -131,6 +131,13 @@ class Environment(Protocol):
         """Closes the environments with their threads or processes. May be called twice."""
 
 
+def aligned(actions: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yields, for each step of Environment.replay, the steps left, the mask <bool>[N] and the actions <int32>[N]."""
+    length = np.array([len(one) for one in actions])
+    for left in range(length.max(initial=0), 0, -1):
+        yield left, length >= left, np.array([one[-left] if len(one) >= left else 0 for one in actions], np.int32)
+
+
 def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
     """Returns gymnasium's registry entry, without the warnings of gymnasium.make. Raises ConfigError."""
     module, separator, name = env_id.rpartition(":")

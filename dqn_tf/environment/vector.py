@@ -17,7 +17,7 @@ from dqn_tf.config import schema, user_code
 from dqn_tf.environment import pool
 from dqn_tf.environment.instance import Instance, Outcome, is_array
 from dqn_tf.environment.maker import Maker
-from dqn_tf.environment.spec import EnvironmentSpec, EpisodeSeeds, Step
+from dqn_tf.environment.spec import EnvironmentSpec, EpisodeSeeds, Step, aligned
 
 _log = logging.getLogger(__name__)
 
@@ -114,10 +114,7 @@ class VectorEnvironment:
         return self._joined(self._pool.call("step", [(number,) for number in action.tolist()]), action)
 
     def replay(self, actions: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Step]]:
-        length = np.array([len(one) for one in actions])
-        for left in range(length.max(initial=0), 0, -1):
-            action = np.array([one[-left] if len(one) >= left else 0 for one in actions], np.int32)
-            playing = length >= left
+        for _, playing, action in aligned(actions):
             arguments = [(number,) if plays else None for number, plays in zip(action.tolist(), playing, strict=True)]
             outcomes = self._pool.call("step", arguments)
             idle = (Outcome(one, 0.0, False, False, one) for one in self._observation)

@@ -144,7 +144,8 @@ class Checkpoints:
             journal=journal(),
             **self._about,
         )
-        manifest.commit(self._root, made)
+        text = manifest.to_text(made)
+        manifest.commit(self._root, made.env_steps, text)
         try:
             self._storage.push()
         except OSError as error:
@@ -154,14 +155,14 @@ class Checkpoints:
             _log.warning("checkpoint %s is kept, but not all else: %s: %s", place, error.filename, error.strerror)
         self._prune()
         self._storage.push_or_warn()
-        return manifest.to_text(made)
+        return text
 
     def _follow(self, text):
         """Completes the checkpoint in this worker's own directory, as the chief has done in its directory."""
         path = manifest.location(self._root, self._progress.env_steps)
         is_the_chiefs = path.exists() and files.read(path, manifest.MOST_BYTES) == text.encode()
         if not is_the_chiefs:
-            manifest.copy(self._root, self._progress.env_steps, text)
+            manifest.commit(self._root, self._progress.env_steps, text)
             self._prune()
         self._storage.push_or_warn()
 

@@ -124,13 +124,8 @@ def newest(root: pathlib.Path) -> int | None:
         return there[-1] if there else None
 
 
-def commit(root: pathlib.Path, manifest: Manifest) -> None:
-    """Completes a checkpoint, whose files have been written. Raises OSError."""
-    copy(root, manifest.env_steps, to_text(manifest))
-
-
-def copy(root: pathlib.Path, env_steps: int, text: str) -> None:
-    """Completes a checkpoint by the text of its manifest. Raises OSError."""
+def commit(root: pathlib.Path, env_steps: int, text: str) -> None:
+    """Completes a checkpoint, whose files have been written, by the text of its manifest. Raises OSError."""
     archive.write_whole(location(root, env_steps), text)
     archive.sync_directory(root)
     archive.write_whole(root.with_name(_NEWEST), f"{env_steps}\n")

@@ -5,7 +5,6 @@ import pathlib
 import time
 from collections.abc import Sequence
 
-from dqn_tf.experience.frame_replay import FrameReplay
 from dqn_tf.experience.replay import Replay
 from dqn_tf.persistence import archive
 from dqn_tf.persistence.manifest import Segment, WorkerPart
@@ -19,7 +18,7 @@ _REPORT_SECONDS = 10.0
 class ReplaySegments:
     """Writes a worker's replay, and restores it from the files of any number of workers."""
 
-    def __init__(self, root: pathlib.Path, replay: Replay | FrameReplay, worker_index: int, num_workers: int):
+    def __init__(self, root: pathlib.Path, replay: Replay, worker_index: int, num_workers: int):
         """Writes and reads nothing.
 
         Args:
