@@ -51,7 +51,7 @@ class Learner:
             self.optimizer.build(self.network.trainable_variables)
         batch_size //= reducer.num_learners
         network = StatelessNetwork(self.network, heads.values_of(self.network))
-        num_sums = len(METRICS) - 1 + sum(packing.size(one.shape) for one in network.averaged)
+        num_sums = len(METRICS) - 1 + sum(packing.size(one.shape) for one in network.told_apart(network.state)[0])
         variables = [*self.network.variables, *self.target.variables, *self.optimizer.variables]
         reducer.prepare(network, batch_size, num_sums, variables)
         seeds = [seeds(number) for number in range(network.num_seeds)]

@@ -85,8 +85,10 @@ def own(name: str, spec: EnvironmentSpec, config: Config) -> keras.Model:
         raise ConfigError(f"{called} returned {user_code.line(type(model).__name__)}, which must be a keras.Model.")
     try:
         with _seeded(config.run.seed):  # a model of a class of its own has no weights before it is called
-            outputs = model(np.zeros((2, *shape), dtype), training=False)
-        values = np.shape(heads.values_of(model)(outputs))
+            seen = np.zeros((2, *shape), dtype)
+            values = np.shape(heads.values_of(model)(model(seen, training=False)))
+            variables = model.trainable_variables, model.non_trainable_variables
+            model.stateless_call(*([one.value for one in part] for part in variables), seen, training=True)
     except Exception as error:
         what = f"{called}: the model, called with observations {dtype}[2, {', '.join(map(str, shape))}]"
         raise user_code.failure(what, error) from error

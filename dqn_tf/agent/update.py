@@ -103,21 +103,18 @@ class Update:
         gradients = online.gradients(tape, total)
         q_mean = tf.reduce_sum(tf.reduce_mean(network.head(online.outputs), axis=-1)) / self._batch_size
         sums = tf.stack([loss, q_mean, tf.reduce_sum(priority) / self._batch_size])
-        state = {one.path: value for one, value in zip(network.state, online.state, strict=True)}
-        if network.averaged:
-            means = [tf.reshape(state.pop(one.path), [-1]) / num_replicas for one in network.averaged]
-            sums = tf.concat([sums, *means], axis=0)
-        return gradients, sums, list(state.values()), priority
+        means, counts = network.told_apart(online.state)
+        if means:
+            sums = tf.concat([sums, packing.pack([tf.cast(one, tf.float32) for one in means]) / num_replicas], axis=0)
+        return gradients, sums, counts, priority
 
     def _set_state(self, sums, counts):
         """Gives the network's state its new values, and returns the sums that are left. In cross-replica context."""
-        averaged = self._network.averaged
-        num_left = len(METRICS) - 1
+        num_left, (averaged, counters) = len(METRICS) - 1, self._network.told_apart(self._network.state)
         values = packing.unpack(sums[num_left:], [one.shape for one in averaged])
-        others = [one for one in self._network.state if not any(one is other for other in averaged)]
-        values += [self._placement.local(value) for value in counts]  # the same on all replicas: they count
-        for variable, value in zip([*averaged, *others], values, strict=True):
-            variable.assign(value)
+        values += [self._placement.local(value) for value in counts]  # the same on all replicas
+        for variable, value in zip([*averaged, *counters], values, strict=True):
+            variable.assign(tf.cast(value, variable.dtype))
         return sums[:num_left]
 
     def _apply(self, gradients):

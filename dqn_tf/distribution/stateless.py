@@ -25,7 +25,7 @@ class StatelessNetwork:
       model: the model.
       head: makes action values <float32>[B, A] of its outputs.
       trainable: its trainable variables.
-      state: other weights, such as moving means; `averaged` are those of them that are <float32>.
+      state: other weights, such as moving means and counters.
       num_seeds: generators of random numbers in it, such as that of a dropout layer.
     """
 
@@ -36,9 +36,13 @@ class StatelessNetwork:
         self.trainable = list(model.trainable_variables)
         self._is_state = [id(variable) in weights for variable in model.non_trainable_variables]
         self.state = [one for one, is_state in self._split(model.non_trainable_variables) if is_state]
-        self.averaged = [variable for variable in self.state if variable.dtype == "float32"]
         self.num_seeds = len(self._is_state) - len(self.state)
         self._seed_dtypes = [one.dtype for one, is_state in self._split(model.non_trainable_variables) if not is_state]
+
+    def told_apart(self, values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """Returns, of values in order of the state, those that are averaged over replicas, and those that count."""
+        pairs = [("float" in str(one.dtype), value) for one, value in zip(self.state, values, strict=True)]
+        return [value for is_float, value in pairs if is_float], [value for is_float, value in pairs if not is_float]
 
     def _split(self, values):
         return zip(values, self._is_state, strict=True)
