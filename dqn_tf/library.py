@@ -190,14 +190,18 @@ def _plan(env, config, wrappers, values):
     made, contradictions = flags.combine(typed, values_of(config) if config else {}, given.keys() - typed.keys())
     problems += wrong + contradictions
     plan = plan_lib.make(made, problems, os.environ, time.time(), typed)
+    refusal = ""
     if plan.needs_launcher:
-        raise ConfigError(
+        refusal = (
             "--strategy=multiworker: a library starts no processes; set TF_CONFIG or give tf_config=FILE, or use the "
             "command, dqn-tf --strategy=multiworker, for a cluster on this machine."
         )
-    if plan.is_evaluator or plan.locations.is_bucket:
+    elif plan.is_evaluator or plan.locations.is_bucket:
         what = "task_type=evaluator" if plan.is_evaluator else f"logdir={plan.locations.run}"
-        raise ConfigError(f"{what} is for the command, dqn-tf.")
+        refusal = f"{what} is for the command, dqn-tf."
+    if refusal:
+        plan.directory.abandon()
+        raise ConfigError(refusal)
     return plan
 
 

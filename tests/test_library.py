@@ -183,6 +183,7 @@ def test_train_tells_mistakes_with_the_words_of_the_command(arguments, line, tmp
     with pytest.raises(dqn_tf.ConfigError) as raised:
         dqn_tf.train(**{"logdir": str(tmp_path / "run"), **arguments})
     assert str(raised.value).startswith(line)
+    assert not (tmp_path / "run").exists()
 
 
 def test_load_run_of_what_is_none_says_so(tmp_path):
