@@ -1,1 +1,1 @@
-"""Where does this process run: the cluster, the strategy over it, and the local cluster that stands in for one."""
+"""The cluster in which this process trains: finding it, starting a local one, watching it."""

@@ -1,18 +1,20 @@
-"""One process of a local cluster: starts it, waits for it, and forwards what it writes."""
+"""One process of a local cluster: starts it, waits for it, and forwards its output."""
 
 import contextlib
 import dataclasses
 import os
+import queue
 import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable, Mapping, Sequence
 
 from dqn_tf.process import console
 
-_LINE_END = re.compile(rb"(\r\n|\n|\r(?=[^\n]))")  # a carriage return that ends the text so far may be half of \r\n
+_LINE_END = re.compile(rb"(\r\n|\n|\r(?=[^\n]))")  # a final \r may be the first half of \r\n
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,35 +22,43 @@ class Event:
     """A worker left (`index`) or this process got a signal (`index` is None)."""
 
     index: int | None
-    code: int  # the exit code that this event asks for; 0 for a worker that has done its work
+    code: int  # exit code for the cluster; 0 if the worker succeeded
     reason: str
-    is_urgent: bool = False  # what runs is killed
+    is_urgent: bool = False  # kill all workers now
 
 
 class Console:
     """Writes whole lines from many threads to this process's own stdout and stderr."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._erase = b"\x1b[K" if os.environ.get("TERM", "dumb") != "dumb" else b""
 
-    def write(self, descriptor, prefix, lines):
+    def write(self, descriptor: int, prefix: bytes, lines: Iterable[tuple[bytes, bytes]]) -> None:
         """Writes `lines`, pairs of text and line end, each after `prefix`.
 
-        On a terminal the rest of a progress bar, which ended in a carriage return, is erased first. Lines that
-        nobody reads any more (a closed pipe) are dropped: training goes on.
+        On a terminal it first erases the rest of a progress bar, which ended in a carriage return. If the output is
+        closed, lines are dropped, and training continues.
         """
         lead = (self._erase if os.isatty(descriptor) else b"") + prefix
-        # A bar is written as \r before its text: the empty text ahead of that \r is no line.
+        # A progress bar writes \r before its text. The empty text before this \r is no line.
         output = b"".join(lead + text + end for text, end in lines if text or end != b"\r")
         with self._lock:
             console.write(descriptor, output)
 
 
 class Worker:
-    """One process of the cluster, with the threads that wait for it and forward what it writes."""
+    """One process of the cluster, with the threads that wait for it and forward its output."""
 
-    def __init__(self, index, command, environment, console, events, descriptors=()):
+    def __init__(
+        self,
+        index: int,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        console: Console,
+        events: queue.SimpleQueue,
+        descriptors: Sequence[int] = (),
+    ):
         self._index, self._console, self._events = index, console, events
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
@@ -67,16 +77,16 @@ class Worker:
         for thread in (self._waiter, *self._forwarders):
             thread.start()
 
-    def terminate(self):
+    def terminate(self) -> None:
         self._process.terminate()
 
-    def kill(self):
-        """Kills the process and all that it started in its session; does nothing once it has been reaped."""
+    def kill(self) -> None:
+        """Kills the process and its session; does nothing if it has already been waited for."""
         if self._process.returncode is None:
             self._kill_session()
 
-    def join(self, give_up):
-        """Returns when the process is reaped and its output forwarded, the latter by `give_up` (monotonic seconds)."""
+    def join(self, give_up: float) -> None:
+        """Waits for the process, and until `give_up` (monotonic seconds) for the last of its output."""
         self._waiter.join()
         for thread in self._forwarders:
             thread.join(max(0.0, give_up - time.monotonic()))
@@ -84,7 +94,7 @@ class Worker:
 
     def _wait(self):
         status = self._process.wait()
-        self._kill_session()  # what it left behind would keep its pipes open
+        self._kill_session()  # its children would keep its pipes open
         code = 128 - status if status < 0 else status
         self._events.put(Event(self._index, code, f"worker {self._index}, which left with exit code {code}"))
 
@@ -104,5 +114,5 @@ class Worker:
 
 
 def prefix(index: int) -> str:
-    """Returns what stands before each line of a worker."""
+    """Returns the prefix of each output line of a worker."""
     return f"[worker {index}] "

@@ -1,4 +1,4 @@
-"""Which GPUs CUDA programs may use, without asking CUDA: that takes seconds, and a process that did cannot fork."""
+"""Finds the visible GPUs without CUDA, which takes seconds to start, and after which a process cannot fork."""
 
 import os
 import pathlib
@@ -13,13 +13,13 @@ _UUID = re.compile(r"^GPU UUID:\s*(\S+)", re.MULTILINE)
 def visible_gpus(environ: Mapping[str, str], directory: str = _DIRECTORY) -> list[str]:
     """Returns the ids of the GPUs that CUDA programs may use.
 
-    CUDA reads CUDA_VISIBLE_DEVICES up to the first entry that names no GPU, and sees none where one is named twice.
-    Entries are numbers, or beginnings of the uuids of GPUs, or names of MIG instances; the first says which.
-    Source: torch.cuda, _parse_visible_devices, which does the same.
+    CUDA reads CUDA_VISIBLE_DEVICES up to the first entry that names no GPU; if a GPU is named twice, it sees none.
+    Entries are numbers, or prefixes of GPU uuids, or names of MIG instances; all are of the kind of the first entry.
+    Source: _parse_visible_devices of torch.cuda does the same.
 
     Args:
-      environ: environment variables; CUDA_VISIBLE_DEVICES, where set, is the list.
-      directory: where the NVIDIA driver has one entry for each GPU; where it is not there, any number may be a GPU's.
+      environ: environment variables.
+      directory: here the NVIDIA driver has one entry for each GPU; if it is missing, any number may be a GPU.
     """
     uuids = _installed(directory)
     text = environ.get("CUDA_VISIBLE_DEVICES")
@@ -27,7 +27,7 @@ def visible_gpus(environ: Mapping[str, str], directory: str = _DIRECTORY) -> lis
         return [str(i) for i in range(len(uuids))]
     entries = [entry.strip() for entry in text.split(",")]
     prefix = next((prefix for prefix in ("GPU-", "MIG-") if entries[0].startswith(prefix)), "")
-    found: dict[str, str] = {}  # ids by what they stand for
+    found: dict[str, str] = {}  # id by GPU
     for entry in entries:
         gpu = _named(entry, prefix, uuids)
         if gpu is None:
@@ -39,7 +39,7 @@ def visible_gpus(environ: Mapping[str, str], directory: str = _DIRECTORY) -> lis
 
 
 def _named(entry, prefix, uuids):
-    """Returns the GPU or MIG instance that an entry stands for, None where it is none."""
+    """Returns the GPU or MIG instance that an entry names, None if it names none."""
     if not prefix:
         match = _ORDINAL.match(entry)
         number = int(match[1][:9]) if match else -1
@@ -53,7 +53,7 @@ def _named(entry, prefix, uuids):
 
 
 def _installed(directory):
-    """Returns the uuid of each GPU, "" where the driver does not say it."""
+    """Returns the uuid of each GPU, "" if the driver does not tell it."""
     try:
         places = sorted(os.listdir(directory))
     except OSError:

@@ -1,7 +1,7 @@
 """Starts, watches, restarts and stops a cluster of training processes on this machine.
 
-Every worker leads a session of its own: Ctrl-C reaches only this process, which then stops the workers, and what a
-worker itself started can be killed with it. The first failure, or the first signal, decides the exit code.
+Every worker is in a session of its own. So Ctrl-C reaches only this process, which then stops the workers, and a
+worker can be killed together with its own children. The first failure, or the first signal, decides the exit code.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ from dqn_tf.process.exit_codes import EXIT_AGAIN
 
 _log = logging.getLogger(__name__)
 
-_SETTLE_SECONDS = 3.0  # for the others to notice that a worker is lost, and to leave by themselves
+_SETTLE_SECONDS = 3.0  # after a failure: for the other workers to notice it and to leave by themselves
 _GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL then
-_SAVE_SECONDS = 110.0  # between SIGTERM and SIGKILL where this process is asked to stop: they save first
+_SAVE_SECONDS = 110.0  # between SIGTERM and SIGKILL if this process is asked to stop: the workers save first
 _MAX_PAUSE_SECONDS = 60.0
 _LEFTOVER_SECONDS = 2.0  # for the last output of workers that have left
 _MAX_NAMED = 8  # ports in a line
@@ -40,23 +40,23 @@ def run(
     progress: Callable[[], int | None] = lambda: None,
     lock: int | None = None,
 ) -> int:
-    """Runs `command` as a cluster of `num_workers` processes on loopback and returns the exit code for all.
+    """Runs `command` as a cluster of `num_workers` processes on loopback and returns one exit code for all.
 
-    The code is 0 if all left with 0, 128 + its number after a signal that asks to stop, else that of the first worker
-    that failed (128 + signal if it was killed), and of those one below 128 goes before: it says why. The other workers
-    are then stopped. None is left when this returns or raises.
+    The code is 0 if all workers left with 0, and 128 + its number after a signal that asks to stop. Else it is the code
+    of the first worker that failed (128 + signal if it was killed); codes below 128 tell the cause and are preferred.
+    After a failure the other workers are stopped. None is left when this returns or raises.
 
-    Where a worker left with 143 or was killed, all are started again, after a pause that grows.
+    If a worker left with 143 or was killed, all are started again, after a pause that grows.
 
     Main thread only: it handles signals, and workers die with the thread that started them (`follow_parent`).
 
     Args:
-      command: program and arguments, the same for every worker; TF_CONFIG in its environment tells them apart.
+      command: program and arguments, the same for every worker; TF_CONFIG tells the workers apart.
       num_workers: processes to start; worker 0 is the chief.
       max_restarts: how often they are started again without progress in between.
-      restart_arguments: added to the command then.
-      progress: returns what changes when the run has got further.
-      lock: descriptor of a locked file, which the chief inherits, and its lock with it.
+      restart_arguments: added to the command when it is started again.
+      progress: returns a number that changes when the run makes progress.
+      lock: descriptor of a locked file; the chief inherits it, and so the lock.
     Raises:
       config.ConfigError: the visible GPUs cannot be shared out equally.
     """
@@ -88,7 +88,7 @@ def is_launched() -> bool:
 
 
 def take_lock() -> int | None:
-    """Returns the descriptor of the locked file that `run` has given to this process; None: none, or it was taken."""
+    """Returns the descriptor of the locked file from `run`; None if there is none, or at the second call."""
     descriptor = os.environ.pop(_LOCK, None)
     if descriptor is None:
         return None
@@ -97,9 +97,9 @@ def take_lock() -> int | None:
 
 
 def follow_parent() -> None:
-    """Ends this process, exit code 143, once the launcher that started it is gone, however it went.
+    """Ends this process with exit code 143 when the launcher that started it ends for any reason.
 
-    Does nothing in a process that `run` did not start. Call early and in the main thread.
+    Does nothing in a process that `run` did not start. Call it early and in the main thread.
     """
     if not is_launched():
         return
@@ -115,7 +115,7 @@ def _exit_after_stdin():
 
 
 def _shares(ids, num_workers):
-    """Returns CUDA_VISIBLE_DEVICES for each worker, or None for each where there is no GPU."""
+    """Returns CUDA_VISIBLE_DEVICES for each worker, or None for each if there is no GPU."""
     if not ids:
         return [None] * num_workers
     total, remedy = len(ids), "or set CUDA_VISIBLE_DEVICES=-1 to train on CPUs."
@@ -134,7 +134,7 @@ def _shares(ids, num_workers):
 
 
 def _environments(num_workers, shares):
-    """Returns the environment variables of each worker; the ports in them are free at this moment."""
+    """Returns the environment variables of each worker, with ports that are free now."""
     ports = _free_ports(num_workers)
     addresses = [f"127.0.0.1:{port}" for port in ports]
     _log.info(
@@ -158,7 +158,7 @@ def _environments(num_workers, shares):
 
 
 def _free_ports(count):
-    """Returns `count` different free ports: all are held at once before any is let go."""
+    """Returns `count` different free ports; all are bound before the first is released."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for held in sockets:
@@ -190,7 +190,7 @@ def _signals_to(events):
 
 
 def _run_once(command, environments, events, lock):
-    """Runs one life of the cluster, from its start until no worker is left, and returns the exit code."""
+    """Starts the cluster once and waits until no worker is left; returns what `_watch` does."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     console, workers = children.Console(), []
@@ -210,16 +210,18 @@ def _run_once(command, environments, events, lock):
 
 
 def _watch(workers, events):
-    """Returns the exit code once all workers have left, and whether they were lost and may be started again.
+    """Waits for all workers; returns the exit code, and whether workers were lost so that all may be started again.
 
-    A signal is passed on at once, with time to save. After a failure the others are first left time to notice it.
+    A signal is passed on at once, with time to save. After a failure the other workers first get time to notice it.
     """
     left, signalled, is_stopping = [], 0, False
     running, due = dict(enumerate(workers)), []  # when to do what to those that run
     while running:
         event = _next(events, due)
         if event is None:
-            due.pop(0)[1](running)
+            end = due.pop(0)[1]
+            for worker in running.values():
+                end(worker)
             continue
         if event.index is not None:
             del running[event.index]
@@ -229,9 +231,9 @@ def _watch(workers, events):
             _log.warning("cluster: stopping, because of %s", event.reason)
             patience = _SETTLE_SECONDS if event.index is not None else 0.0
             grace = _GRACE_SECONDS if event.index is not None else _SAVE_SECONDS
-            due = [(now + patience, _terminate), (now + patience + grace, _kill)]
+            due = [(now + patience, children.Worker.terminate), (now + patience + grace, children.Worker.kill)]
         elif event.is_urgent:
-            _kill(running)
+            due = [(time.monotonic(), children.Worker.kill)]
         if event.index is None:
             signalled = signalled or event.code
     if signalled:
@@ -247,18 +249,8 @@ def _watch(workers, events):
 
 
 def _next(events, due):
-    """Returns the next event, or None where something is due before."""
+    """Returns the next event, or None if something is due before."""
     try:
         return events.get(timeout=max(0.0, due[0][0] - time.monotonic()) if due else None)
     except queue.Empty:
         return None
-
-
-def _terminate(running):
-    for worker in running.values():
-        worker.terminate()
-
-
-def _kill(running):
-    for worker in running.values():
-        worker.kill()

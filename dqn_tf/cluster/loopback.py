@@ -1,4 +1,4 @@
-"""Keeps a cluster on this machine to this machine: TensorFlow's server listens on all interfaces by itself."""
+"""Closes a local cluster to other machines: TensorFlow's server listens on all interfaces."""
 
 import contextlib
 import ipaddress
@@ -9,7 +9,7 @@ _LOOPBACK_DEVICE = b"lo"
 
 
 def is_loopback(address: str) -> bool:
-    """Returns whether host:port can be reached from this machine alone."""
+    """Returns whether host:port can be reached only from this machine."""
     host = address.rpartition(":")[0].strip("[]")
     if host.lower() == "localhost":
         return True
@@ -19,9 +19,9 @@ def is_loopback(address: str) -> bool:
 
 
 def confine(port: int) -> bool:
-    """Makes this process's server on `port` take connections of the loopback device only, and returns whether it did.
+    """Restricts this process's server on `port` to the loopback device; returns whether that worked.
 
-    Linux 5.7 or later; before, it needs a privilege.
+    It needs Linux 5.7, or a privilege.
     """
     done = False
     with contextlib.suppress(OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""Which cluster a command's process belongs to, by its flags and by what the platform says. Without TensorFlow."""
+"""Finds the cluster of a command's process by its flags and the platform's variables. Without TensorFlow."""
 
 import contextlib
 import logging
@@ -11,10 +11,10 @@ _log = logging.getLogger(__name__)
 
 
 def find(config: Config, environ: Mapping[str, str]) -> topology.Topology | None:
-    """Returns the cluster that a command joins, None where it has none or has yet to start it.
+    """Returns the cluster that a command joins, None if there is none or the command will start it.
 
     Raises:
-      ConfigError: what names the cluster cannot be read, or contradicts --strategy.
+      ConfigError: the cluster cannot be read, or contradicts --strategy.
     """
     settings = config.cluster
     cluster = None
@@ -41,7 +41,7 @@ def find(config: Config, environ: Mapping[str, str]) -> topology.Topology | None
 
 
 def _warn_of_unused(settings, cluster):
-    """Says which numbers of the cluster's settings are dropped."""
+    """Warns of --num_workers and --num_replicas that are not used."""
     defaults = Cluster()
     if cluster is not None and cluster.is_chief and cluster.num_workers != settings.num_workers:
         _log.warning(
@@ -58,7 +58,7 @@ def _warn_of_unused(settings, cluster):
 
 
 def _warn_of_cluster(strategy, environ):
-    """Says where a platform has a cluster and this process does not join it."""
+    """Warns if the platform names a cluster that this process does not join."""
     if environ.get("TF_CONFIG", "").strip():
         _log.warning("TF_CONFIG is set but not read, because --strategy=%s", strategy)
         return

@@ -21,10 +21,10 @@ _SETTLE_SECONDS = 1.0
 
 @contextlib.contextmanager
 def watched(cluster: topology.Topology) -> Iterator[None]:
-    """Returns a context, to be entered once TensorFlow is connected, in which this process leaves with 143 if it must.
+    """Returns a context, to be entered once TensorFlow is connected, that watches the peers.
 
-    The leader asks all other workers whether they answer, and they ask the leader. If one worker is lost, the leader
-    leaves, and then all do.
+    The leader asks all other workers whether they answer, and they ask the leader. If one does not, this process leaves
+    with exit code 143. So if one worker is lost, the leader leaves, and then all do.
     """
     stopped = threading.Event()
     thread = threading.Thread(target=_watch, args=(cluster, stopped), name="peer_watch", daemon=True)

@@ -1,4 +1,4 @@
-"""What platforms that set no TF_CONFIG tell a process of its cluster, in the form of TF_CONFIG. Without TensorFlow.
+"""Reads the cluster from the variables of platforms that set no TF_CONFIG, in its form. Without TensorFlow.
 
 SageMaker's own containers (SM_HOSTS), Vertex AI (CLUSTER_SPEC), Slurm's srun, and a Kubernetes Indexed Job.
 """
@@ -21,7 +21,7 @@ _MOST_NODES = 100_000
 
 
 def find(environ: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
-    """Returns each platform's name and what it says, {"cluster": ..., "task": ...}, in order of precedence.
+    """Returns the name and {"cluster": ..., "task": ...} of each platform found, in order of precedence.
 
     Raises:
       config.ConfigError: a platform's variables cannot be read.
@@ -36,7 +36,7 @@ def find(environ: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def check_agreement(clusters: Sequence[Any]) -> None:
-    """Raises ConfigError where sources name other hosts, or this process another place among them; ports may differ.
+    """Raises ConfigError if sources disagree on the hosts or on the index of this process; ports may differ.
 
     Args:
       clusters: topology.Topology of each source.
@@ -106,10 +106,10 @@ def _slurm(environ):
 
 
 def _first_port(environ):
-    """Returns the port of a node's first task: another one for each job and step, since they may share a node.
+    """Returns the port of a node's first task. Each job and step has its own, since they may share a node.
 
-    16 ports a step, 64 a job, from 12288 to 32767: below those that Linux gives to connections. So jobs have the same
-    ones only where their numbers differ by a multiple of 320.
+    A step has 16 ports, a job 64, from 12288 to 32767: below the ports that Linux gives to connections. So two jobs
+    have the same ports only if their numbers differ by a multiple of 320.
     """
     if not _is_set(environ, "SLURM_JOB_ID"):
         return PORT
@@ -119,11 +119,7 @@ def _first_port(environ):
 
 
 def expand_nodes(text: str) -> list[str]:
-    """Returns the nodes of Slurm's list, such as n[09-10,12],rack[1-2]n[1-3], in its order.
-
-    Raises:
-      config.ConfigError: it is not one.
-    """
+    """Returns the nodes of a list of Slurm such as n[09-10,12],rack[1-2]n[1-3], in order. Raises ConfigError."""
     given = _given({"SLURM_STEP_NODELIST": text}, "SLURM_STEP_NODELIST")
     parts = re.findall(r"(?:[^,\[\]]|\[[^\[\]]*\])+", text.strip())
     if not parts or ",".join(parts) != text.strip():
@@ -140,7 +136,7 @@ def expand_nodes(text: str) -> list[str]:
 
 
 def _expand(part, given):
-    """Returns the nodes of rack[1-2]n[1-3], the last number the fastest."""
+    """Returns the nodes of rack[1-2]n[1-3]; the last number counts fastest."""
     texts = re.split(r"\[([^\]]*)\]", part)  # every other one was in brackets
     choices = [_numbers(text, given) if i % 2 else [text] for i, text in enumerate(texts)]
     if math.prod(map(len, choices)) > _MOST_NODES:
@@ -152,7 +148,7 @@ def _expand(part, given):
 
 
 def _numbers(text, given):
-    """Returns the numbers of 09-10,12 as they are written."""
+    """Returns the numbers of 09-10,12 as text, with leading zeros."""
     numbers = []
     for item in text.split(","):
         match = _RANGE.fullmatch(item)
@@ -164,7 +160,7 @@ def _numbers(text, given):
 
 
 def _tasks_per_node(environ, counted, count, num_nodes):
-    """Returns the tasks of each node from Slurm's 2(x3),1; where it does not say, as many on each."""
+    """Returns the number of tasks of each node from Slurm's 2(x3),1; if it is not set, the same for each."""
     name = "SLURM_STEP_TASKS_PER_NODE"
     if not _is_set(environ, name):
         if count % num_nodes:
@@ -216,7 +212,7 @@ def _is_host(name):
 
 
 def _given(environ, name):
-    """Returns NAME=value as it was given, some 60 characters of it."""
+    """Returns NAME=value as given, with about 60 characters at most."""
     return f"{name}={spec_lib.show(environ[name].strip(), quote='')}"
 
 
@@ -237,7 +233,7 @@ def _number(environ, name, digits=6):
 _PLATFORMS: tuple[tuple[tuple[str, ...], str, Callable[[Mapping[str, str]], dict[str, Any]]], ...] = (
     (("SM_HOSTS", "SM_CURRENT_HOST"), "SM_HOSTS of SageMaker", _sagemaker),
     (("CLUSTER_SPEC",), "CLUSTER_SPEC of Vertex AI", _vertex),
-    # A batch script has all but the step's node list: it is one process, whatever it was given to start.
+    # Only srun sets the node list of the step: a batch script is one process, although it has the other variables.
     (("SLURM_PROCID", "SLURM_STEP_NODELIST"), "srun of Slurm", _slurm),
     (("JOB_COMPLETION_INDEX",), "JOB_COMPLETION_INDEX of a Kubernetes Indexed Job", _kubernetes),
 )

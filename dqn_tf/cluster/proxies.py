@@ -1,4 +1,4 @@
-"""Keeps proxies out of the way between workers: gRPC would ask http_proxy even for 127.0.0.1, and wait for ever."""
+"""Lets workers connect without a proxy: gRPC would use http_proxy even for 127.0.0.1, and wait forever."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,10 +6,10 @@ _PROXIES = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy")
 
 
 def around(hosts: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment variables that let no proxy come between this process and `hosts`; {} without a proxy.
+    """Returns the environment variables by which connections to `hosts` use no proxy; {} if no proxy is set.
 
-    What the user has excepted stays so, and all else, such as a bucket, is still asked for by the proxy. gRPC reads
-    no_grpc_proxy, and where that is not set no_proxy; others read no_proxy, and where that is not set NO_PROXY.
+    The user's own exceptions stay, and all other connections, such as to a bucket, still use the proxy. gRPC reads
+    no_grpc_proxy, else no_proxy; other libraries read no_proxy, else NO_PROXY.
     """
     if not any(name.lower() in _PROXIES and value for name, value in environ.items()):
         return {}

@@ -1,32 +1,33 @@
-"""A cluster and a task as TF_CONFIG writes them, checked: every mistake is one line. Pure Python."""
+"""Checks a cluster and a task in the form of TF_CONFIG; each mistake is one line. Pure Python."""
 
 import collections
 import dataclasses
 import ipaddress
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dqn_tf.config import schema
 
 SHAPE = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
 _CANONICAL = {"chief": "chief", "master": "chief", "worker": "worker", "ps": "ps", "evaluator": "evaluator"}
-_TRAINING = ("chief", "worker")  # in the order of Cluster.workers
+_TRAINING = ("chief", "worker")  # in the order of Topology.workers
 _KINDS = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
 _ADDRESS = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]*|\[([0-9A-Fa-f:.]+)\]):([1-9][0-9]{0,4})")
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A claim, not yet checked, which task this process is; `origin` is what made it, for messages."""
+    """Which task this process is, not yet checked; `origin` says who claims so, for messages."""
 
     type: Any
     index: Any
     origin: str
 
 
-def parse(text, where):
-    """Returns the object of a JSON text; `where` it came from is for messages. Raises ConfigError."""
+def parse(text: str, where: str) -> dict[str, Any]:
+    """Returns the object of a JSON text; `where` is its origin, for messages. Raises ConfigError."""
     try:
         spec = json.loads(text)
     except json.JSONDecodeError as error:
@@ -42,8 +43,8 @@ def parse(text, where):
     raise schema.ConfigError(f"{where} cannot be used ({reason}): {show(text)}; it must look like {SHAPE}.")
 
 
-def training_tasks(spec, where):
-    """Returns the addresses of the chief and the workers, without ps and evaluator, and the problems found."""
+def training_tasks(spec: Mapping[str, Any], where: str) -> tuple[dict[str, list[str]], list[str]]:
+    """Returns the addresses of chief and workers, and the problems found; ps and evaluator are left out."""
     tasks, problems = {"chief": [], "worker": []}, []
     cluster = spec.get("cluster")
     if not isinstance(cluster, dict):
@@ -103,8 +104,8 @@ def _duplicates(tasks, where):
     ]
 
 
-def task_problems(task, tasks):
-    """Returns what is wrong with `task`; `tasks` is None where the cluster itself is wrong."""
+def task_problems(task: Task, tasks: Mapping[str, Sequence[str]] | None) -> list[str]:
+    """Returns what is wrong with `task`; `tasks` is None if the cluster itself is wrong."""
     role, index = canonical(task.type), index_of(task.index)
     if role is None:
         allowed = "chief, worker and evaluator"
@@ -129,30 +130,30 @@ def task_problems(task, tasks):
 
 
 def _span(tasks):
-    """Returns in words which tasks there are, such as "chief 0 and workers 0-2"."""
+    """Returns the tasks in words, such as "chief 0 and workers 0-2"."""
     counts = [(role, len(tasks[role])) for role in _TRAINING if tasks[role]]
     return " and ".join(f"{role} 0" if count == 1 else f"{role}s 0-{count - 1}" for role, count in counts)
 
 
-def canonical(task_type):
-    """Returns a task type by its present name, None where it is none."""
+def canonical(task_type: Any) -> str | None:
+    """Returns the present name of a task type, None if it is no task type."""
     return _CANONICAL.get(task_type) if isinstance(task_type, str) else None
 
 
-def index_of(value):
+def index_of(value: Any) -> int | None:
     """Returns a task index given as a number or as digits, or None."""
     if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def show(value, quote='"'):
-    """Returns a given value for a message: on one line, some 60 characters at most."""
+def show(value: Any, quote: str = '"') -> str:
+    """Returns a value for a message: on one line, with about 60 characters at most."""
     if isinstance(value, str):
         text = schema.one_line(value[:61])
         return f"{quote}{text}{quote}" if len(text) <= 60 else f"{quote}{text[:57]}...{quote}"
     if isinstance(value, (dict, list)):
-        return _kind(value)  # not its contents: they may be nested deeper than Python can print
+        return _kind(value)  # not the contents, which may be nested too deeply to print
     if isinstance(value, int) and value.bit_length() > 128:
         return f"a number of {value.bit_length()} bits"
     return json.dumps(value)

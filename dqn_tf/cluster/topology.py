@@ -1,7 +1,7 @@
-"""Where this process runs: environment variables or a cluster file become one checked Topology.
+"""Makes a checked Topology, the cluster of this process, from environment variables or a cluster file.
 
-Pure Python: a mistake in TF_CONFIG is answered before TensorFlow, which would answer it by waiting for peers,
-is started. What the platforms set is in tf_config/README.md.
+Pure Python: a mistake in TF_CONFIG is found before TensorFlow starts, which would wait for peers forever. What the
+platforms set is in tf_config/README.md.
 """
 
 import dataclasses
@@ -19,10 +19,10 @@ class Topology:
 
     Attributes:
       workers: "host:port" of every training process: the chief first, then the workers in order.
-      index: this process among them; 0 is the chief. None: it is the evaluator, which is beside them.
-      has_chief: worker 0 is named task type "chief"; if not, it is task worker/0.
+      index: index of this process in `workers`; 0 is the chief. None: it is the evaluator.
+      has_chief: the first process has the task type "chief"; if not, it is task worker/0.
       source: where the cluster was read, for the log.
-      has_evaluator: an evaluator is named beside them.
+      has_evaluator: the cluster has an evaluator too.
     """
 
     workers: tuple[str, ...]
@@ -65,20 +65,19 @@ class Topology:
 def resolve(
     environ: Mapping[str, str], *, path: str = "", task_type: str = "", task_index: int | None = None
 ) -> Topology | None:
-    """Returns the cluster this process belongs to, or None where none is named.
+    """Returns the cluster of this process, or None if there is none.
 
-    The file at `path` wins over TF_CONFIG, and that over what platforms.py knows; these two must agree. A file is the
-    same for every process, so the task comes from the arguments or from TASK_TYPE and TASK_INDEX, each argument over
-    its variable; only where none of the four is given, from the file's own "task". Without `path` the arguments may
-    only repeat what TF_CONFIG says.
+    The file at `path` comes first, then TF_CONFIG, then what platforms.py finds; the last two must agree. All processes
+    read the same file, so the task comes from the arguments, or else from TASK_TYPE and TASK_INDEX. If none of these is
+    given, it comes from "task" in the file. Without `path` the arguments may only repeat what TF_CONFIG says.
 
     Args:
       environ: environment variables.
       path: cluster file, --tf_config; empty for none.
-      task_type: "chief", "worker" or "evaluator", --task_type; empty for not given. An evaluator needs no cluster.
-      task_index: index among the tasks of that type, --task_index; None for not given.
+      task_type: "chief", "worker" or "evaluator", --task_type; empty if not given. An evaluator needs no cluster.
+      task_index: index among the tasks of that type, --task_index; None if not given.
     Raises:
-      config.ConfigError: with every mistake found, each one line.
+      config.ConfigError: with all mistakes, one line each.
     """
     if path:
         return _from_file(path, environ, task_type, task_index)
@@ -101,7 +100,7 @@ def resolve(
 
 
 def names_evaluator(environ: Mapping[str, str]) -> bool:
-    """Returns whether a platform starts this process as its evaluator; what cannot be read says nothing."""
+    """Returns whether a platform starts this process as its evaluator; variables that cannot be read are ignored."""
     for name, role in (("TF_CONFIG", "evaluator"), ("CLUSTER_SPEC", "workerpool3")):
         try:
             if json.loads(environ.get(name, ""))["task"]["type"] == role:
@@ -147,7 +146,7 @@ def _from_environment(text, given, task_type, task_index):
 
 
 def _build(spec, where, task, problems, source):
-    """Returns the Topology of `spec`, or raises `problems` with all those found here."""
+    """Returns the Topology of `spec`, or raises ConfigError with `problems` and those found here."""
     tasks, found = spec_lib.training_tasks(spec, where)
     problems += found
     if task is not None:

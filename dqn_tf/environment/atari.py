@@ -1,12 +1,12 @@
 """Atari games through ALE's own vector environment: C++ threads, 84 x 84 grey frames, four of them stacked.
 
 Two protocols. `machado` (Machado et al. 2018, arXiv:1709.06009): an action is repeated against the agent's will with
-probability 0.25, a lost life says nothing, the game begins as it is. `nature` (Mnih et al. 2015,
-doi:10.1038/nature14236): no sticky actions; up to 30 frames without the agent begin a game; FIRE is pressed where a
-game may wait for it, in the first of those frames and after a lost life; a lost life terminates for learning only, the
-game and its score go on.
+probability 0.25, a lost life has no effect, the game starts at once. `nature` (Mnih et al. 2015,
+doi:10.1038/nature14236): no sticky actions; a game starts with up to 30 no-op frames; FIRE is pressed when a game may
+wait for it, in the first of those frames and after a lost life; a lost life terminates for learning only, while the
+game and its score continue.
 
-An env step is four frames. Rewards are raw game scores under both: what is learned from is the learner's business.
+An env step is four frames. Rewards are raw game scores in both; --reward_clip is applied later.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import gymnasium
 import numpy as np
 
 from dqn_tf.config import schema
-from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds, Step
+from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds, Step, aligned
 
 FRAMES_PER_STEP = 4
 STACK = 4
@@ -33,7 +33,7 @@ _INSTALL = "pip install -e '.[atari]'"
 
 
 def resolve(settings: schema.Atari) -> schema.Atari:
-    """Returns the settings with `auto` replaced by what it stands for."""
+    """Returns the settings with `auto` replaced by its meaning."""
     return schema.Atari(
         "machado" if settings.atari_protocol == "auto" else settings.atari_protocol,
         "minimal" if settings.atari_actions == "auto" else settings.atari_actions,
@@ -41,7 +41,7 @@ def resolve(settings: schema.Atari) -> schema.Atari:
 
 
 def check_name(env_id: str) -> None:
-    """Raises ConfigError where ALE has no game `env_id`. Where ALE is not installed, none is known to be missing."""
+    """Raises ConfigError if ALE has no game `env_id`; does nothing if ALE is not installed."""
     if importlib.util.find_spec("ale_py"):
         _game(env_id)
 
@@ -70,7 +70,7 @@ def describe(env_id: str, settings: schema.Atari) -> EnvironmentSpec:
 
 
 def advice(env_id: str) -> str | None:
-    """Returns what to say of a name that is nearly a game's, such as PongNoFrameskip-v4; None where it is not."""
+    """Returns advice for a name that resembles a game's, such as PongNoFrameskip-v4; None for other names."""
     match = _OTHER_NAME.fullmatch(env_id)
     entry = gymnasium.registry.get(env_id)
     if match is None or entry is not None and not str(entry.entry_point).startswith("ale_py"):
@@ -103,8 +103,8 @@ class AtariEnvironment:
         """Makes the games; `reset` them before the first step.
 
         Args:
-          num_threads: C++ threads that step them; 0: as many as there are cores.
-          render: whether `render` will be asked for pictures.
+          num_threads: C++ threads that step them; 0: one per core.
+          render: whether `render` will be called.
         Raises:
           config.ConfigError: as `describe`.
         """
@@ -112,14 +112,14 @@ class AtariEnvironment:
         self.num_envs = num_envs
         self._ends_with_life = settings.atari_protocol == "nature"
         self._envs = _make(_game(env_id), num_envs, settings, num_threads)
-        # The same seeds and actions play the same games once more, in colour.
+        # A second set of games, in colour, gets the same seeds and actions.
         self._screens = _make(_game(env_id), num_envs, settings, num_threads, is_picture=True) if render else None
         self._picture = None
         names = [action.name for action in self._envs.ale.get_action_set()]
         self._fire = names.index("FIRE") if self._ends_with_life and "FIRE" in names else None
         self._seeds: Sequence[EpisodeSeeds] = ()
         self._episode = np.zeros(num_envs, np.int64)
-        self._lives = self._waits = None  # [N]; whether a game may wait for FIRE to go on
+        self._lives = self._waits = None  # [N]; whether a game may wait for FIRE
 
     def reset(self, seeds: Sequence[EpisodeSeeds], episodes: Sequence[int] | None = None) -> np.ndarray:
         self._seeds = seeds
@@ -128,9 +128,9 @@ class AtariEnvironment:
         return self._begin(None)
 
     def _begin(self, mask):
-        """Begins a game anew where mask <bool>[N] says so, everywhere without one; returns the observations.
+        """Starts a new game where mask <bool>[N] is true, or everywhere; returns all observations.
 
-        What sticky actions do in it is drawn from its seed too.
+        The seed of a game decides its sticky actions too.
         """
         numbers = range(self.num_envs) if mask is None else np.flatnonzero(mask)
         seeds = np.array([self._seeds[i](int(self._episode[i])) for i in numbers], np.int32)
@@ -157,14 +157,14 @@ class AtariEnvironment:
             next_observation = observation.copy()
             next_observation[ended] = infos["final_obs"][ended]
             self._episode += ended
-            observation = self._begin(ended)  # once more, for ALE has begun it with no seed of its own
+            observation = self._begin(ended)  # again: ALE has started the game without its own seed
         if self._ends_with_life:
             terminated = terminated | self._waits
         return Step(next_observation, reward.astype(np.float32), terminated, truncated, ended, observation, action)
 
     @contextlib.contextmanager
     def _told(self, what):
-        """Raises EnvironmentFailure for whatever ALE raises in the context; it does not say in which game."""
+        """Raises EnvironmentFailure for any error of ALE in the context; ALE does not tell in which game."""
         try:
             yield
         except Exception as error:
@@ -172,14 +172,13 @@ class AtariEnvironment:
 
     def replay(self, actions: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Step]]:
         length, episode = np.array([len(one) for one in actions]), self._episode.copy()
-        for left in range(length.max(initial=0), 0, -1):  # ALE steps all games: until their time some play for nothing
-            action = np.array([one[-left] if len(one) >= left else 0 for one in actions], np.int32)
+        for left, playing, action in aligned(actions):  # ALE steps all games, also those that start later
             step = self.step(action)
             begins = length == left - 1
             if begins.any():
                 self._episode[begins], self._waits[begins] = episode[begins], False
                 step = step._replace(observation=self._begin(begins))
-            yield length >= left, step
+            yield playing, step
 
     def render(self) -> Sequence[np.ndarray]:
         return list(self._picture[:, 0])
@@ -195,7 +194,7 @@ class AtariEnvironment:
 
 
 def _game(env_id):
-    """Returns ALE's name of a game, such as space_invaders. Its registry knows them once ale_py is imported."""
+    """Returns ALE's name of a game, such as space_invaders. Importing ale_py registers the games."""
     try:
         import ale_py  # noqa: F401
     except ImportError:
@@ -234,7 +233,7 @@ def _make(game, num_envs, settings, num_threads, is_picture=False):
         frameskip=FRAMES_PER_STEP,
         noop_max=_NOOPS + 1 if is_nature else 0,  # ALE draws a number below it
         use_fire_reset=is_nature,
-        # episodic_life would begin a new game with every life; life_loss_info cannot be told from the game's end.
+        # episodic_life would start a new game after each life; life_loss_info looks like the end of a game.
         episodic_life=False,
         life_loss_info=False,
         reward_clipping=False,

@@ -1,4 +1,4 @@
-"""Which module makes an environment, and with which of the run's settings."""
+"""Makes environments by the settings of a run: games of ALE, or others of Gymnasium."""
 
 import dataclasses
 
@@ -10,9 +10,9 @@ from dqn_tf.process import hardware
 
 
 def check_name(env_id: str) -> None:
-    """Raises ConfigError where `env_id` is known to be no environment, without making one.
+    """Raises ConfigError if `env_id` cannot be an environment, without making one or importing a module.
 
-    For a run that is elsewhere: packages that are not installed here may be there, and a module is not imported.
+    For a run on another machine, which may have packages that are not installed here.
     """
     if schema.is_atari(env_id):
         atari.check_name(env_id)
@@ -31,14 +31,14 @@ def check_name(env_id: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Factory:
-    """Makes environments of one run: for acting, for evaluation, for a film. All are alike and none is shared.
+    """Makes environments of one run, for acting, evaluation and videos.
 
     Attributes:
-      maker: of environments that are not ALE's.
-      vectorization: sync or async, of these.
-      atari: how ALE's games are played.
-      actor_threads: threads that step these while acting, 0 if the program chooses.
-      spec: what `describe` has returned before, if it has.
+      maker: makes environments that are not ALE's.
+      vectorization: sync or async, for these.
+      atari: how games of ALE are played.
+      actor_threads: threads that step games while acting, 0 if the program chooses.
+      spec: an earlier result of `describe`, if any.
     """
 
     maker: Maker
@@ -64,13 +64,13 @@ class Factory:
         return schema.is_atari(self.env_id)
 
     def resolved(self) -> schema.Atari:
-        """Returns how games are played, with `auto` replaced by what it stands for; as given if these are none."""
+        """Returns how games are played, with `auto` replaced by its meaning if these are games."""
         return atari.resolve(self.atari) if self.is_atari else self.atari
 
     def describe(self) -> EnvironmentSpec:
-        """Returns what the environments are, having seen one work.
+        """Makes an environment, tries it and returns its spec.
 
-        Raises ConfigError if there are none, they do not work, or settings are not theirs.
+        Raises ConfigError if it cannot be made, does not work, or has settings that do not apply.
         """
         problems = [f"{line}; leave it out." for line in (self._not_of_games() if self.is_atari else self._of_games())]
         if problems:
@@ -83,7 +83,7 @@ class Factory:
         return probe.describe(self.maker)
 
     def _not_of_games(self):
-        """Yields what is given and is not for games."""
+        """Yields settings that do not apply to games."""
         if self.vectorization == "async":
             yield (
                 f"--vectorization=async: games such as --env={self.env_id} are stepped by threads of ALE's, as many as "
@@ -98,7 +98,7 @@ class Factory:
             yield f"--wrapper={name}: games such as --env={self.env_id} are stepped together in C++, and take none"
 
     def _of_games(self):
-        """Yields what is given and is for games only."""
+        """Yields settings that apply to games only."""
         given = {name: value for name, value in dataclasses.asdict(self.atari).items() if value != "auto"}
         given |= {"actor_threads": self.actor_threads} if self.actor_threads else {}
         for name, value in given.items():
@@ -108,9 +108,9 @@ class Factory:
         """Returns `num_envs` environments that are stepped together.
 
         Args:
-          render: whether pictures will be asked for.
-          first_number: the number of the first of them in the run, for messages.
-          num_threads: that step ALE's games; 0: as many as there are cores.
+          render: whether `render` will be called.
+          first_number: number of the first one in the run, for messages.
+          num_threads: threads that step games of ALE; 0: one per core.
         """
         if self.is_atari:
             num_threads = num_threads or hardware.num_cores()

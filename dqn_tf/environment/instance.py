@@ -1,6 +1,6 @@
-"""One environment as its author wrote it, made to give what the rest of the program takes.
+"""Wraps one environment: checks and converts all that it returns.
 
-Whatever it gives is checked here, where the episode and the step are known: an environment is somebody's code.
+Errors in an environment are found here, where episode and step are known.
 """
 
 import contextlib
@@ -23,10 +23,10 @@ class Outcome(NamedTuple):
     """One step of one environment.
 
     Attributes:
-      next_observation: [*obs] what the action led to: where the episode ended its last observation.
+      next_observation: [*obs] after the action; if the episode ended, its last observation.
       reward: in the range of float32.
       terminated, truncated: gymnasium's.
-      observation: [*obs] to act on next; the same array where the episode goes on, else the first of a new one.
+      observation: [*obs] to act on next: the same array, or, if the episode ended, the first of a new one.
     """
 
     next_observation: np.ndarray
@@ -37,13 +37,13 @@ class Outcome(NamedTuple):
 
 
 class Instance:
-    """One environment: every episode has a seed of its own, and begins in the step that ends the one before."""
+    """One environment. Each episode has its own seed, and starts in the step that ends the episode before."""
 
     def __init__(self, make: Callable[[], gymnasium.Env], spec: EnvironmentSpec, number: int):
-        """Makes the environment; `begin` an episode before the first step.
+        """Makes the environment; call `begin` before the first step.
 
         Args:
-          number: of this environment among those of its kind, for messages.
+          number: of this environment in the run, for messages.
         Raises:
           EnvironmentFailure: it cannot be made.
         """
@@ -56,14 +56,14 @@ class Instance:
         space = self._call(lambda: self._env.action_space)
         if space.n != spec.num_actions:
             raise self._failure(f"it has the action space {line(space)}, others have {spec.num_actions} actions")
-        # In the space's own dtype: an int32 shifts and multiplies in other bits than the int64 of Discrete.
+        # In the dtype of the space: arithmetic of int32 overflows in other cases than that of int64.
         self._actions = [space.dtype.type(space.start + number) for number in range(spec.num_actions)]
 
     def begin(self, seeds: EpisodeSeeds, episode: int) -> np.ndarray:
-        """Begins an episode, whatever the one before has come to; returns its first observation, [*obs].
+        """Starts an episode, also in the middle of another; returns its first observation, [*obs].
 
         Raises:
-          EnvironmentFailure: the environment raises, or gives what it should not.
+          EnvironmentFailure: the environment raises, or returns something invalid.
         """
         self._seeds, self._episode, self._step = seeds, episode, 0
         given = self._call(self._env.reset, seed=seeds(episode))
@@ -72,9 +72,9 @@ class Instance:
         return self._observed(given[0], "reset returned an observation")
 
     def step(self, action: int) -> Outcome:
-        """Returns what an action in [0, num_actions) led to. Raises EnvironmentFailure, as `begin`."""
+        """Takes an action in [0, num_actions). Raises EnvironmentFailure, as `begin`."""
         self._step += 1
-        try:  # as in `_call`, whose cost would be a tenth of a step of CartPole's
+        try:  # not by `_call`, which would make a step of CartPole a tenth slower
             given = self._env.step(self._actions[action])
         except BaseException as error:  # noqa: B036
             raise self._raised("step", error) from error
@@ -91,15 +91,15 @@ class Instance:
         return Outcome(next_observation, reward, terminated, truncated, observation)
 
     def render(self) -> Any:
-        """Returns a picture, or whatever the environment gives in its place."""
+        """Returns a picture, or what the environment returns instead."""
         return self._call(self._env.render)
 
     def frames_per_second(self) -> int:
-        """Returns the speed at which pictures show the environment as it is meant, 30 where it does not say."""
+        """Returns the speed of a video of the environment in real time, 30 if it does not tell."""
         return self._env.metadata.get("render_fps", 30)
 
     def close(self) -> str:
-        """Ends the environment; returns what it has against that, "" for nothing: no result is lost by it."""
+        """Closes the environment; returns its error as text, "" if there is none: no result depends on it."""
         try:
             self._env.close()
         except BaseException as error:  # noqa: B036 - as in `_call`
@@ -107,16 +107,16 @@ class Instance:
         return ""
 
     def _call(self, function, *args, **kwargs):
-        """Returns what a function of the environment's gives; what it raises is told with its own traceback."""
+        """Calls a function of the environment; raises EnvironmentFailure for any exception."""
         try:
             return function(*args, **kwargs)
-        except BaseException as error:  # noqa: B036 - it may end the program, or be none of Python's own
+        except BaseException as error:  # noqa: B036 - also SystemExit, and exceptions of native code
             raise self._raised(getattr(function, "__name__", ""), error) from error
 
     def _raised(self, name, error):
-        """Returns the failure of a function of the environment's that has raised; raises the user's Ctrl-C."""
+        """Returns the failure for an exception of the environment; raises the user's Ctrl-C again."""
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            raise error  # where a run handles signals it can only be the environment's
+            raise error  # a run with handlers of its own gets no KeyboardInterrupt from the user
         what = f"{name} raised" if name in ("reset", "step", "render") else "it cannot be made:"
         return EnvironmentFailure.of(f"{self._where()}: {what}", error)
 
@@ -128,22 +128,22 @@ class Instance:
         return f"--env={self._spec.env_id}: {episode}"
 
     def _observed(self, given, what):
-        """Returns an observation as the agent sees it, in an array of its own: environments write theirs again."""
+        """Returns a checked copy of an observation in the shape and dtype of the spec; environments reuse arrays."""
         shape, dtype = self._spec.observation_shape, self._spec.observation_dtype
         if type(given) is np.ndarray and given.dtype == dtype and given.shape == shape and self._is_array:
             seen = given.copy()
-            # The square of a large number may be infinite too; else this is exact, and much faster.
+            # Much faster than isfinite on all elements. If squares overflow, the slow check below decides.
             if dtype.kind != "f" or math.isfinite(np.vdot(seen, seen)):
                 return seen
         try:
-            with np.errstate(all="ignore"):  # what has overflowed is told below
+            with np.errstate(all="ignore"):  # overflows are found below
                 seen = np.array(given, dtype) if self._is_array else self._flattened(given, dtype)
             if dtype == np.uint8 and getattr(given, "dtype", None) != np.uint8 and not np.array_equal(seen, given):
                 raise ValueError("bytes cannot hold it")
-        except Exception as error:  # whatever somebody's object has against being an array
+        except Exception as error:  # any error of the user's object
             raise self._failure(f"{what} that does not fit its space: {_shown(given)}: {line(error)}") from error
         if seen.shape != shape:
-            if seen.size != 1 or int(np.prod(shape)) != 1:  # a scalar for an array of one
+            if seen.size != 1 or int(np.prod(shape)) != 1:  # a scalar in place of an array of one element
                 raise self._failure(f"{what} of shape {seen.shape}, its space has {shape}")
             seen = seen.reshape(shape)
         if dtype.kind == "f" and not np.isfinite(seen).all():
@@ -161,7 +161,7 @@ class Instance:
         if type(reward) is not float:
             try:
                 reward = float(_one(given))
-            except Exception:  # whatever somebody's object has against being a number
+            except Exception:  # any error of the user's object
                 raise self._failure(f"step returned the reward {_shown(given)}, which is not a number") from None
         if not -_LARGEST <= reward <= _LARGEST:
             raise self._failure(f"step returned the reward {reward}, which float32 cannot hold as a finite number")
@@ -178,12 +178,12 @@ class Instance:
 
 
 def is_array(space: gymnasium.Space) -> bool:
-    """Returns whether observations are used as they come; all others are flattened."""
+    """Returns whether observations are used as they are; all others are flattened."""
     return isinstance(space, spaces.Box) and space.shape != ()
 
 
-def check_numbers(space, given):
-    """Raises ValueError if a number is none of its space: gymnasium would take it for another one."""
+def check_numbers(space: gymnasium.Space, given: Any) -> None:
+    """Raises ValueError if a number is not in its space: gymnasium would convert it to another number."""
     if isinstance(space, spaces.Dict):
         for name, part in space.spaces.items():
             check_numbers(part, given[name])
@@ -205,7 +205,7 @@ def check_numbers(space, given):
 
 
 def _one(value):
-    """Returns the number in `value`, which may be an array of one. Raises TypeError: text, nothing or several."""
+    """Returns the number in `value`, also from an array of one element. Raises TypeError for text, None, and others."""
     if isinstance(value, np.ndarray):
         value = value.item() if value.size == 1 else None
     if value is None or isinstance(value, str | bytes):
@@ -214,6 +214,6 @@ def _one(value):
 
 
 def _shown(value):
-    """Returns a value of somebody's with its type, on one line that can be read."""
+    """Returns a value and its type on one short line."""
     text = line(repr(value))
     return f"{text if len(text) <= 80 else text[:77] + '...'} ({type(value).__name__})"

@@ -1,4 +1,4 @@
-"""How one Gymnasium environment is made: what --env, --env_kwargs and --wrapper say."""
+"""Makes one Gymnasium environment by --env, --env_kwargs and --wrapper."""
 
 import dataclasses
 import functools
@@ -17,8 +17,8 @@ class Maker:
 
     Attributes:
       env_id: EnvId, module:EnvId if importing the module registers it, or the name of a callable given to the library.
-      kwargs: keyword arguments that it is made with.
-      wrappers: names, module:Class, of what is put around it, the innermost first.
+      kwargs: keyword arguments of the environment.
+      wrappers: names, module:Class, of its wrappers, the innermost first.
     """
 
     env_id: str
@@ -27,7 +27,7 @@ class Maker:
 
     @property
     def called(self) -> str:
-        """Returns the flags that say so, for messages."""
+        """Returns the flags of this environment, for messages."""
         kwargs = f" with --env_kwargs={self.kwargs}" if self.kwargs.tree else ""
         return f"--env={self.env_id}{kwargs}" + "".join(f" in --wrapper={name}" for name in self.wrappers)
 
@@ -37,7 +37,7 @@ class Maker:
         return spec.registered(self.env_id) if given is None else None
 
     def maker(self, render_mode: str | None = None) -> Callable[[], gymnasium.Env]:
-        """Returns a function that makes an environment, and can be sent to another process.
+        """Returns a picklable function that makes an environment.
 
         Args:
           render_mode: gymnasium's.

@@ -1,4 +1,4 @@
-"""N instances of one environment, called together: in this process one after the other, or in a process each."""
+"""N instances of one environment, called together: one after the other in this process, or in N processes."""
 
 import contextlib
 import multiprocessing
@@ -25,7 +25,7 @@ class Here:
     """Instances in this process."""
 
     def __init__(self, makers: Sequence[Callable[[], Instance]]):
-        """Makes them. Raises EnvironmentFailure; none is left then."""
+        """Makes the instances. Raises EnvironmentFailure; then none is left."""
         self._instances: list[Instance] = []
         try:
             for make in makers:
@@ -35,24 +35,20 @@ class Here:
             raise
 
     def call(self, name: str, arguments: Sequence[tuple | None]) -> list[Any]:
-        """Returns what a method of each instance returns; None for those whose arguments are None.
+        """Calls a method of each instance and returns the results; None for instances whose arguments are None.
 
         Raises:
-          EnvironmentFailure: that of the first instance that has one.
+          EnvironmentFailure: of the first instance that fails.
         """
         pairs = zip(self._instances, arguments, strict=True)
         return [None if given is None else getattr(instance, name)(*given) for instance, given in pairs]
 
     def close(self) -> list[str]:
-        """Ends all; returns what they have against that. One that does not return in time is left."""
+        """Closes all; returns the errors of that. An instance that does not return in time is abandoned."""
         complaints: list[str] = []
-
-        def close():
-            for instance in instances:
-                complaints.append(instance.close())
-
         instances, self._instances = self._instances, []
-        closing = threading.Thread(target=close, name="close", daemon=True)
+        work = (instance.close() for instance in instances)
+        closing = threading.Thread(target=complaints.extend, args=(work,), name="close", daemon=True)
         closing.start()
         closing.join(_CLOSE_SECONDS)
         if closing.is_alive():
@@ -61,24 +57,24 @@ class Here:
 
 
 class Processes:
-    """Instances in a process each. None outlives this process, however it ends."""
+    """Each instance in its own process, which ends with this process."""
 
     def __init__(self, makers: Sequence[Callable[[], Instance]], first_number: int = 0):
-        """Makes them, all at the same time.
+        """Makes the instances in parallel.
 
         Args:
-          first_number: the number of the first of them in the run, for messages.
+          first_number: number of the first one in the run, for messages.
         Raises:
-          EnvironmentFailure, EnvironmentLost: one cannot be made; none is left then.
+          EnvironmentFailure, EnvironmentLost: one cannot be made; then none is left.
         """
         self._first_number = first_number
-        # Neither fork nor forkserver: TensorFlow's threads may hold a lock at that moment, which a fork never gets;
-        # and the kernel ends a process with the one that started it, which would be the server.
+        # Not fork: a lock that a thread of TensorFlow holds at that moment would stay locked in the child. Not
+        # forkserver: lifeline.follow would follow the server, not this process.
         context = multiprocessing.get_context("spawn")
         self._processes, self._pipes = [], []
         self._finalize = multiprocessing.util.Finalize(self, _kill, (self._processes, self._pipes), exitpriority=100)
         try:
-            with _blocked_signals():  # until the process has handlers of its own
+            with _blocked_signals():  # until the process has set its own handlers
                 for number, make in enumerate(makers):
                     ours, theirs = context.Pipe()
                     arguments = (theirs, CloudpickleWrapper(make), os.getpid())
@@ -89,11 +85,11 @@ class Processes:
                     theirs.close()
             self._receive(range(len(self._pipes)))
         except BaseException:
-            self.close()  # those that were made, in order: they may hold what there is only one of
+            self.close()  # in order: instances may hold a resource that others need
             raise
 
     def call(self, name: str, arguments: Sequence[tuple | None]) -> list[Any]:
-        """The same as Here.call, all at the same time. Raises EnvironmentLost too: a process is gone."""
+        """Does the same as Here.call, in parallel. Also raises EnvironmentLost: a process is gone."""
         called = [i for i, given in enumerate(arguments) if given is not None]
         for i in called:
             try:
@@ -103,7 +99,7 @@ class Processes:
         return self._receive(called)
 
     def _receive(self, called):
-        """Returns the answers of those that were called; all are taken before a failure is raised."""
+        """Returns the answers of the called instances; receives all of them before it raises a failure."""
         results, failures = [None] * len(self._pipes), []
         for i in called:
             try:
@@ -124,7 +120,7 @@ class Processes:
         return EnvironmentLost(f"the process of environment {self._first_number + i} {how}{hint}")
 
     def close(self) -> list[str]:
-        """The same as Here.close; processes that do not answer in time are killed."""
+        """Does the same as Here.close; processes that do not answer in time are killed."""
         complaints, give_up = [], time.monotonic() + _CLOSE_SECONDS
         for pipe in self._pipes:
             with contextlib.suppress(OSError):
@@ -134,14 +130,14 @@ class Processes:
             if process.is_alive():
                 complaints.append(_STUCK)
             with contextlib.suppress(OSError, EOFError):
-                while pipe.poll():  # what nobody has taken since an earlier call, and then that of `close`
+                while pipe.poll():  # answers of an earlier call, then that of `close`
                     complaints.append(pipe.recv())
         self._finalize()
         return [complaint for complaint in complaints if isinstance(complaint, str) and complaint]
 
 
 def _name(number):
-    """Returns a signal's name; real-time signals have none."""
+    """Returns the name of a signal, or its number if it has none."""
     return signal.Signals(number).name if number in signal.valid_signals() & set(signal.Signals) else f"signal {number}"
 
 
@@ -159,7 +155,7 @@ def _blocked_signals():
     """Returns a context in which processes start with these signals blocked."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.ASKING)
     try:
-        resource_tracker.ensure_running()  # else the first process starts it, which unblocks them
+        resource_tracker.ensure_running()  # else the first process starts it, which unblocks the signals
         signal.pthread_sigmask(signal.SIG_BLOCK, signals.ASKING)
         yield
     finally:
@@ -167,10 +163,10 @@ def _blocked_signals():
 
 
 def _serve(pipe, make, parent):
-    """Makes an instance and does what is asked of it until it is closed."""
+    """Makes an instance and answers calls until it is closed."""
     lifeline.follow(parent)
     console.keep_streams()
-    # What asks the whole run to stop is the main process's to answer: it saves first, and that needs the environments.
+    # The main process handles the signals: it saves the run first, and needs the environments for that.
     for number in signals.ASKING:
         signal.signal(number, _ignore)  # not SIG_IGN, which programs that the environment starts would inherit
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.ASKING)
@@ -191,7 +187,7 @@ def _serve(pipe, make, parent):
                 pipe.send(answer)
             except OSError:
                 return
-            except Exception as error:  # whatever there is against sending a picture, say
+            except Exception as error:  # for instance a picture that cannot be pickled
                 pipe.send(EnvironmentFailure(f"what {name} gave cannot leave its process: {error}"))
             if name == "close":
                 return

@@ -1,9 +1,9 @@
-"""What an environment is, found out before training: one is made, reset and stepped twice.
+"""Tries an environment before training: makes it, resets it and steps it twice.
 
-Where TensorFlow is not there yet, this happens in a fork of this process. Then nothing of the environment stays: the
-module of --env may use TensorFlow when it is imported, which must not be before the strategy exists; an environment
-that there can be one of is gone; what it does to global state does not reach the run; and one that ends its process
-is named.
+Before TensorFlow is imported this happens in a fork of this process, for four reasons. The module of --env may use
+TensorFlow when it is imported, which is too early before the strategy exists. An environment of which only one may
+exist is gone afterwards. Its changes of global state do not reach the run. And if it ends its process, a message
+names it.
 """
 
 import functools
@@ -31,13 +31,13 @@ _REPORT_SECONDS = 30.0
 
 
 def describe(maker: Maker) -> EnvironmentSpec:
-    """Returns the spec of an environment that has been seen to work.
+    """Tries an environment and returns its spec.
 
     Raises:
-      config.ConfigError: as vector.describe, or it does not work; one line with the environment, the value, its type.
+      config.ConfigError: as vector.describe, or the environment does not work.
     """
     find = functools.partial(vector.describe, maker, _play)
-    if "tensorflow" in sys.modules or sys.platform != "linux":  # forks and the threads of native libraries do not mix
+    if "tensorflow" in sys.modules or sys.platform != "linux":  # a fork is not safe with native threads
         return find()
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
@@ -57,11 +57,11 @@ def describe(maker: Maker) -> EnvironmentSpec:
         process.join()
     if isinstance(answer, ConfigError):
         raise answer
-    return answer or find()  # a space that cannot be sent
+    return answer or find()  # the spec cannot be pickled
 
 
 def _answer(pipe, find, parent):
-    """Sends the spec, or the mistake that it ends with; None where that cannot be sent."""
+    """Sends the spec or the ConfigError; None if it cannot be pickled."""
     for number in signals.ASKING:
         signal.signal(number, signal.SIG_DFL)
     lifeline.follow(parent)
@@ -71,9 +71,9 @@ def _answer(pipe, find, parent):
         answer = mistake
     try:
         pipe.send(answer)
-    except Exception:  # whatever pickle has against a space of somebody's
+    except Exception:  # any error of pickle
         pipe.send(None)
-    os._exit(0)  # a thread of the environment's must not hold it
+    os._exit(0)  # do not wait for threads of the environment
 
 
 def _how(exit_code):
@@ -81,7 +81,7 @@ def _how(exit_code):
 
 
 def _play(environment, made: EnvironmentSpec) -> None:
-    """Raises ConfigError where the environment does not give what its spaces say; beyond bounds it is told only."""
+    """Raises ConfigError if the environment does not fit its spaces; observations out of bounds are a warning."""
     try:
         instance = Instance(lambda: environment, made, 0)
         seen = [instance.begin(lambda episode: episode, 0)]

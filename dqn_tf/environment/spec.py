@@ -1,4 +1,4 @@
-"""What the rest of the program must know of an environment, whichever package plays it."""
+"""The interface of environments, and what the program knows of one."""
 
 import dataclasses
 import difflib
@@ -13,12 +13,12 @@ from gymnasium import spaces
 from dqn_tf.config import schema
 from dqn_tf.config.user_code import UserCodeFailure, import_module, line, module_of
 
-# The seed of an environment's episode, in [0, 2**31), by the number of the episode, from 0. It can be pickled.
+# Returns the seed, in [0, 2**31), of an episode by its number, from 0. It can be pickled.
 EpisodeSeeds = Callable[[int], int]
 
 
 class EnvironmentFailure(UserCodeFailure):
-    """An environment has raised, or given what it should not; the message names episode and step."""
+    """An environment has raised, or returned something invalid; the message names episode and step."""
 
 
 class EnvironmentLost(Exception):
@@ -27,18 +27,18 @@ class EnvironmentLost(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class EnvironmentSpec:
-    """What the rest of the program must know of an environment.
+    """What the program knows of an environment.
 
     Attributes:
       env_id: as given, EnvId or module:EnvId.
-      observation_space: gymnasium's own, before any flattening.
-      observation_shape: of one observation as VectorEnvironment gives it.
+      observation_space: the environment's own, before flattening.
+      observation_shape: of one observation after flattening.
       observation_dtype: uint8 or float32.
       num_actions: actions are 0 to num_actions - 1.
-      first_action: what the environment itself calls action 0.
-      reward_threshold: mean return from which the environment counts as solved, None where there is no such number.
-      max_episode_steps: where episodes are truncated, None where they are not.
-      frames_per_step: emulator frames of one env step, None where there is no such thing.
+      first_action: the environment's number of action 0.
+      reward_threshold: the environment counts as solved from this mean return on, None if it has no threshold.
+      max_episode_steps: episodes are truncated after so many steps, None if they are not.
+      frames_per_step: emulator frames of one env step, None if there is no emulator.
     """
 
     env_id: str
@@ -53,12 +53,12 @@ class EnvironmentSpec:
 
     @property
     def observation_scale(self) -> float:
-        """Returns what observations are multiplied by inside a network: images to [0, 1]."""
+        """Returns the factor for observations in a network, which scales images to [0, 1]."""
         is_bytes = self.observation_dtype == np.uint8
         return 1.0 / max(float(np.max(self.observation_space.high)), 1.0) if is_bytes else 1.0
 
     def spaces(self) -> dict[str, str]:
-        """Returns what a network of this environment depends on, in words; bounds that it does not see are left out."""
+        """Returns the spaces in words, without bounds that do not matter to a network."""
         actions = spaces.Discrete(self.num_actions, start=self.first_action)
         return {"observations": _in_words(self.observation_space), "actions": _in_words(actions)}
 
@@ -67,15 +67,14 @@ class Step(NamedTuple):
     """One step of N environments. No array is written to by a later step.
 
     Attributes:
-      next_observation: [N, *obs] what the action led to: where the episode ended its last observation.
+      next_observation: [N, *obs] after the action; where the episode ended, its last observation.
       reward: <float32>[N]
-      terminated: <bool>[N] nothing can be earned after this: the episode ended for good or, where the environment
-        is asked to say so, a life was lost.
-      truncated: <bool>[N] the episode was cut here, by a time limit.
-      ended: <bool>[N] the episode is over, and another one begun.
-      observation: [N, *obs] to act on next: where the episode ended the first of a new one. The same array as
-        next_observation where no episode ended.
-      action: <int32>[N] that was carried out: the one given, but for presses of FIRE that a game waits for.
+      terminated: <bool>[N] no reward follows: the episode ended or, if a protocol says so, a life was lost.
+      truncated: <bool>[N] a time limit cut the episode here.
+      ended: <bool>[N] the episode is over, and another has started.
+      observation: [N, *obs] to act on next; where the episode ended, the first of a new one. The same array as
+        next_observation if no episode ended.
+      action: <int32>[N] the actions taken: those given, or FIRE if a game waits for it.
     """
 
     next_observation: np.ndarray
@@ -91,7 +90,7 @@ class Environment(Protocol):
     """N environments of one kind, stepped together.
 
     Attributes:
-      spec: what is known of it.
+      spec: what the program knows of it.
       num_envs: N.
     """
 
@@ -99,26 +98,26 @@ class Environment(Protocol):
     num_envs: int
 
     def reset(self, seeds: Sequence[EpisodeSeeds], episodes: Sequence[int] | None = None) -> np.ndarray:
-        """Begins an episode of each environment anew and returns the first observations, [N, *obs].
+        """Starts a new episode in each environment and returns the first observations, [N, *obs].
 
         Args:
           seeds: of all episodes of each environment.
-          episodes: the numbers of those that begin now, 0 where not told; those that follow count on from there.
+          episodes: numbers of the episodes that start now, 0 by default; later episodes count from there.
         """
 
     def step(self, action: np.ndarray) -> Step:
-        """Returns what the actions <int32>[N], in [0, num_actions), led to."""
+        """Takes the actions <int32>[N], in [0, num_actions)."""
 
     def replay(self, actions: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Step]]:
-        """Plays on after a `reset`, so that the actions of all environments end with the last step.
+        """Repeats actions after a `reset`. All environments take their last action in the last step.
 
-        An environment with fewer actions than others begins its episode later, as `reset` has begun it.
+        So an environment with fewer actions than others starts its episode later.
 
         Args:
-          actions: <int32>[T_i] of each environment since its episode began.
+          actions: <int32>[T_i] of each environment since its episode started.
         Yields:
-          <bool>[N] which environments take part in a step, and the Step. Of the others only its `observation` counts,
-          where they are the next to take part.
+          <bool>[N] which environments take part in the step, and the Step. Of the other environments only
+          `observation` is valid, and only if they take part in the next step.
         """
 
     def render(self) -> Sequence[np.ndarray]:
@@ -126,14 +125,21 @@ class Environment(Protocol):
 
     @property
     def frames_per_second(self) -> int:
-        """Returns the speed at which pictures show the environment as it is meant."""
+        """Returns the speed of a video of the environment in real time."""
 
     def close(self) -> None:
-        """Ends the environments, and threads or processes of theirs. May be called twice."""
+        """Closes the environments with their threads or processes. May be called twice."""
+
+
+def aligned(actions: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yields, for each step of Environment.replay, the steps left, the mask <bool>[N] and the actions <int32>[N]."""
+    length = np.array([len(one) for one in actions])
+    for left in range(length.max(initial=0), 0, -1):
+        yield left, length >= left, np.array([one[-left] if len(one) >= left else 0 for one in actions], np.int32)
 
 
 def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
-    """Returns gymnasium's registry entry; taken from here rather than by gymnasium.make, it comes without warnings."""
+    """Returns gymnasium's registry entry, without the warnings of gymnasium.make. Raises ConfigError."""
     module, separator, name = env_id.rpartition(":")
     if separator:
         import_module(f"--env={env_id}", module, name)
@@ -154,7 +160,7 @@ def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
 
 
 def _package(entry):
-    """Returns the top package of what makes a registry entry's environment."""
+    """Returns the top package of a registry entry's entry point."""
     maker = entry.entry_point
     return (maker if isinstance(maker, str) else getattr(maker, "__module__", "")).partition(":")[0].partition(".")[0]
 
@@ -170,7 +176,7 @@ def _in_words(space):
     if isinstance(space, spaces.Tuple):
         return f"Tuple({', '.join(map(_in_words, space.spaces))})"
     if isinstance(space, spaces.Box):
-        scale = f" up to {np.max(space.high)}" if space.dtype == np.uint8 else ""  # to which the network scales them
+        scale = f" up to {np.max(space.high)}" if space.dtype == np.uint8 else ""  # the network scales by it
         return f"Box({list(space.shape)}, {space.dtype}{scale})"
     return line(space)
 

@@ -1,6 +1,6 @@
 """N Gymnasium environments stepped together, every step of every environment a real one.
 
-An episode begins in the step that ends the one before (gymnasium calls it SAME_STEP), so env step counts are exact, and
+An episode starts in the step that ends the one before (gymnasium calls it SAME_STEP), so env step counts are exact, and
 environment i depends on its own seeds only. Why gymnasium's own vector environments are not used is in docs/design.md.
 """
 
@@ -17,7 +17,7 @@ from dqn_tf.config import schema, user_code
 from dqn_tf.environment import pool
 from dqn_tf.environment.instance import Instance, Outcome, is_array
 from dqn_tf.environment.maker import Maker
-from dqn_tf.environment.spec import EnvironmentSpec, EpisodeSeeds, Step
+from dqn_tf.environment.spec import EnvironmentSpec, EpisodeSeeds, Step, aligned
 
 _log = logging.getLogger(__name__)
 
@@ -25,10 +25,10 @@ _log = logging.getLogger(__name__)
 def describe(
     maker: Maker, play: Callable[[gymnasium.Env, EnvironmentSpec], None] = lambda environment, made: None
 ) -> EnvironmentSpec:
-    """Returns the spec of an environment; makes one of it for that, and closes it.
+    """Makes an environment, returns its spec, and closes it.
 
     Args:
-      play: what to do with it before it is closed.
+      play: called with the environment before it is closed.
     Raises:
       config.ConfigError: there is no such environment, it cannot be made, or DQN cannot learn it.
     """
@@ -37,7 +37,7 @@ def describe(
         environment = make()
     except gymnasium.error.DependencyNotInstalled as error:
         raise schema.ConfigError(f"{called} needs a package that is not installed: {user_code.line(error)}") from error
-    except (Exception, SystemExit) as error:  # somebody's code; whatever it raises is an answer to --env
+    except (Exception, SystemExit) as error:  # of the user's code: any exception is a mistake in --env
         raise schema.ConfigError(f"{called} cannot be made: {user_code.told(error)}{user_code.place(error)}") from error
     try:
         made = _spec(maker, environment)
@@ -45,7 +45,7 @@ def describe(
     except AttributeError as error:
         raise schema.ConfigError(f"{called} has no spaces: {user_code.told(error)}{user_code.place(error)}") from error
     finally:
-        with contextlib.suppress(Exception, SystemExit):  # told where a run ends: nothing depends on it here
+        with contextlib.suppress(Exception, SystemExit):  # does not matter here
             environment.close()
     return made
 
@@ -64,7 +64,7 @@ def _spec(maker, environment):
         num_actions=int(action_space.n),
         first_action=int(action_space.start),
         reward_threshold=getattr(registered, "reward_threshold", None),
-        max_episode_steps=None if limit == -1 else limit,  # gymnasium's word for none
+        max_episode_steps=None if limit == -1 else limit,  # gymnasium: no limit
     )
 
 
@@ -72,7 +72,7 @@ class VectorEnvironment:
     """N environments of one kind, stepped together. See spec.Environment.
 
     Attributes:
-      spec: what describe(maker) returns.
+      spec: the result of `describe`.
       num_envs: N.
     """
 
@@ -85,16 +85,15 @@ class VectorEnvironment:
         first_number: int = 0,
         made: EnvironmentSpec | None = None,
     ):
-        """Makes the environments; `reset` them before the first step.
+        """Makes the environments; call `reset` before the first step.
 
         Args:
-          num_envs: N.
-          vectorization: sync steps the environments in turn, async in a process each.
+          vectorization: sync steps the environments in turn, async in one process each.
           render_mode: gymnasium's; rgb_array for `render`.
-          first_number: the number of the first of these environments in the run, for messages.
-          made: what describe(maker) has returned before; else another one is made here to be described.
+          first_number: number of the first environment in the run, for messages.
+          made: an earlier result of `describe`; else it is called here.
         Raises:
-          config.ConfigError: as describe.
+          config.ConfigError: as `describe`.
           spec.EnvironmentFailure: one cannot be made.
         """
         self.spec = made or describe(maker)
@@ -115,10 +114,7 @@ class VectorEnvironment:
         return self._joined(self._pool.call("step", [(number,) for number in action.tolist()]), action)
 
     def replay(self, actions: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Step]]:
-        length = np.array([len(one) for one in actions])
-        for left in range(length.max(initial=0), 0, -1):
-            action = np.array([one[-left] if len(one) >= left else 0 for one in actions], np.int32)
-            playing = length >= left
+        for _, playing, action in aligned(actions):
             arguments = [(number,) if plays else None for number, plays in zip(action.tolist(), playing, strict=True)]
             outcomes = self._pool.call("step", arguments)
             idle = (Outcome(one, 0.0, False, False, one) for one in self._observation)
@@ -126,7 +122,7 @@ class VectorEnvironment:
             yield playing, self._joined(outcomes, action)
 
     def _joined(self, outcomes, action):
-        """Returns the Step of all environments from the outcome of each."""
+        """Returns the Step of all environments from their outcomes."""
         next_observation, reward, terminated, truncated, observation = zip(*outcomes, strict=True)
         next_observation, terminated, truncated = np.stack(next_observation), np.array(terminated), np.array(truncated)
         ended = terminated | truncated
@@ -135,16 +131,13 @@ class VectorEnvironment:
         return Step(next_observation, reward, terminated, truncated, ended, self._observation, action)
 
     def render(self) -> Sequence[np.ndarray]:
-        """Returns a picture <uint8>[H, W, 3] of each environment."""
         return self._pool.call("render", [()] * self.num_envs)
 
     @property
     def frames_per_second(self) -> int:
-        """Returns the speed at which pictures show the environment as it is meant, 30 where it does not say."""
         return self._pool.call("frames_per_second", [()] + [None] * (self.num_envs - 1))[0]
 
     def close(self) -> None:
-        """Ends the environments and, where async, their processes. What they have against that is a warning."""
         for complaint in self._pool.close():
             _log.warning("--env=%s: close %s", self.spec.env_id, complaint)
 
@@ -169,7 +162,7 @@ def _check_spaces(env_id, action_space, observation_space):
 
 
 def _shown(space):
-    """Returns a space on one line; packages from before gymnasium have some that look the same."""
+    """Returns a space on one line; those of the old gym package look the same as gymnasium's."""
     module = type(space).__module__.split(".")[0]
     return user_code.line(space) + ("" if isinstance(space, spaces.Space) else f" of {module}, not gymnasium's")
 

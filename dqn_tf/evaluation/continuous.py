@@ -55,7 +55,7 @@ class ContinuousEvaluator:
           Unreachable: the bucket does not answer at the start.
         """
         self._storage.open()
-        self._storage.pull_follower()
+        self._storage.pull(f"{FOLLOWER}/*")
         run = self._wait(lambda: followed_run.find(self._directory, self._typed, self._cluster))
         if run is None:
             return EXIT_AGAIN
@@ -138,7 +138,7 @@ class ContinuousEvaluator:
         try:
             made = manifest.read(self._root, number)
             check_spaces(self._spec, made, self._directory.name)
-            self._storage.pull(self._root / file.path for file in made.model)
+            self._storage.pull_paths(self._root / file.path for file in made.model)
             for file in made.model:
                 archive.check(self._root, file)
             model_files.read(tf.train.Checkpoint(network=network), self._root, made).expect_partial()

@@ -1,7 +1,7 @@
-"""Environment steps to n-step transitions. The only place that knows terminated from truncated.
+"""Makes n-step transitions of environment steps. Only this module tells terminated from truncated.
 
-After this module an episode's end is a `discount_t` of 0 where it terminated, and nothing at all where it was cut by
-a time limit: the value of the true last observation is bootstrapped from.
+A transition in which the episode terminated has a `discount_t` of 0. If a time limit cut the episode, the transition
+bootstraps from the true last observation, as any other does.
 """
 
 from typing import NamedTuple
@@ -13,12 +13,12 @@ class Steps(NamedTuple):
     """Some steps of N environments, in time-major order.
 
     Attributes:
-      observation: [T, N, *obs] acted on.
+      observation: [T, N, *obs] before the action.
       action: <int32>[T, N]
       reward: <float32>[T, N]
-      terminated: <bool>[T, N] nothing can be earned after this: the episode ended for good, or a life counts as one.
-      truncated: <bool>[T, N] the episode was cut here, by a time limit.
-      next_observation: [T, N, *obs] the true next one: where the episode ended its last, never the reset one.
+      terminated: <bool>[T, N] no reward follows: the episode ended, or a life was lost and counts as the end.
+      truncated: <bool>[T, N] a time limit cut the episode here.
+      next_observation: [T, N, *obs] after the action; where the episode ended, its last observation.
     """
 
     observation: np.ndarray
@@ -33,7 +33,7 @@ class Transitions(NamedTuple):
     """n-step transitions, of any leading shape.
 
     Attributes:
-      s_tm1: [..., *obs] acted on.
+      s_tm1: [..., *obs] before the action.
       a_tm1: <int32>[...]
       r_t: <float32>[...] discounted sum of the k <= n rewards that follow.
       discount_t: <float32>[...] discount^k, 0 where the episode terminated within those k steps.
@@ -48,10 +48,10 @@ class Transitions(NamedTuple):
 
 
 class Accumulator:
-    """Makes exactly one transition of every environment step, as soon as its n-step chain is complete.
+    """Makes one transition of each environment step, as soon as its chain of n rewards is complete.
 
     A chain is complete after n steps or at the end of the episode. Steps with an open chain wait for the next `add`.
-    Where `pending` is 0 a new Accumulator goes on just the same, so at an episode boundary there is nothing to save.
+    If `pending` is 0, a new Accumulator gives the same transitions from then on.
     """
 
     def __init__(self, n_step: int, discount: float, reward_clip: float = 0.0):
@@ -60,16 +60,16 @@ class Accumulator:
         Args:
           n_step: rewards summed before bootstrapping, at least 1.
           discount: gamma, in [0, 1].
-          reward_clip: rewards are clipped to [-reward_clip, reward_clip] before they are summed; 0: they are not.
+          reward_clip: rewards are clipped to [-reward_clip, reward_clip] before they are summed; 0: no clipping.
         """
         self._n_step = n_step
         self._reward_clip = reward_clip
         self._powers = np.array([discount**k for k in range(n_step + 1)], np.float32)
         self._waiting = None  # Steps [P, N, ...], the last rows seen, P <= n - 1
-        self._given = None  # <bool>[P, N], which of their transitions were given out
+        self._given = None  # <bool>[P, N], whose transitions were returned before
 
     def clear(self) -> None:
-        """Forgets the steps that wait for the end of their chain; they become no transitions."""
+        """Forgets the steps that wait for the end of their chain."""
         self._waiting = self._given = None
 
     @property
@@ -80,9 +80,9 @@ class Accumulator:
     def add(self, steps: Steps) -> Transitions:
         """Returns the transitions whose chains these steps complete.
 
-        r_t = sum_{j<k} discount^j * reward_{t+j};  discount_t = discount^k * (not terminated);  k <= n, less only where
-        the episode ended. Each sum is taken in order of time in float32, so the values do not depend on how the steps
-        were split over calls.
+        r_t = sum_{j<k} discount^j * reward_{t+j};  discount_t = discount^k * (not terminated);  k is n, or less if the
+        episode ended. Rewards are summed in order of time in float32, so the values do not depend on how the steps are
+        split over calls.
 
         Args:
           steps: [T, N, ...] that follow those of the last call, T >= 0. They are copied, not kept.
@@ -105,7 +105,7 @@ class Accumulator:
         given = np.concatenate((self._given, np.zeros(steps.action.shape, bool)))
         is_new = is_complete & ~given
         time, environment = np.nonzero(is_new)
-        last = time + length[is_new] - 1  # Never a waiting row: a chain that ends there was given out before.
+        last = time + length[is_new] - 1  # never a waiting row: chains that end there were complete before
         transitions = Transitions(
             s_tm1=self._select(self._waiting.observation, steps.observation, is_new),
             a_tm1=self._select(self._waiting.action, steps.action, is_new),
@@ -131,7 +131,7 @@ class Accumulator:
 
     @staticmethod
     def _select(waiting, new, mask):
-        """Returns [M, ...], what mask <bool>[P + T, N] takes of waiting [P, N, ...] and new [T, N, ...]."""
+        """Returns [M, ...], what mask <bool>[P + T, N] selects of waiting [P, N, ...] and new [T, N, ...]."""
         return np.concatenate((waiting[mask[: len(waiting)]], new[mask[len(waiting) :]]))
 
 

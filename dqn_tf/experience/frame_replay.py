@@ -10,7 +10,7 @@ from dqn_tf.environment import spec
 from dqn_tf.experience import accumulator, replay
 
 _WINDOW = 1 << 14  # frames remembered at least: more than (n_step + stack size) * environments
-_CHUNK_NBYTES = 1 << 20  # of observations added at a time: about what the cache of a core holds
+_CHUNK_NBYTES = 1 << 20  # of observations added at a time: about the cache of a core
 
 
 def create(
@@ -18,28 +18,26 @@ def create(
     observation_shape: tuple[int, ...],
     observation_dtype: np.typing.DTypeLike,
     generator: np.random.Generator,
-) -> "replay.Replay | FrameReplay":
-    """Returns an empty buffer of the kind that suits the observations."""
+) -> replay.Replay:
+    """Returns an empty buffer of the `kind` for the observations."""
     return kind(observation_shape, observation_dtype)(capacity, observation_shape, observation_dtype, generator)
 
 
-def kind(
-    observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeLike
-) -> "type[replay.Replay] | type[FrameReplay]":
+def kind(observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeLike) -> type[replay.Replay]:
     """Returns FrameReplay for images, which are uint8 observations of two or more axes, else Replay."""
     is_image = np.dtype(observation_dtype) == np.uint8 and len(observation_shape) >= 2
     return FrameReplay if is_image else replay.Replay
 
 
-class FrameReplay:
-    """Keeps the newest `capacity` transitions and samples them uniformly: as Replay does to the byte, in less memory.
+class FrameReplay(replay.Replay):
+    """Does the same as Replay, to the byte, in less memory.
 
-    An observation is a stack of C planes: along the first axis for [C, H, W] with C < W and for more than three axes,
-    along the last for [H, W, C]. With C of 1 or 3, a picture, and with other shapes it is one plane.
+    An observation is a stack of C planes along spec.stack_axis, or a single plane. Each distinct plane is stored once,
+    as a frame, and a transition has the numbers of its 2 * C frames.
 
-    A transition holds the numbers of its 2 * C frames. Planes share a frame only where all their bytes are equal, so
-    nothing is assumed of how an environment stacks, pads and resets, nor of the order in which transitions come.
-    Fingerprints tell which frame to compare with; where one misleads or is forgotten, a frame is stored twice.
+    Planes share a frame only if all their bytes are equal. So nothing is assumed about how an environment stacks, pads
+    and resets, nor about the order of transitions. A fingerprint tells which frame to compare with; if two planes have
+    the same one, or it is forgotten, a frame is stored twice.
     """
 
     def __init__(
@@ -49,21 +47,13 @@ class FrameReplay:
         observation_dtype: np.typing.DTypeLike,
         generator: np.random.Generator,
     ):
-        """Makes an empty buffer.
-
-        Args:
-          capacity: transitions kept, at least 1.
-          observation_shape: shape of one observation.
-          observation_dtype: dtype of one observation.
-          generator: the only source of randomness of `sample`.
-        """
-        self._capacity = capacity
+        """See Replay."""
         self._shape = tuple(observation_shape)
         self._dtype = np.dtype(observation_dtype)
         self._stack_shape, self._stack_axis = _stack(self._shape)
         self._plane_shape = self._stack_shape[: self._stack_axis] + self._stack_shape[self._stack_axis + 1 :]
         num_planes, num_words = self._stack_shape[self._stack_axis], _num_words(self._plane_shape, self._dtype)
-        self._rows = replay.Replay(capacity, (num_planes,), np.int32, generator)  # slots in place of observations
+        super().__init__(capacity, (num_planes,), np.int32, generator)  # slots instead of observations
         self._multipliers = np.random.default_rng(0).integers(1 << 64, size=num_words, dtype=np.uint64)
         self.clear()
 
@@ -72,18 +62,14 @@ class FrameReplay:
 
     def clear(self) -> None:
         """Forgets all transitions."""
-        self._rows.clear()
-        # The slots: the plane in each, how many times the rows name it, and a stack of the slots they do not name.
+        super().clear()
+        # For each slot its plane and how often the rows name it; and a stack of the slots that no row names.
         self._frames = np.empty((0, len(self._multipliers)), np.uint64)
         self._use_count = np.empty(0, np.int32)
         self._free = np.empty(0, np.int32)
         self._num_free = 0
-        # Slots by fingerprint, which may be outdated. Two generations, so that the older can be dropped at once.
+        # Slots by fingerprint; a slot may have another plane by now. Two generations, so that the older can be dropped.
         self._recent, self._older = {}, {}
-
-    def __len__(self) -> int:
-        """Number of transitions held."""
-        return len(self._rows)
 
     @property
     def num_frames(self) -> int:
@@ -95,16 +81,16 @@ class FrameReplay:
         """Bytes held now. They grow with the number of frames, in steps of 1 % of the capacity."""
         arrays = (self._frames, self._use_count, self._free, self._chunk)
         fingerprints = sum(sys.getsizeof(slots) + 80 * len(slots) for slots in (self._recent, self._older))
-        return self._rows.nbytes + sum(array.nbytes for array in arrays) + fingerprints
+        return super().nbytes + sum(array.nbytes for array in arrays) + fingerprints
 
     @staticmethod
     def expected_nbytes(
         capacity: int, observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeLike
     ) -> int:
-        """Returns the bytes a full buffer is expected to take where an env step brings one new plane.
+        """Returns the expected bytes of a full buffer if each env step brings one new plane.
 
-        One percent is for the last observations of episodes. Where all planes of a stack change in a step it takes up
-        to C times as much.
+        One percent is added for the last observations of episodes. If all planes of a stack change in a step, the
+        buffer needs up to C times as much.
         """
         stack_shape, axis = _stack(tuple(observation_shape))
         num_slots = capacity + _growth(capacity)
@@ -112,45 +98,18 @@ class FrameReplay:
         return replay.Replay.expected_nbytes(capacity, (stack_shape[axis],), np.int32) + num_slots * slot_nbytes
 
     def add(self, transitions: accumulator.Transitions) -> None:
-        """Stores transitions of leading shape [M], M >= 0, over the oldest ones. Of M > capacity the newest are kept.
-
-        Raises:
-          TypeError: where a dtype would lose its kind, such as float observations in a uint8 buffer.
-          MemoryError: there is no memory for more frames.
-        """
+        """See Replay. Also raises MemoryError: there is no memory for more frames."""
         num_rows = len(self._chunk)
         for start in range(0, len(transitions.r_t), num_rows):
             self._add(accumulator.Transitions(*(column[start : start + num_rows] for column in transitions)))
 
     def sample(self, num_batches: int, batch_size: int) -> replay.Sample:
-        """Returns copies of transitions drawn uniformly with replacement, of leading shape [num_batches, batch_size].
-
-        Raises:
-          ValueError: where nothing has been added yet.
-        """
-        rows = self._rows.sample(num_batches, batch_size).transitions
+        rows = super().sample(num_batches, batch_size).transitions
         return replay.Sample(rows._replace(s_tm1=self._observations(rows.s_tm1), s_t=self._observations(rows.s_t)))
 
-    @property
-    def generator(self) -> np.random.Generator:
-        """The only source of randomness of `sample`."""
-        return self._rows.generator
-
-    @property
-    def num_added(self) -> int:
-        """Number of transitions ever added: the next one has this number."""
-        return self._rows.num_added
-
-    def begin_at(self, number: int) -> None:
-        """Gives the first transition to be added this number, in an empty buffer: rows are then those of another."""
-        self._rows.begin_at(number)
-
     def packed(self, first: int, end: int) -> dict[str, np.ndarray]:
-        """Returns the transitions numbered first to end - 1, which must be held, by column, and their `planes`.
-
-        Of an observation its column has the numbers of its planes, <int32>[end - first, C].
-        """
-        arrays = self._rows.packed(first, end)
+        """See Replay. Columns of observations have numbers <int32>[end - first, C] of planes in the array `planes`."""
+        arrays = super().packed(first, end)
         slots = np.stack((arrays["s_tm1"], arrays["s_t"]))
         used, number = np.unique(slots, return_inverse=True)
         arrays["s_tm1"], arrays["s_t"] = number.astype(np.int32).reshape(slots.shape)
@@ -158,12 +117,7 @@ class FrameReplay:
         return arrays
 
     def add_packed(self, arrays: Mapping[str, np.ndarray], rows: slice) -> None:
-        """Adds `rows` of what `packed` gave.
-
-        Raises:
-          KeyError, ValueError: it is not that, or of another environment.
-        """
-        columns, planes = self._rows.unpacked(arrays), arrays["planes"]
+        columns, planes = self.unpacked(arrays), arrays["planes"]
         if (planes.dtype, planes.shape[1:]) != (self._dtype, self._plane_shape):
             raise ValueError(f"planes is {planes.dtype}{list(planes.shape)}")
         for numbers in (columns.s_tm1, columns.s_t):
@@ -205,8 +159,8 @@ class FrameReplay:
         slots = np.empty(len(leader), np.int32)
         slots[leaders] = slot
         slots = slots[leader].reshape(self._chunk[:num_new].shape[:-1])  # [M, 2, C]
-        lost = self._rows.overwritten(num_new)
-        self._rows.add(transitions._replace(s_tm1=slots[:, 0], s_t=slots[:, 1]))
+        lost = self.overwritten(num_new)
+        super().add(transitions._replace(s_tm1=slots[:, 0], s_t=slots[:, 1]))
         self._num_free -= num_fresh
         np.add.at(self._use_count, slots.ravel(), 1)
         self._release(np.concatenate((lost.s_tm1.ravel(), lost.s_t.ravel())))

@@ -14,8 +14,8 @@ class Sample(NamedTuple):
 
     Attributes:
       transitions: of leading shape [K, B].
-      importance_weight: <float32>[K, B] that their losses are multiplied by; None: 1.
-      row: <int64>[K, B] which they are, to be told their priorities; None if nobody asks for these.
+      importance_weight: <float32>[K, B] factors of their losses; None: 1.
+      row: <int64>[K, B] their rows in the buffer, by which priorities are updated; None if there are none.
     """
 
     transitions: accumulator.Transitions
@@ -37,20 +37,14 @@ class Replay:
         observation_dtype: np.typing.DTypeLike,
         generator: np.random.Generator,
     ):
-        """Makes an empty buffer.
-
-        Args:
-          capacity: transitions kept, at least 1.
-          observation_shape: shape of one observation.
-          observation_dtype: dtype of one observation.
-          generator: the only source of randomness of `sample`.
+        """Makes an empty buffer of `capacity` >= 1 transitions; shape and dtype are of one observation.
         """
         observations = (capacity, *observation_shape)
         self._capacity = capacity
         self.generator = generator
         self._origin = 0  # the number of the first transition; number n is kept in row n % capacity
         self._num_added = 0
-        # np.empty: the system hands out the pages as they fill, so a large capacity costs nothing at the start.
+        # np.empty: the system gives memory only to pages that are written.
         self._storage = accumulator.Transitions(
             s_tm1=np.empty(observations, observation_dtype),
             a_tm1=np.empty(capacity, np.int32),
@@ -77,15 +71,15 @@ class Replay:
     def expected_nbytes(
         capacity: int, observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeLike
     ) -> int:
-        """Returns the bytes that a full buffer takes."""
+        """Returns the bytes of a full buffer."""
         observation_nbytes = math.prod(observation_shape) * np.dtype(observation_dtype).itemsize
         return capacity * (observation_nbytes + 4 + 4 + 4 + observation_nbytes)
 
     def add(self, transitions: accumulator.Transitions) -> None:
-        """Stores transitions of leading shape [M], M >= 0, over the oldest ones. Of M > capacity the newest are kept.
+        """Stores transitions of leading shape [M] in place of the oldest; of M > capacity it keeps the newest.
 
         Raises:
-          TypeError: where a dtype would lose its kind, such as float observations in a uint8 buffer.
+          TypeError: of another kind of dtype, such as float observations in a uint8 buffer.
         """
         num_new = len(transitions.r_t)
         num_kept = min(num_new, self._capacity)
@@ -98,7 +92,7 @@ class Replay:
         self._num_added += num_new
 
     def overwritten(self, num_new: int) -> accumulator.Transitions:
-        """Returns copies of the transitions that the next num_new <= capacity added will overwrite, oldest first."""
+        """Returns copies of the transitions that num_new <= capacity new ones will overwrite, oldest first."""
         num_held = len(self)
         num_lost = max(num_held + num_new - self._capacity, 0)
         index = (self._num_added - num_held + np.arange(num_lost)) % self._capacity
@@ -108,7 +102,7 @@ class Replay:
         """Returns copies of transitions drawn uniformly with replacement, of leading shape [num_batches, batch_size].
 
         Raises:
-          ValueError: where nothing has been added yet.
+          ValueError: the buffer is empty.
         """
         if not len(self):
             raise ValueError("The replay buffer is empty; add transitions before sampling.")
@@ -118,21 +112,21 @@ class Replay:
         return Sample(accumulator.Transitions(*(column.take(index, axis=0) for column in self._storage)))
 
     def packed(self, first: int, end: int) -> dict[str, np.ndarray]:
-        """Returns copies of the transitions numbered first to end - 1, which must be held, by column."""
+        """Returns copies of the transitions numbered first to end - 1, which the buffer must hold, by column."""
         index = np.arange(first, end) % self._capacity
         return {name: column.take(index, axis=0) for name, column in self._storage._asdict().items()}
 
     def begin_at(self, number: int) -> None:
-        """Gives the first transition to be added this number, in an empty buffer: rows are then those of another."""
+        """Sets the number of the first transition, in an empty buffer; so the rows are the same as before a resume."""
         if len(self):
             raise ValueError("The replay buffer holds transitions.")
         self._origin = self._num_added = number
 
     def unpacked(self, arrays: Mapping[str, np.ndarray]) -> accumulator.Transitions:
-        """Returns the columns of what `packed` gave.
+        """Returns the columns of the result of `packed`.
 
         Raises:
-          KeyError, ValueError: it is not that, or of another environment.
+          KeyError, ValueError: it is no such result, or of another environment.
         """
         columns = accumulator.Transitions(*(arrays[name] for name in accumulator.Transitions._fields))
         for name, column, stored in zip(columns._fields, columns, self._storage, strict=True):
@@ -145,7 +139,7 @@ class Replay:
         return columns
 
     def add_packed(self, arrays: Mapping[str, np.ndarray], rows: slice) -> None:
-        """Adds `rows` of what `packed` gave. Raises as `unpacked` does."""
+        """Adds `rows` of a result of `packed`. Raises as `unpacked` does."""
         self.add(accumulator.Transitions(*(column[rows] for column in self.unpacked(arrays))))
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""Files of a checkpoint: arrays by name in NumPy's .npz format, and what tells whether a file is as it was written."""
+"""Files of a checkpoint: named arrays in NumPy's .npz format, and checksums that show whether a file was changed."""
 
 import dataclasses
 import hashlib
@@ -15,9 +15,9 @@ from dqn_tf.config import files
 from dqn_tf.config.schema import one_line
 from dqn_tf.persistence import own_files
 
-# Replays of frames shrink tenfold at the fastest level, and hardly more at the default one, which takes twice as long.
+# The fastest: it makes replays of frames ten times smaller; the default takes twice as long and gains hardly more.
 _COMPRESSION_LEVEL = 1
-# What a file that is no archive, or an archive of anything, makes of its readers.
+# What NumPy and zipfile raise for a file that is no archive, or is damaged.
 _UNREADABLE = (
     *(OSError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error, struct.error),
@@ -25,11 +25,11 @@ _UNREADABLE = (
 
 
 class Damaged(Exception):
-    """A file of a checkpoint is not as it was written; the message names it and says how."""
+    """A file of a checkpoint is missing or was changed; the message names it and says how."""
 
 
 class Invalid(Damaged):
-    """A file of a checkpoint is as it was written, but no run can have written that."""
+    """A file of a checkpoint has the right checksum, but this run cannot have written it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class File:
 
 
 def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays, compressed, so that they are on the disk when this returns. Raises OSError."""
+    """Writes compressed arrays and syncs them to the disk. Raises OSError."""
     with own_files.create(path) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_COMPRESSION_LEVEL) as archive:
             for name, array in arrays.items():
@@ -59,7 +59,7 @@ def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Returns the arrays of a file. Objects are refused, so reading cannot run code. Raises Damaged, Invalid."""
+    """Returns the arrays of a file. It refuses pickled objects, so reading runs no code. Raises Damaged, Invalid."""
     try:
         with files.open_regular(path) as file:
             try:
@@ -79,7 +79,7 @@ def describe(root: pathlib.Path, path: pathlib.Path) -> File:
 
 
 def check(root: pathlib.Path, expected: File) -> None:
-    """Raises Damaged where a file below `root` is not as described."""
+    """Raises Damaged if a file below `root` is not as described."""
     path = root / expected.path
     try:
         size = path.stat().st_size
@@ -95,7 +95,7 @@ def check(root: pathlib.Path, expected: File) -> None:
 
 
 def sync_directory(path: pathlib.Path) -> None:
-    """Returns when the names in a directory are on the disk. Raises OSError."""
+    """Syncs the names in a directory to the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -104,7 +104,7 @@ def sync_directory(path: pathlib.Path) -> None:
 
 
 def write_whole(path: pathlib.Path, text: str) -> None:
-    """Writes a file whole or not at all, so that it is on the disk when this returns. Raises OSError."""
+    """Writes a file whole or not at all, and syncs it to the disk. Raises OSError."""
     temporary = path.with_name(f"{path.name}.new")
     with own_files.create(temporary) as file:
         file.write(text.encode())

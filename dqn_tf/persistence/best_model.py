@@ -1,4 +1,4 @@
-"""What the evaluator task has found so far, in a file for the chief: the best weights, and what they reached."""
+"""The best weights that the evaluator task has found so far, and their return, in a file for the chief."""
 
 import dataclasses
 import json
@@ -23,11 +23,11 @@ class Best:
     """Evaluations of a run up to a checkpoint.
 
     Attributes:
-      evaluated_env_steps: of the newest checkpoint that has been evaluated.
-      last_return: mean of its evaluation.
-      best_return: of the best one, the later of equal ones.
+      evaluated_env_steps: of the newest evaluated checkpoint.
+      last_return: mean return of that checkpoint.
+      best_return: of the best checkpoint; if several are equal, of the last one.
       threshold_env_steps, threshold_seconds: see Progress.
-      weights: of the best one.
+      weights: of the best checkpoint.
     """
 
     evaluated_env_steps: int
@@ -51,7 +51,7 @@ def add(
     threshold: float | None,
     wall_seconds: float,
 ) -> Best:
-    """Returns the best with one more evaluation, of the checkpoint of so many env steps, which is the newest."""
+    """Returns `best` with one more evaluation: the mean return of the checkpoint at `env_steps`, the newest."""
     reached = best.threshold_env_steps if best else None, best.threshold_seconds if best else None
     if reached[0] is None and threshold is not None and mean >= threshold:
         reached = env_steps, wall_seconds
@@ -69,7 +69,7 @@ def write(directory: pathlib.Path, best: Best) -> None:
 
 
 def read(directory: pathlib.Path) -> Best | None:
-    """Returns what `write` was given, None where there is none or, with a warning, a damaged one."""
+    """Returns what `write` was given; None if there is no file, or, with a warning, if it is damaged."""
     path = directory / NAME
     if not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run needs to go on to the same result. What there are of them is in manifest.py."""
+"""Saves and restores checkpoints: all that a resumed run needs to come to the same result."""
 
 import dataclasses
 import logging
@@ -28,7 +28,7 @@ _MODEL = "model"
 
 
 class Checkpoints:
-    """Saves and restores a run. All workers must make the same calls: each writes its part, the chief commits."""
+    """Saves and restores a run. All workers must make the same calls: each writes its part, and the chief commits."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class Checkpoints:
         versions: Mapping[str, str],
         environment: Mapping[str, str],
     ):
-        """Prepares; nothing is written or read.
+        """Writes and reads nothing.
 
         Args:
           root: the directory of all checkpoints.
-          storage: keeps what is written there.
-          num_kept: newest checkpoints that are kept, beside the best by evaluation.
+          storage: copies what is written there.
+          num_kept: number of newest checkpoints to keep, beside the one with the best evaluation.
           config, versions, environment: for the manifest.
         """
         self._root = root
@@ -66,20 +66,18 @@ class Checkpoints:
         self._recovery = Recovery(root, placement, self._checkpoint, progress, segments, storage, config, num_actions)
 
     def latest(self) -> pathlib.Path | None:
-        """Returns the directory of the newest checkpoint, None where there is none."""
+        """Returns the directory of the newest checkpoint, None if there is none."""
         numbers = manifest.numbers(self._root)
         return manifest.directory(self._root, numbers[-1]) if numbers else None
 
-    def save(
-        self, worker: WorkerState, journal: Callable[[], Mapping[str, int]], is_again: bool = False
-    ) -> bool:
-        """Saves the run; returns whether there is now a checkpoint of it, which is the same on all workers.
+    def save(self, worker: WorkerState, journal: Callable[[], Mapping[str, int]], is_again: bool = False) -> bool:
+        """Saves the run; returns whether that succeeded, the same on all workers.
 
-        A failure is a warning: what was there before is still there.
+        A failure is a warning: the checkpoints before are still there.
 
         Args:
-          journal: returns what the manifest has of it, and may raise OSError; the chief's is called.
-          is_again: whether there is a checkpoint of these env steps; until this one replaces it, its files stay.
+          journal: returns Manifest.journal and may raise OSError; only the chief calls it.
+          is_again: there is a checkpoint of these env steps already; its files stay until the new one replaces it.
         """
         suffix = "-again" if is_again else ""
         place = manifest.directory(self._root, self._progress.env_steps)
@@ -95,11 +93,11 @@ class Checkpoints:
             if self._storage.is_private and not is_chief:
                 self._attempt(place, lambda: self._follow(text))
         elif is_chief or self._storage.is_private:
-            self._storage.drop(manifest.remove_unfinished(place))  # it may be what fills the disk
+            self._storage.drop(manifest.remove_unfinished(place))  # they may fill the disk
         return bool(text)
 
     def _attempt(self, place, function):
-        """Returns what `function` does, None and a warning where the disk does not let it."""
+        """Returns what `function` returns; None, with a warning, if the disk cannot be written."""
         try:
             return function()
         except (OSError, tf.errors.OpError) as error:
@@ -115,7 +113,7 @@ class Checkpoints:
             return None
 
     def _write(self, place, worker, suffix):
-        """Writes this worker's part, and returns what the manifest says of it."""
+        """Writes this worker's part and returns its entry in the manifest."""
         own_files.make_directory(self._root)
         own_files.make_directory(place)
         index, num_workers = self._placement.worker_index, self._placement.num_workers
@@ -126,10 +124,10 @@ class Checkpoints:
         return WorkerPart(archive.describe(self._root, path), self._segments.num_added, replay)
 
     def _commit(self, place, parts, journal, suffix):
-        """Writes the model, makes a checkpoint of it and of what all workers have written; returns the manifest's text.
+        """Writes the model and completes the checkpoint; returns the text of its manifest.
 
         Args:
-          parts: texts of all workers.
+          parts: the entries of all workers, as text.
         """
         name = _MODEL + suffix
         self._checkpoint.write(str(place / name))
@@ -146,7 +144,8 @@ class Checkpoints:
             journal=journal(),
             **self._about,
         )
-        manifest.commit(self._root, made)
+        text = manifest.to_text(made)
+        manifest.commit(self._root, made.env_steps, text)
         try:
             self._storage.push()
         except OSError as error:
@@ -156,14 +155,14 @@ class Checkpoints:
             _log.warning("checkpoint %s is kept, but not all else: %s: %s", place, error.filename, error.strerror)
         self._prune()
         self._storage.push_or_warn()
-        return manifest.to_text(made)
+        return text
 
     def _follow(self, text):
-        """Does what the chief has done in its directory in this worker's own one."""
+        """Completes the checkpoint in this worker's own directory, as the chief has done in its directory."""
         path = manifest.location(self._root, self._progress.env_steps)
         is_the_chiefs = path.exists() and files.read(path, manifest.MOST_BYTES) == text.encode()
         if not is_the_chiefs:
-            manifest.copy(self._root, self._progress.env_steps, text)
+            manifest.commit(self._root, self._progress.env_steps, text)
             self._prune()
         self._storage.push_or_warn()
 
@@ -174,9 +173,9 @@ class Checkpoints:
             _log.warning("old checkpoints cannot be removed: %s: %s", error.filename, error.strerror)
 
     def restore(self, capacity: int) -> Restored | None:
-        """Restores the newest good checkpoint in place, see Recovery; returns the rest, None where there is none."""
+        """Restores the newest good checkpoint, see Recovery.restore."""
         restored = self._recovery.restore(capacity)
         if restored and self._placement.is_chief and not self._recovery.complaints:
-            self._prune()  # what a process that was killed had not yet removed
+            self._prune()  # a process that was killed may have left old ones
             self._storage.push()
         return restored

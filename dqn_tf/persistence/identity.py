@@ -1,4 +1,4 @@
-"""What makes a run the same run: settings that a resumed one must share, and those whose change is told."""
+"""Which settings a resumed run must share with the run before, and which of the others are logged if they change."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from dqn_tf.config import settings
 from dqn_tf.config.schema import Config
 
-# What a resumed run may do differently: how long, how often, where and on what. All else is part of its meaning.
+# A resumed run may change these: how long, how often, where and on what hardware it trains.
 _MAY_CHANGE_SECTIONS = ("cluster", "evaluation", "hardware")
 _MAY_CHANGE = ("preset", "train_env_steps", "overlap", "vectorization")
-# Of these sections, what makes numbers another thing: evaluations that are compared with each other, and arithmetic.
+# But not these: evaluations must stay comparable, and so must the arithmetic.
 _MAY_NOT_CHANGE = ("eval_epsilon", "eval_max_episode_steps", "precision")
-# What the numbers are the same with, to the bit, or what is told elsewhere.
+# Changes of these are not logged: they change no bit of the result, or are logged elsewhere.
 _CHANGES_NOTHING = (
     *("preset", "overlap", "vectorization", "checkpoint_period", "checkpoints_to_keep", "log_period"),
     *("cluster_timeout", "round_timeout", "max_restarts", "num_workers", "actor_threads", "final_eval_episodes"),
 )
-# What the run itself has found out where it was not told; a resumed one that is not told either takes that.
+# The run replaces this value by what it has found; a resumed run with the same default takes that.
 _FOUND_OUT = {"eval_max_episode_steps": 0}
 _DEFAULTS = settings.to_json(Config())
 
@@ -25,8 +25,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Returns a line for each setting that must be the same and is not.
 
     Args:
-      old: settings of the run, as in config.json. One that is not there has its default: there was no other way then.
-      new: those that are asked for.
+      old: settings of the run, as in config.json. A missing one is of an older version, and has its default.
+      new: settings asked for now.
     """
     return [
         f"{name}={_shown(was)}, this run asks for {_shown(asked)}; use a new --logdir or the old value."
@@ -35,7 +35,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Returns in words each setting that may be another, is, and may change the result in its bits or more."""
+    """Returns in words each changed setting that may change, and that may change the result."""
     return [
         _change(name, was, asked)
         for name, was, asked in _pairs(old, new, may_change=True)
@@ -44,7 +44,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """Returns in words which of the versions, and of what else a manifest has of its machine, are others now."""
+    """Returns in words which versions, and other facts of the machine, are different now."""
     return [_change(name, old[name], value) for name, value in new.items() if old.get(name, value) != value]
 
 
@@ -53,7 +53,7 @@ def _change(name, was, asked):
 
 
 def _pairs(old, new, may_change):
-    """Returns (section.name, old value, new value) of the settings that differ, of those that may or may not."""
+    """Returns (section.name, old value, new value) of settings that differ and that may, or may not, change."""
     found = []
     for section, leaves in new.items():
         stored = settings.stored(old, section)

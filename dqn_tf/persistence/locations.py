@@ -1,7 +1,7 @@
-"""Where a run is kept: flags first, then what the platform's variables say. Without TensorFlow.
+"""Where a run is kept: by flags, else by the platform's variables. Without TensorFlow.
 
-The run's directory is always whole. The model, TensorBoard's files and the results are copied to where the platform
-looks for them.
+The run's directory has all files. The model, TensorBoard's files and the results are also copied to the places where
+the platform looks for them.
 """
 
 import dataclasses
@@ -18,9 +18,9 @@ from dqn_tf.persistence import run_directory
 _log = logging.getLogger(__name__)
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/|(gs|s3|az):", re.IGNORECASE)
-_ROOM = 256  # for the longest name of a file in a run's directory
+_ROOM = 256  # bytes for the longest name of a file in a run's directory
 _BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/(?!\.\.?(/|$))[^/]+)*/?")
-# What to do where TensorFlow has no file system for a scheme.
+# What to do if TensorFlow has no file system for a scheme.
 _ADVICE = {
     "s3": "let SageMaker copy it: its CheckpointConfig keeps /opt/ml/checkpoints in S3; elsewhere mount the bucket "
     "(mountpoint-s3, FSx for Lustre) and give that path",
@@ -36,13 +36,13 @@ class Locations:
     """Directories, or gs:// addresses, of a run.
 
     Attributes:
-      run: all of it.
-      model: where the model goes too; "" for nowhere. The same for the others.
-      tensorboard: TensorBoard's files.
-      results: summary, curve and rows of metrics, at the end.
-      is_default: nobody has said where the run is to be kept.
-      is_served_by_version: the model goes into a subdirectory "1", as SageMaker's TensorFlow Serving wants it.
-      is_synced: each worker has a `run` of its own, which the platform copies to and from one place.
+      run: all files.
+      model: copy of the model; "": none. The same for the next two.
+      tensorboard: copy of TensorBoard's files.
+      results: copy of summary, curve and metrics, made at the end.
+      is_default: neither a flag nor a variable names `run`.
+      is_served_by_version: the model goes into a subdirectory "1", as SageMaker's TensorFlow Serving needs it.
+      is_synced: each worker has its own `run`, which the platform copies to and from one place.
     """
 
     run: str
@@ -55,7 +55,7 @@ class Locations:
 
     @property
     def copies(self) -> list[str]:
-        """Where model, TensorBoard's files and results go too."""
+        """The places of copies."""
         return [place for place in (self.model, self.tensorboard, self.results) if place]
 
     @property
@@ -83,7 +83,7 @@ def find(run: RunSettings, environ: Mapping[str, str]) -> Locations:
     Args:
       environ: environment variables.
     Raises:
-      ConfigError: a place that cannot be written to, one line for each.
+      ConfigError: places cannot be written, one line each.
     """
     sagemaker = environ.get("SM_MODEL_DIR", "").strip()
     model_dir = run.model_dir
@@ -99,7 +99,7 @@ def find(run: RunSettings, environ: Mapping[str, str]) -> Locations:
     }
     checked = list(chosen.values())
     if is_bucket(chosen["run"][1]):
-        checked.append(("TMPDIR", tempfile.gettempdir()))  # where it is written, see rundir.scratch
+        checked.append(("TMPDIR", tempfile.gettempdir()))  # see run_directory.scratch
     problems = [problem for name, place in checked if (problem := _problem(name, place))]
     if problems:
         raise ConfigError(*problems)
@@ -117,7 +117,7 @@ def find(run: RunSettings, environ: Mapping[str, str]) -> Locations:
 
 
 def prepare(places: Locations) -> None:
-    """Makes the directories to which copies go. Raises ConfigError: one cannot be made."""
+    """Makes the directories of copies. Raises ConfigError: one cannot be made."""
     problems = []
     for place in places.copies:
         if not is_bucket(place):
@@ -130,7 +130,7 @@ def prepare(places: Locations) -> None:
 
 
 def _first(environ, *sources):
-    """Returns the name and value of the first source, a variable's name or a pair, that has one."""
+    """Returns name and value of the first source that has a value; a source is a variable's name or such a pair."""
     for source in sources:
         name, value = (source, environ.get(source, "").strip()) if isinstance(source, str) else source
         if value:
@@ -152,7 +152,7 @@ def _problem(name, place):
 
 
 def _problem_of_path(name, place):
-    """Returns why a directory cannot hold a run, which would be found at the first checkpoint."""
+    """Returns why a directory cannot hold a run; else this would be found at the first checkpoint only."""
     try:
         files.from_user(place)
     except ValueError as allowed:

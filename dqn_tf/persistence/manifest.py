@@ -1,8 +1,8 @@
-"""What checkpoints there are. One exists when its manifest, which names all its files, has been renamed into place.
+"""The list of checkpoints. A checkpoint exists once its manifest, which names all its files, is renamed into place.
 
-    checkpoints/ckpt-2000/manifest.json   what belongs to it, wherever in checkpoints/ it lies
-    checkpoints/ckpt-2000/...             what it wrote; later ones may need its part of the replay
-    .newest                               env steps of the newest one ever committed
+    checkpoints/ckpt-2000/manifest.json   the files of this checkpoint, which may lie in other directories too
+    checkpoints/ckpt-2000/...             the files it wrote; later checkpoints may need its part of the replay
+    .newest                               env steps of the newest checkpoint ever committed
 
 A manifest carries the checksum of itself and of every file. Without TensorFlow.
 """
@@ -32,7 +32,7 @@ MOST_BYTES = 256 << 20  # of a manifest: thousands of segments of hundreds of wo
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """Transitions numbered first to end - 1 of a worker's replay."""
+    """A file with the transitions numbered first to end - 1 of a worker's replay."""
 
     first: int
     end: int
@@ -44,9 +44,9 @@ class WorkerPart:
     """A worker's part of a checkpoint.
 
     Attributes:
-      state: its WorkerState.
+      state: the file of its WorkerState.
       num_added: transitions ever added to its replay.
-      replay: what its replay holds, oldest first.
+      replay: segments that hold its replay, oldest first.
     """
 
     state: File
@@ -63,7 +63,7 @@ class Manifest:
       progress: the fields of Progress.
       model: files of tf.train.Checkpoint.
       workers: in order.
-      journal: sizes of the run's own files that grow, by name in its directory: metrics and events.
+      journal: sizes of the run's growing files, metrics and events, by name.
       config: settings of the run, as in config.json.
       versions: of the packages.
       environment: its spaces, as EnvironmentSpec.spaces has them.
@@ -96,27 +96,27 @@ class Manifest:
 
 
 def directory(root: pathlib.Path, env_steps: int) -> pathlib.Path:
-    """Returns where the checkpoint of so many env steps writes."""
+    """Returns the directory of the checkpoint at `env_steps`."""
     return root / f"ckpt-{env_steps}"
 
 
 def location(root: pathlib.Path, env_steps: int) -> pathlib.Path:
-    """Returns the manifest's file of the checkpoint of so many env steps."""
+    """Returns the path of the manifest of the checkpoint at `env_steps`."""
     return directory(root, env_steps) / _NAME
 
 
 def numbers(root: pathlib.Path) -> list[int]:
-    """Returns the env steps of all checkpoints there are, damaged ones included, oldest first."""
+    """Returns the env steps of all checkpoints, also of damaged ones, oldest first."""
     return sorted(int(place.name.removeprefix("ckpt-")) for place in _places(root) if (place / _NAME).exists())
 
 
 def _places(root):
-    """Returns the directories that checkpoints have written; copies under other names are somebody's own."""
+    """Returns the directories of checkpoints. Others, such as the user's copies, are ignored."""
     return [path for path in root.glob("ckpt-*") if _PLACE.fullmatch(path.name) and path.is_dir()]
 
 
 def newest(root: pathlib.Path) -> int | None:
-    """Returns the env steps of the newest checkpoint ever committed, whatever became of it; None: there was none."""
+    """Returns the env steps of the newest checkpoint ever committed, even if it is gone now; None if there was none."""
     try:
         return int(files.read(root.with_name(_NEWEST), 100))
     except (OSError, ValueError):
@@ -124,20 +124,15 @@ def newest(root: pathlib.Path) -> int | None:
         return there[-1] if there else None
 
 
-def commit(root: pathlib.Path, manifest: Manifest) -> None:
-    """Makes a checkpoint of files that have been written. Raises OSError."""
-    copy(root, manifest.env_steps, to_text(manifest))
-
-
-def copy(root: pathlib.Path, env_steps: int, text: str) -> None:
-    """Makes a checkpoint of a manifest's text. Raises OSError."""
+def commit(root: pathlib.Path, env_steps: int, text: str) -> None:
+    """Completes a checkpoint, whose files have been written, by the text of its manifest. Raises OSError."""
     archive.write_whole(location(root, env_steps), text)
     archive.sync_directory(root)
     archive.write_whole(root.with_name(_NEWEST), f"{env_steps}\n")
 
 
 def part_to_text(worker: WorkerPart) -> str:
-    """Returns what the manifest will say of a worker, as it is told to the chief."""
+    """Returns a worker's part of the manifest as text, for the chief."""
     return json.dumps(dataclasses.asdict(worker))
 
 
@@ -152,8 +147,8 @@ def to_text(manifest: Manifest) -> str:
 
 
 def read(root: pathlib.Path, env_steps: int) -> Manifest:
-    """Returns a checkpoint's manifest; its files are not looked at. Raises Damaged."""
-    path = directory(root, env_steps) / _NAME
+    """Returns a checkpoint's manifest without looking at its files. Raises Damaged."""
+    path = location(root, env_steps)
     try:
         content = files.read(path, MOST_BYTES)
         tree = files.parse(content)
@@ -176,19 +171,19 @@ def read(root: pathlib.Path, env_steps: int) -> Manifest:
 
 
 def newest_readable(root: pathlib.Path) -> Manifest | None:
-    """Returns the newest checkpoint's manifest that can be read; its files are not looked at."""
+    """Returns the newest manifest that can be read, without looking at its files; None if there is none."""
     return next(filter(None, (_or_none(root, number) for number in reversed(numbers(root)))), None)
 
 
 def _text(tree):
-    """Returns a manifest's text, with the checksum of the rest at its end."""
+    """Returns the text of a manifest. Its last entry is the checksum of the others."""
     digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
     return json.dumps({**tree, "sha256": digest}, indent=1) + "\n"
 
 
 def _from_tree(tree):
-    model, workers = map(_file, tree.pop("model")), map(_worker, tree.pop("workers"))
-    made = Manifest(model=tuple(model), workers=tuple(workers), **tree)
+    model, workers = tuple(map(_file, tree.pop("model"))), tuple(map(_worker, tree.pop("workers")))
+    made = Manifest(model=model, workers=workers, **tree)
     trees = (made.progress, made.journal, made.config, made.versions, made.environment)
     if not all(isinstance(one, dict) for one in trees):
         raise TypeError("a branch is of another kind")
@@ -208,7 +203,7 @@ def _file(tree):
 
 
 def check(root: pathlib.Path, env_steps: int) -> Manifest:
-    """Returns a checkpoint's manifest, all of whose files are as they were written. Raises Damaged."""
+    """Returns a checkpoint's manifest after a check of all its files. Raises Damaged."""
     manifest = read(root, env_steps)
     for file in manifest.files:
         archive.check(root, file)
@@ -216,13 +211,13 @@ def check(root: pathlib.Path, env_steps: int) -> Manifest:
 
 
 def set_aside(root: pathlib.Path, good: int) -> list[pathlib.Path]:
-    """Makes damaged checkpoints, all that are newer than a good one, none; their files stay until the next `prune`.
+    """Renames the manifests of all checkpoints newer than `good`, which are damaged, and returns their old paths.
 
-    Returns what is gone.
+    The other files stay until the next `prune`.
     """
     gone = [location(root, number) for number in numbers(root) if number > good]
     for path in gone:
-        if path.parent.is_symlink():  # what it points to is not the run's to change
+        if path.parent.is_symlink():  # the files it points to may belong to another run
             path.parent.rename(path.parent.with_name(f"{path.parent.name}.damaged"))
             continue
         path.replace(path.with_name(f"{_NAME}.damaged"))
@@ -231,7 +226,7 @@ def set_aside(root: pathlib.Path, good: int) -> list[pathlib.Path]:
 
 
 def retract(root: pathlib.Path, env_steps: int) -> None:
-    """Takes the newest checkpoint back, which has just been committed. Raises OSError."""
+    """Undoes the commit of the newest checkpoint. Raises OSError."""
     location(root, env_steps).unlink()
     there = numbers(root)
     if there:
@@ -241,10 +236,7 @@ def retract(root: pathlib.Path, env_steps: int) -> None:
 
 
 def remove_unfinished(place: pathlib.Path) -> list[pathlib.Path]:
-    """Removes what was written into `place` for a checkpoint that was not made; returns it.
-
-    As far as the disk lets it.
-    """
+    """Removes the files of a checkpoint that was not completed, as far as possible; returns their paths."""
     if (place / _NAME).exists() or not place.is_dir() or place.is_symlink():
         return []
     gone = [path for path in place.iterdir() if _is_own(path)]
@@ -256,23 +248,21 @@ def remove_unfinished(place: pathlib.Path) -> list[pathlib.Path]:
 
 
 def prune(root: pathlib.Path, num_kept: int) -> list[pathlib.Path]:
-    """Removes all but the newest `num_kept` checkpoints and the best by evaluation, and what belongs to none.
+    """Removes all checkpoints but the newest `num_kept` and the one with the best evaluation; returns removed paths.
 
-    Files that several need stay as long as one of them does. Returns what is gone. Raises OSError.
+    Files that a remaining checkpoint needs stay. Files that none needs are removed too. Raises OSError.
     """
     gone = []
-    manifests = [_or_none(root, number) for number in numbers(root)]
-    manifests = [manifest for manifest in manifests if manifest is not None]
-    evaluated = [manifest for manifest in manifests if manifest.eval_return is not None]
-    best = max(evaluated, key=_rank, default=None)
-    kept = [manifest for manifest in manifests if manifest in manifests[-num_kept:] or manifest is best
-            or directory(root, manifest.env_steps).is_symlink()]
-    needed = {root / file.path for manifest in kept for file in manifest.files}
-    needed |= {directory(root, manifest.env_steps) / _NAME for manifest in kept}
+    manifests = list(filter(None, (_or_none(root, number) for number in numbers(root))))
+    best = max((made for made in manifests if made.eval_return is not None), key=_rank, default=None)
+    linked = [made for made in manifests if directory(root, made.env_steps).is_symlink()]
+    kept = [*manifests[-num_kept:], *filter(None, [best]), *linked]
+    needed = {root / file.path for made in kept for file in made.files}
+    needed |= {location(root, made.env_steps) for made in kept}
     for place in _places(root):
         if place.is_symlink():
-            continue  # moved away by somebody, and linked back to be read
-        # The manifest first: a checkpoint without some of its files must not be there, even for a moment.
+            continue  # the user has moved it and linked to it: it is only read
+        # The manifest first: no checkpoint may lack some of its files, even for a moment.
         for path in sorted(place.iterdir(), key=lambda path: path.name != _NAME):
             if path not in needed and _is_own(path):
                 path.unlink()
@@ -283,12 +273,12 @@ def prune(root: pathlib.Path, num_kept: int) -> list[pathlib.Path]:
 
 
 def _is_own(path):
-    """Returns whether a file in a checkpoint's directory is one that checkpoints write; notes beside it are not."""
+    """Returns whether a checkpoint has written a file in its directory; the user's own files are left alone."""
     return _OWN.fullmatch(path.name) is not None and (path.is_symlink() or path.is_file())
 
 
 def _rank(manifest):
-    """Returns what is largest for the best: the later of equal evaluations, and the checkpoint next to it."""
+    """Returns the key for `max`: the return, then the later evaluation, then the checkpoint next to that evaluation."""
     return manifest.eval_return, manifest.progress.get("evaluated_env_steps") or 0, -manifest.env_steps
 
 

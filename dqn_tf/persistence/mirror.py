@@ -1,6 +1,6 @@
 """Copies of a local directory's files in a bucket, or in another directory, by tf.io.gfile.
 
-An object store has neither rename nor append nor lock: what a run writes lies on a disk, and is copied whole.
+An object store has neither rename nor append nor lock. So a run writes to a disk, and whole files are copied.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from dqn_tf.persistence import locations
 from dqn_tf.process import reasons
 
 _OWNER = ".owner"
-# What is the user's to mend: starting again would not help.
+# The user must mend these; starting again would not help.
 _MISTAKES = (
     tf.errors.NotFoundError,
     tf.errors.PermissionDeniedError,
@@ -28,42 +28,42 @@ _MISTAKES = (
 
 
 class Unreachable(OSError):
-    """The other place does not answer or does not let us; later it may.
+    """The other place does not answer, or refuses; later it may answer.
 
     Attributes:
-      is_mistake: it answers, and there is no such place or it is not ours: at the start that is the user's to mend.
+      is_mistake: it answers that there is no such place or access; at the start the user must mend that.
     """
 
     is_mistake = False
 
 
 class Taken(Exception):
-    """Another process writes to the other place; this one must not."""
+    """Another process writes to the other place, so this one must not."""
 
 
 class Mirror:
-    """Copies files there and back; what both sides have is remembered, and not copied twice.
+    """Copies files to a place and back. A file that both sides have is not copied again.
 
     Attributes:
-      place: the other side.
+      place: the other side, called "there" below; "here" is the local directory.
     """
 
     def __init__(self, local: pathlib.Path, place: str, is_wanted: Callable[[str], bool] = lambda name: True):
-        """Prepares; nothing is read or written.
+        """Reads and writes nothing.
 
         Args:
           place: gs://BUCKET/path or a directory.
-          is_wanted: whether a file of the local directory, by its name there with slashes, is copied and removed.
+          is_wanted: tells by a file's name, relative to `local`, whether `push` copies and removes it.
         """
         self._local = local
         self.place = place.rstrip("/")
         self._is_wanted = is_wanted
-        self._known: dict[str, tuple[int, int]] = {}  # by name, what the local file was when both were the same
+        self._known: dict[str, tuple[int, int]] = {}  # signature of the local file, by name, when both sides were equal
         self._dropped: set[str] = set()
         self._owner = ""
 
     def check(self) -> None:
-        """Raises Unreachable where there is no such bucket, or it does not answer."""
+        """Raises Unreachable if there is no such bucket, or it does not answer."""
         if not locations.is_bucket(self.place):
             return
         try:
@@ -72,23 +72,23 @@ class Mirror:
             raise _unreachable(self.place, "there is no such bucket", is_mistake=True) from None
 
     def names(self, pattern: str) -> list[str]:
-        """Returns the names of the files there that match a pattern, in which * stands for no slash."""
-        place = re.sub(r"([*?[\\])", r"\\\1", self.place)  # which is no pattern
+        """Returns the names of the files there that match a pattern; * matches all but slashes."""
+        place = re.sub(r"([*?[\\])", r"\\\1", self.place)
         found = self._attempt(tf.io.gfile.glob, f"{place}/{pattern}")
         return sorted(path.removeprefix(f"{self.place}/") for path in found if not path.endswith("/"))
 
     def size(self, name: str) -> int:
-        """Returns the bytes of a file there, -1 where there is none. Raises Unreachable."""
+        """Returns the bytes of a file there, -1 if there is none. Raises Unreachable."""
         with contextlib.suppress(tf.errors.NotFoundError):
             return self._attempt(tf.io.gfile.stat, f"{self.place}/{name}").length
         return -1
 
     def holds(self, name: str) -> bool:
-        """Returns whether a file there is one that this process has copied there or from there."""
+        """Returns whether this process has copied a file to or from there."""
         return name in self._known
 
     def pull(self, names: Iterable[str]) -> None:
-        """Copies files from there; those that are not there are not here either, afterwards. Raises Unreachable."""
+        """Copies files from there, and removes here those that are missing there. Raises Unreachable."""
         for name in names:
             path = self._local / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ class Mirror:
         return sorted(path.removeprefix(f"{self.place}/") for path in found)
 
     def recognize(self) -> None:
-        """Takes files that are there as they are here for copied already. Raises Unreachable."""
+        """Finds files that are equal on both sides, which need not be copied. Raises Unreachable."""
         for name, path in self._files():
             if self._is_wanted(name) and self.size(name) == path.stat().st_size:
                 with contextlib.suppress(tf.errors.NotFoundError):
@@ -123,25 +123,25 @@ class Mirror:
         self._attempt(_write, f"{self.place}/{name}", text)
 
     def drop(self, names: Iterable[str]) -> None:
-        """Notes files that the program has removed here, for the next `push`; others may have removed others."""
+        """Notes files that the program has removed here. The next `push` removes these there, and no others."""
         self._dropped.update(names)
 
     def push(self) -> bool:
-        """Makes what is there as it is here: manifests after what they name, and before it where they go.
+        """Copies changed files there, manifests last, and removes dropped files there, manifests first.
 
-        Returns whether anything was to be done.
+        Returns whether there were any.
 
         Raises:
-          Unreachable: it cannot be written; `push` may be tried again.
+          Unreachable: the place cannot be written; `push` may be called again.
           Taken: another process has claimed the place.
         """
         here = {name: _signature(path) for name, path in self._files() if self._is_wanted(name)}
         changed = [name for name, signature in here.items() if self._known.get(name) != signature]
         gone = [name for name in self._dropped if name in self._known and name not in here and self._is_wanted(name)]
         if (changed or gone) and not self._is_owner():
-            changed = list(here)  # somebody has removed what was there
+            changed = list(here)  # somebody has removed the files there
         for name in sorted(changed, key=_rank):
-            self._attempt(self._upload, name)
+            self._upload(name)
             self._known[name] = here[name]
         for name in sorted(gone, key=_rank, reverse=True):
             with contextlib.suppress(tf.errors.NotFoundError):
@@ -151,20 +151,14 @@ class Mirror:
         return bool(changed or gone)
 
     def claim(self) -> None:
-        """Makes this process the one that writes there; another finds out at its next `push`. Raises Unreachable."""
+        """Claims the place: the `push` of any other process raises Taken from now on. Raises Unreachable."""
         self._owner = self._owner or uuid.uuid4().hex
-        path = f"{self.place}/{_OWNER}"
-
-        try:
-            self._attempt(_write, path, self._owner)
-        except tf.errors.NotFoundError as error:
-            raise _unreachable(self.place, reasons.reason(error), is_mistake=True) from None
+        self._put(_write, f"{self.place}/{_OWNER}", self._owner)
 
     def _is_owner(self):
-        """Returns False where nobody is, and claims the place again. Raises Taken where another process is."""
+        """Returns whether this process has claimed the place; if none has, claims it. Raises Taken: another has."""
         if not self._owner:
             return True
-
         try:
             if self._attempt(_read, f"{self.place}/{_OWNER}").decode(errors="replace") != self._owner:
                 raise Taken(f"{self.place} is being written by another process, which began later; this one leaves")
@@ -182,9 +176,13 @@ class Mirror:
         source, path = self._local / name, f"{self.place}/{name}"
         if not locations.is_bucket(path) and os.path.exists(path) and os.path.samefile(source, path):
             return  # it would be emptied
-        _make_directory(path)
+        self._put(_make_directory, path)
+        self._put(_copy, str(source), path)
+
+    def _put(self, function, *args):
+        """Calls a function that writes; what it does not find is a place, so the user has made a mistake."""
         try:
-            _copy(str(source), path)
+            self._attempt(function, *args)
         except tf.errors.NotFoundError as error:
             raise _unreachable(self.place, reasons.reason(error), is_mistake=True) from None
 
@@ -224,7 +222,7 @@ def _unreachable(place, reason, is_mistake=False):
 
 
 def _rank(name):
-    """Returns what is least for what must be there first: manifests name others, a summary says that all is there."""
+    """Returns the order of copying: manifests come after the files that they name, a summary after all."""
     if name.endswith(("/manifest.json", "/best.npz")):
         return 1, name
     return {".newest": 2, "summary.json": 3}.get(name, 0), name

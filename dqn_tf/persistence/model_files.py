@@ -1,8 +1,9 @@
-"""Reads a model that tf.train.Checkpoint has written, whatever its directory is called."""
+"""Reads a model that tf.train.Checkpoint has written, from a directory of any name."""
 
 import contextlib
 import pathlib
 import re
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,17 +13,17 @@ _MEMORY = "ram:///model"  # a file system of TensorFlow's own, of this process
 _PATTERN = re.compile(r"[*?[\\]")
 
 
-def read(checkpoint: tf.train.Checkpoint, root: pathlib.Path, made: Manifest):
-    """Returns the status of `checkpoint`, whose objects are now as a checkpoint of a run has them.
+def read(checkpoint: tf.train.Checkpoint, root: pathlib.Path, made: Manifest) -> Any:
+    """Restores the objects of `checkpoint` from a run's checkpoint and returns TensorFlow's status.
 
-    TensorFlow takes a path for a pattern, and finds nothing in `lr=[1e-3]`
-    (https://github.com/tensorflow/tensorflow/issues/34290). From there it reads a copy under a plain name.
+    TensorFlow takes a path for a pattern, and finds nothing in the directory `lr=[1e-3]`
+    (https://github.com/tensorflow/tensorflow/issues/34290). In such a case it reads a copy with a plain name.
 
     Args:
       root: the directory of all checkpoints.
     Raises:
-      tf.errors.OpError: it cannot be read.
-      AssertionError, ValueError, TypeError, LookupError: it is another model's.
+      tf.errors.OpError: the files cannot be read.
+      AssertionError, ValueError, TypeError, LookupError: they are of another model.
     """
     prefix = root / made.model_prefix
     if not _PATTERN.search(str(prefix)):

@@ -5,17 +5,17 @@ import dataclasses
 
 @dataclasses.dataclass
 class Progress:
-    """Counters of a run, equal on all workers but for what only the chief knows: evaluations and episodes.
+    """Counters of a run, equal on all workers; evaluations and episodes are known to the chief only.
 
     Attributes:
       env_steps: of all workers.
-      num_episodes: ended, on all workers.
-      wall_seconds: from the command on, over all its resumes.
+      num_episodes: ended episodes of all workers.
+      wall_seconds: since the start of the command, summed over all resumes.
       last_return: mean of the last evaluation; None before the first.
-      evaluated_env_steps: when that was.
-      best_return: mean of the best evaluation so far, of the kept model; None before the first.
+      evaluated_env_steps: when the last evaluation was.
+      best_return: mean of the best evaluation so far; None before the first.
       threshold_env_steps, threshold_seconds: when an evaluation first reached the environment's threshold.
-      evaluation_due: an evaluation was left for later, because the run was to stop.
+      evaluation_due: an evaluation was postponed, because the run had to stop.
     """
 
     env_steps: int = 0

@@ -1,4 +1,4 @@
-"""Brings a run back from the newest checkpoint that is as it was written, and that the run can have written."""
+"""Restores a run from its newest checkpoint that is neither damaged nor another run's."""
 
 import dataclasses
 import logging
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from dqn_tf.config.schema import ConfigError, one_line
 from dqn_tf.distribution.strategy import Placement
-from dqn_tf.persistence import archive, identity, manifest, model_files, worker_state
+from dqn_tf.persistence import archive, identity, manifest, model_files, storage, worker_state
 from dqn_tf.persistence.archive import Damaged, Invalid
 from dqn_tf.persistence.progress import Progress
 from dqn_tf.persistence.replay_segments import ReplaySegments
@@ -24,14 +24,13 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """What a checkpoint held, apart from what is restored in place.
+    """The parts of a checkpoint that are not restored in place.
 
     Attributes:
       path: of the checkpoint.
       worker: this worker's state.
-      journal: see Manifest.
-      num_workers: that wrote it.
-      config, versions: see Manifest.
+      num_workers: number of workers that wrote it.
+      journal, config, versions: see Manifest.
     """
 
     path: pathlib.Path
@@ -42,59 +41,44 @@ class Restored:
     versions: Mapping[str, str]
 
 
+@dataclasses.dataclass
 class Recovery:
     """Restores a run. All workers must make the same calls.
 
     Attributes:
-      complaints: what is wrong with checkpoints that were passed over, on the chief.
+      root: the directory of all checkpoints.
+      checkpoint: of the objects that are restored.
+      config: of this run, as in config.json.
+      complaints: on the chief, why checkpoints were skipped.
     """
 
-    def __init__(
-        self,
-        root: pathlib.Path,
-        placement: Placement,
-        checkpoint: tf.train.Checkpoint,
-        progress: Progress,
-        segments: ReplaySegments,
-        storage: Storage,
-        config: Mapping[str, Any],
-        num_actions: int,
-    ):
-        """Prepares; nothing is read.
-
-        Args:
-          root: the directory of all checkpoints.
-          checkpoint: of the objects to restore.
-          config: of this run, as in config.json.
-        """
-        self._root = root
-        self._placement = placement
-        self._checkpoint = checkpoint
-        self._progress = progress
-        self._segments = segments
-        self._storage = storage
-        self._config = config
-        self._num_envs = config["training"]["num_envs"]
-        self._num_actions = num_actions
-        self.complaints: list[str] = []
-        self._passed_over: set[int] = set()
+    root: pathlib.Path
+    placement: Placement
+    checkpoint: tf.train.Checkpoint
+    progress: Progress
+    segments: ReplaySegments
+    storage: Storage
+    config: Mapping[str, Any]
+    num_actions: int
+    complaints: list[str] = dataclasses.field(default_factory=list)
+    _passed_over: set[int] = dataclasses.field(default_factory=set)
 
     def restore(self, capacity: int) -> Restored | None:
-        """Restores the newest checkpoint in place, the replay included; returns the rest, None where there is none.
+        """Restores the newest good checkpoint in place, with the replay; returns the rest, None without a checkpoint.
 
-        Damaged ones, and those that no run can have written, are named, and the newest good one is taken.
+        Damaged checkpoints, and those that this run cannot have written, are logged and skipped.
 
         Args:
           capacity: of the replay, of all workers together.
         Raises:
-          ConfigError: there are checkpoints, and none is good.
+          ConfigError: there are checkpoints, but none is good.
         """
-        if self._placement.is_chief:
-            self._storage.pull_all()
+        if self.placement.is_chief:
+            self.storage.pull(*storage.RESUMED)
         while True:
-            found = self._newest_good() if self._placement.is_chief else None
-            # Of workers that see other directories some will not find it.
-            number = int(self._placement.max(-1.0 if found is None else float(found.env_steps)))
+            found = self._newest_good() if self.placement.is_chief else None
+            # All workers take the chief's choice; those that see another directory will not find it.
+            number = int(self.placement.max(-1.0 if found is None else float(found.env_steps)))
             if number < 0:
                 return None
             restored, problem = None, ""
@@ -102,111 +86,111 @@ class Recovery:
                 restored = self._load(found, number, capacity)
             except Invalid as error:
                 problem = str(error)
-            problems = sorted(filter(None, self._placement.exchange(problem)))
+            problems = sorted(filter(None, self.placement.exchange(problem)))
             if not problems:
                 break
             self._pass_over(number, problems[0])
         if found:
             if self.complaints:
-                self._storage.drop(manifest.set_aside(self._root, number))
-            self._storage.push()
+                self.storage.drop(manifest.set_aside(self.root, number))
+            self.storage.push()
         return restored
 
     def _pass_over(self, number, problem):
         self._passed_over.add(number)
         self.complaints.append(problem)
-        if self._placement.is_chief:
-            _log.warning("checkpoint %s is damaged: %s", manifest.directory(self._root, number), problem)
+        if self.placement.is_chief:
+            _log.warning("checkpoint %s is damaged: %s", manifest.directory(self.root, number), problem)
 
     def _load(self, found, number, capacity):
-        """Returns the Restored of a checkpoint, in place all else. Raises Invalid.
+        """Restores a checkpoint and returns its Restored. Raises Invalid.
 
         Args:
-          found: its Manifest, on the chief.
+          found: on the chief, the checkpoint's Manifest.
         """
-        path = manifest.directory(self._root, number)
+        path = manifest.directory(self.root, number)
         try:
             made = found or self._pulled(number)
-            differences = identity.differences(made.config, self._config)
+            differences = identity.differences(made.config, self.config)
             if differences:
                 raise Invalid(f"{path} was trained with {differences[0]}")
             states = [self._state(made, part) for part in made.workers]
             self._read_model(made)
             for one in states:
                 self._check_acting(made, one.acting)
-            self._segments.restore(made.workers, capacity, self._num_actions)
+            self.segments.restore(made.workers, capacity, self.num_actions)
         except Invalid:
             raise
         except Damaged as error:
             advice = "use a new --logdir."
             if not found:
                 advice = "give all workers one directory that all of them see."
-                if self._storage.is_private:
+                if self.storage.is_private:
                     advice = "the platform must bring the files of all workers to each of them."
             raise ConfigError(f"--logdir: checkpoint {path} cannot be gone on from: {error}; {advice}") from None
-        index, num_workers = self._placement.worker_index, self._placement.num_workers
+        index, num_workers = self.placement.worker_index, self.placement.num_workers
         if len(states) != num_workers:
             states = worker_state.deal(states, num_workers)
         for name, value in made.progress.items():
-            setattr(self._progress, name, value)
+            setattr(self.progress, name, value)
         return Restored(path, states[index], made.journal, len(made.workers), made.config, made.versions)
 
     def _state(self, made, part):
-        path, num_workers = self._root / part.state.path, len(made.workers)
+        path, num_workers = self.root / part.state.path, len(made.workers)
         arrays = archive.read(path)
         try:
-            num_envs = self._num_envs // num_workers
-            return WorkerState.from_arrays(arrays, num_envs, self._num_actions, made.env_steps, num_workers)
+            num_envs = self.config["training"]["num_envs"] // num_workers
+            return WorkerState.from_arrays(arrays, num_envs, self.num_actions, made.env_steps, num_workers)
         except Invalid as error:
             raise Invalid(f"{path}: {error}") from None
 
     def _check_acting(self, made, acting):
-        """Raises Invalid where weights to act with, if there are any, are not those of the network."""
-        shapes = [variable.shape for variable in self._checkpoint.network.weights]
+        """Raises Invalid if there are weights to act with and their shapes are not the network's."""
+        shapes = [variable.shape for variable in self.checkpoint.network.weights]
         if acting and [weights.shape for weights in acting] != shapes:
-            path = self._root / made.workers[0].state.path
+            path = self.root / made.workers[0].state.path
             raise Invalid(f"{path}: the weights to act with are not those of the network")
 
     def _read_model(self, made):
-        """Reads the model in place, which is half another one's where it is refused."""
-        path = self._root / made.model_prefix
+        """Reads the model in place. Raises Invalid; then part of the model may be overwritten."""
+        path = self.root / made.model_prefix
         try:
-            status = model_files.read(self._checkpoint, self._root, made)
-            status.expect_partial().assert_consumed()  # the first says nothing by itself
+            status = model_files.read(self.checkpoint, self.root, made)
+            status.expect_partial().assert_consumed()  # assert_consumed checks, expect_partial silences a warning
         except (AssertionError, ValueError, TypeError, LookupError, tf.errors.OpError) as error:
             raise Invalid(f"{path} is none of this run: {one_line(reasons.reason(error))}") from None
-        for name, part in vars(self._checkpoint).items():
+        for name, part in vars(self.checkpoint).items():
             for variable in getattr(part, "variables", ()):
                 if not np.isfinite(variable.numpy()).all():
                     raise Invalid(f"{path} is none of this run: {name} is not finite")
 
     def _pulled(self, number):
-        """Returns the manifest of a checkpoint that the chief has found good, and brings what this worker needs."""
-        self._storage.pull_manifests()  # all of them: what they keep is not this worker's to remove
-        if self._storage.is_private:
-            manifest.set_aside(self._root, number)
-        made = manifest.read(self._root, number)
+        """Returns the manifest of a checkpoint that the chief has checked; pulls the files that this worker needs."""
+        self.storage.pull(storage.MANIFESTS)  # all: this worker must not remove files that they need
+        if self.storage.is_private:
+            manifest.set_aside(self.root, number)
+        made = manifest.read(self.root, number)
         needed = [*made.model, *(part.state for part in made.workers)]
-        are_dealt = len(made.workers) != self._placement.num_workers
+        are_dealt = len(made.workers) != self.placement.num_workers
         for index, part in enumerate(made.workers):
-            if are_dealt or index == self._placement.worker_index:
+            if are_dealt or index == self.placement.worker_index:
                 needed += [segment.file for segment in part.replay]
-        self._storage.pull(self._root / file.path for file in needed)
+        self.storage.pull_paths(self.root / file.path for file in needed)
         return made
 
     def _newest_good(self):
-        """Returns the manifest of the newest checkpoint that is as it was written, None where there never was any."""
-        newest, there = manifest.newest(self._root), manifest.numbers(self._root)
+        """Returns the manifest of the newest undamaged checkpoint, None if there was never any."""
+        newest, there = manifest.newest(self.root), manifest.numbers(self.root)
         if newest is not None and newest not in (*there, *self._passed_over):
-            self._pass_over(newest, f"{manifest.location(self._root, newest)} is missing")
+            self._pass_over(newest, f"{manifest.location(self.root, newest)} is missing")
         for number in sorted(set(there) - self._passed_over, reverse=True):
             try:
-                return manifest.check(self._root, number)
+                return manifest.check(self.root, number)
             except Damaged as error:
                 self._pass_over(number, str(error))
         if newest is None:
             return None
         raise ConfigError(
-            f"--logdir={self._root.parent}: no checkpoint is good: {'; '.join(dict.fromkeys(self.complaints))}; "
+            f"--logdir={self.root.parent}: no checkpoint is good: {'; '.join(dict.fromkeys(self.complaints))}; "
             "bring one back from a copy, or use a new --logdir."
         )

@@ -1,11 +1,10 @@
-"""A worker's replay on the disk: each checkpoint writes what is new since the one before."""
+"""A worker's replay on the disk: each checkpoint writes only the transitions since the checkpoint before."""
 
 import logging
 import pathlib
 import time
 from collections.abc import Sequence
 
-from dqn_tf.experience.frame_replay import FrameReplay
 from dqn_tf.experience.replay import Replay
 from dqn_tf.persistence import archive
 from dqn_tf.persistence.manifest import Segment, WorkerPart
@@ -17,10 +16,10 @@ _REPORT_SECONDS = 10.0
 
 
 class ReplaySegments:
-    """Writes a worker's replay, and fills it from what this or another number of workers has written."""
+    """Writes a worker's replay, and restores it from the files of any number of workers."""
 
-    def __init__(self, root: pathlib.Path, replay: Replay | FrameReplay, worker_index: int, num_workers: int):
-        """Prepares; nothing is written or read.
+    def __init__(self, root: pathlib.Path, replay: Replay, worker_index: int, num_workers: int):
+        """Writes and reads nothing.
 
         Args:
           root: the directory of all checkpoints.
@@ -37,9 +36,9 @@ class ReplaySegments:
         return self._replay.num_added
 
     def write(self, place: pathlib.Path) -> list[Segment]:
-        """Writes into `place` what no committed checkpoint holds; returns its segments. Raises OSError."""
+        """Writes the transitions that no checkpoint has into `place`; returns the new segments. Raises OSError."""
         if not all(map(self._is_there, self._segments)):
-            self._segments = ()  # somebody removed or cut them: all anew
+            self._segments = ()  # somebody removed or cut files: write all again
         first_held = self._replay.num_added - len(self._replay)
         begin = max(self._segments[-1].end, first_held) if self._segments else first_held
         segments = []
@@ -55,23 +54,23 @@ class ReplaySegments:
         return path.exists() and path.stat().st_size == segment.file.size
 
     def held(self, new: Sequence[Segment]) -> tuple[Segment, ...]:
-        """Returns all segments that hold the replay, oldest first, where `new` are those just written."""
+        """Returns all segments of the replay, oldest first; `new` are those just written."""
         first_held = self._replay.num_added - len(self._replay)
         return tuple(segment for segment in (*self._segments, *new) if segment.end > first_held)
 
     def adopt(self, segments: Sequence[Segment]) -> None:
-        """Takes over the segments of a checkpoint that has been committed."""
+        """Notes the segments of a committed checkpoint, which the next `write` need not write."""
         self._segments = tuple(segments)
 
     def restore(self, workers: Sequence[WorkerPart], capacity: int, num_actions: int) -> None:
-        """Fills the replay anew. Where the number of workers is another, each takes its share of all transitions.
+        """Restores the replay. If the number of workers has changed, each takes its share of all transitions.
 
         Args:
-          workers: all that wrote the checkpoint.
+          workers: those that wrote the checkpoint.
           capacity: of all workers together.
         Raises:
           archive.Damaged: a file cannot be read.
-          archive.Invalid: it holds what is none of this run's transitions.
+          archive.Invalid: a file holds no transitions of this run.
         """
         self._replay.clear()
         report_at = time.monotonic() + _REPORT_SECONDS
@@ -90,7 +89,7 @@ class ReplaySegments:
                 report_at = time.monotonic() + _REPORT_SECONDS
 
     def _parts(self, workers, capacity):
-        """Returns pairs of a segment and the slice of its rows that are this worker's, oldest first."""
+        """Returns pairs of a segment and the slice of its rows for this worker, oldest first."""
         if len(workers) == self._num_workers:
             worker = workers[self._worker_index]
             self._segments = worker.replay

@@ -1,4 +1,4 @@
-"""What a finished run has made: its files as summary.json describes them. Without TensorFlow."""
+"""The model's files of a finished run, as summary.json describes them. Without TensorFlow."""
 
 import dataclasses
 import pathlib
@@ -20,7 +20,7 @@ def describe(directory: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def check(directory: pathlib.Path, summary: Mapping[str, Any]) -> None:
-    """Raises Damaged where the model is not as it was when summary.json was written."""
+    """Raises Damaged if the model has changed since summary.json was written."""
     described = summary.get("files")
     if not isinstance(described, list) or not described:
         raise Damaged(f"{directory / 'summary.json'} does not say what belongs to the model")

@@ -1,8 +1,9 @@
-"""Rows of metrics.jsonl as they are read back. Without TensorFlow.
+"""Reads the rows of metrics.jsonl. Without TensorFlow.
 
-The file is anybody's: what is no row is named and skipped, and never ends a run.
+Anybody may have changed the file: lines that are no rows are logged and skipped, and never end a run.
 """
 
+import itertools
 import logging
 import os
 import pathlib
@@ -16,13 +17,13 @@ _log = logging.getLogger(__name__)
 
 ROWS = "metrics.jsonl"
 _MOST_BYTES = 1 << 20  # of a row
-_MOST = 1e300  # of a value: drawing adds and squares
+_MOST = 1e300  # of a value: the curve needs sums and squares
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns the rows of a metrics.jsonl, [] where there is none; lines that are none are a warning.
+    """Returns the rows of a metrics.jsonl, [] if there is no file; bad lines are skipped with a warning.
 
-    A last line that was cut, as by a process that was killed, is left out without one.
+    An incomplete last line is skipped without a warning: a process that is killed leaves one.
     """
     try:
         with files.open_regular(path) as file:
@@ -40,7 +41,7 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def ends_line(path: pathlib.Path) -> bool:
-    """Returns whether what is added to a metrics.jsonl begins a line. Raises OSError."""
+    """Returns whether a metrics.jsonl is empty or ends with a complete line. Raises OSError."""
     if not path.exists() or not path.stat().st_size:
         return True
     with files.open_regular(path) as file:
@@ -49,7 +50,7 @@ def ends_line(path: pathlib.Path) -> bool:
 
 
 def _lines(file) -> Iterator[bytes]:
-    """Yields the lines of a file; of one that is too long its end, which is no row."""
+    """Yields the lines of a file; of a line that is too long only its last byte, which is no row."""
     while line := file.readline(_MOST_BYTES):
         if len(line) == _MOST_BYTES:
             while line and not line.endswith(b"\n"):
@@ -59,7 +60,7 @@ def _lines(file) -> Iterator[bytes]:
 
 
 def _row(line):
-    """Returns the row in a line, None where it is none."""
+    """Returns the row in a line, None if the line is no row."""
     try:
         row = files.parse(line.decode())
     except ValueError:
@@ -74,17 +75,14 @@ def _is_number(value):
 
 
 def set_aside(path: pathlib.Path) -> None:
-    """Gives what is in a file's place, and is neither one nor a link, another name, with a warning. Raises OSError."""
+    """Renames whatever at `path` is neither a file nor a link, with a warning. Raises OSError."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
         return
-    aside = path.with_name(f"{path.name}.damaged")
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = path.with_name(f"{path.name}.damaged-{number}")
+    names = itertools.chain(["damaged"], (f"damaged-{number}" for number in itertools.count(2)))
+    aside = next(other for name in names if not (other := path.with_name(f"{path.name}.{name}")).exists())
     path.rename(aside)
     _log.warning("%s is not a file: it is %s from now on, and the rows so far are missing", path, aside)

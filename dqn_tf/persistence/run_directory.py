@@ -1,4 +1,4 @@
-"""The directory of a run: one writer at a time, one configuration for life. Without TensorFlow."""
+"""The directory of a run: it has one writer at a time, and always the same settings. Without TensorFlow."""
 
 import contextlib
 import datetime
@@ -13,6 +13,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 from dqn_tf.cluster import launcher
@@ -25,31 +26,31 @@ _log = logging.getLogger(__name__)
 
 _MOST_TRIES = 1000
 _CONFIG, _SUMMARY = "config.json", "summary.json"
-# What of these a run finds in its directory is its own, or refused.
+# A run refuses a directory that has these files from somebody else.
 _BEST = "evaluator/best.npz"
 _OWN = (_CONFIG, "checkpoints", rows.ROWS, "reward_curve.png")
 
 
 def default_logdir(env_id: str) -> str:
-    """Returns runs/<env>/<time>-<six hex digits>, the last so that commands of one second differ."""
+    """Returns runs/<env>/<time>-<six hex digits>; the digits tell commands of the same second apart."""
     name = env_id.rsplit(":", 1)[-1].replace("/", "-")
     moment = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     return os.path.join("runs", name, f"{moment}-{secrets.token_hex(3)}")
 
 
 def scratch(place: str, task: str) -> str:
-    """Returns the local directory in which a task writes what is kept in a bucket."""
+    """Returns the local directory for a task of a run that is kept in a bucket."""
     digest = hashlib.sha256(place.rstrip("/").encode()).hexdigest()[:16]
     return os.path.join(tempfile.gettempdir(), f"dqn_tf-{os.getuid()}-{digest}-{task}")
 
 
 def to_text(tree: Any) -> str:
-    """Returns a tree of plain values as the run's files have it."""
+    """Returns a tree of plain values as JSON, as in the run's files."""
     return json.dumps(tree, indent=2) + "\n"
 
 
 def check_spaces(spec: EnvironmentSpec, made: manifest.Manifest, name: str) -> None:
-    """Raises ConfigError where a checkpoint of the run called `name` is of an environment with other spaces."""
+    """Raises ConfigError if a checkpoint of the run called `name` is of an environment with other spaces."""
     for kind, now in spec.spaces().items():
         before = made.environment.get(kind, now)
         if before != now:
@@ -64,7 +65,7 @@ class RunDirectory:
 
     Attributes:
       path: the directory.
-      name: what the user calls it: the path, or the address of the bucket to which it is copied.
+      name: the user's name of it: the path, or the address of the bucket to which it is copied.
     """
 
     def __init__(self, path: str, name: str = ""):
@@ -87,7 +88,7 @@ class RunDirectory:
         return manifest.newest(self.checkpoints) is not None
 
     def check_access(self) -> None:
-        """Raises ConfigError where it cannot be seen which checkpoints there are."""
+        """Raises ConfigError if the directory of checkpoints cannot be read."""
         try:
             os.listdir(self.checkpoints)
         except FileNotFoundError:
@@ -96,7 +97,7 @@ class RunDirectory:
             raise ConfigError(f"--logdir={self.name}: {self.checkpoints} cannot be read: {error.strerror}.") from None
 
     def check(self, config: Config) -> None:
-        """Raises ConfigError where `config` may not be run here: --resume, another run's meaning."""
+        """Raises ConfigError if `config` may not be run here: because of --resume, or of a run with other settings."""
         self.check_access()
         resume = config.run.resume
         if resume == "never" and self.is_used:
@@ -119,7 +120,7 @@ class RunDirectory:
             self._check_foreign()
 
     def _newest_readable(self):
-        """Returns the newest manifest that can be read, None where there is no checkpoint; else raises ConfigError."""
+        """Returns the newest manifest that can be read, None without a checkpoint. Raises ConfigError: none can."""
         there, made = manifest.numbers(self.checkpoints), manifest.newest_readable(self.checkpoints)
         if there and made is None:
             try:
@@ -130,7 +131,7 @@ class RunDirectory:
         return made
 
     def _check_foreign(self):
-        """Raises ConfigError where files of somebody else's have names of the run's."""
+        """Raises ConfigError if the directory has files of somebody else under the names of a run's files."""
         foreign = {name for name in _OWN if os.path.lexists(self.path / name)} - own_files.listed(self.path)
         if os.path.lexists(self.path / _BEST):  # which an evaluator writes after the first checkpoint
             foreign.add(_BEST)
@@ -141,7 +142,7 @@ class RunDirectory:
             )
 
     def _check_same(self, old, new):
-        """Raises ConfigError where a run is another one: its checkpoint knows that, config.json may be anything."""
+        """Raises ConfigError if settings differ from those in a checkpoint; config.json is not trusted."""
         differences = identity.differences(old, new)
         if differences:
             raise ConfigError(*(f"checkpoint {self.name} was trained with {line}" for line in differences))
@@ -154,17 +155,17 @@ class RunDirectory:
             _log.warning("%s is written anew from the checkpoint's: %s", self.path / _CONFIG, one_line(reason))
 
     def check_environment(self, spec: EnvironmentSpec) -> None:
-        """Raises ConfigError where the newest checkpoint is of an environment with other spaces."""
+        """Raises ConfigError if the newest checkpoint is of an environment with other spaces."""
         made = manifest.newest_readable(self.checkpoints)
         if made is not None and made.config.get("run", {}).get("env") == spec.env_id:  # else that is what differs
             check_spaces(spec, made, self.name)
 
     @property
     def is_used(self) -> bool:
-        return self.has_checkpoint or os.path.lexists(self.path / "config.json")
+        return self.has_checkpoint or os.path.lexists(self.path / _CONFIG)
 
     def finished_env_steps(self) -> int:
-        """Returns the env steps of the run here that says it is finished, 0 where none does."""
+        """Returns the env steps of the finished run here, 0 if there is none."""
         newest = manifest.newest(self.checkpoints)
         if newest is None or not os.path.lexists(self.path / _SUMMARY):
             return 0
@@ -174,7 +175,7 @@ class RunDirectory:
         return min(env_steps, newest)
 
     def damage_of_results(self) -> str:
-        """Returns what is wrong with the model of a run that says it is finished, "" where it is as it was made."""
+        """Returns what is wrong with the model of a finished run, "" if nothing is."""
         try:
             results.check(self.path, self._read_json(_SUMMARY))
         except archive.Damaged as error:
@@ -182,7 +183,7 @@ class RunDirectory:
         return ""
 
     def acquire(self) -> None:
-        """Makes the directory and takes its lock, for as long as this process lives.
+        """Makes the directory and takes its lock, which this process keeps while it lives.
 
         Raises:
           ConfigError: it cannot be written, or another process writes it.
@@ -198,18 +199,18 @@ class RunDirectory:
                     lock, inherited = os.fdopen(inherited, "rb+", buffering=0), None
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and tries < _MOST_TRIES:
-                    continue  # who had made the directory was refused, and has removed it
+                    continue  # another process made the directory, was refused, and removed it
                 raise ConfigError(f"--logdir={self.path} cannot be written: {error.strerror}.") from None
             if not self._take(lock):
                 lock.close()
                 raise ConfigError(f"--logdir={self.name} is being written by another process; use a new --logdir.")
             self._lock = lock
-            if self.is_gone():  # who had it was refused, and has removed it
+            if self.is_gone():  # likewise
                 self.release()
                 lock = None
 
     def _take(self, lock):
-        """Returns False where another process has the lock."""
+        """Returns whether no other process has the lock."""
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -225,7 +226,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             self._made += [path for path in missing if path not in self._made]
             return
-        self.path.mkdir(exist_ok=True, mode=0o700)  # in a directory that others may write, too
+        self.path.mkdir(exist_ok=True, mode=0o700)  # other users may write its parent
         status = self.path.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
             raise ConfigError(f"{self.path} is somebody else's; set TMPDIR to a directory of your own.")
@@ -242,7 +243,7 @@ class RunDirectory:
             self._lock = None
 
     def clear(self) -> None:
-        """Removes all that the directory holds but its lock, which this process has."""
+        """Removes all files in the directory but the lock."""
         for path in self.path.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -250,7 +251,7 @@ class RunDirectory:
                 path.unlink()
 
     def abandon(self) -> None:
-        """Gives the lock back and removes what `acquire` has made, where nothing else is in it; the lock is held."""
+        """Gives the lock back, and removes the directories that `acquire` has made if they are empty."""
         with contextlib.suppress(OSError):
             if self._made:
                 self.lock_path.unlink()
@@ -260,15 +261,15 @@ class RunDirectory:
         self.release()
 
     def is_gone(self) -> bool:
-        """Returns whether somebody has removed the directory, or its lock, that this process has acquired."""
+        """Returns whether somebody has removed the directory or the lock of this process."""
         try:
             return self._lock is not None and not os.path.samestat(os.fstat(self._lock.fileno()), self.lock_path.stat())
         except OSError:
             return True
 
     @contextlib.contextmanager
-    def acquired(self):
-        """Returns a context in which the lock is held, which may be so already; refused, it leaves nothing behind."""
+    def acquired(self) -> Iterator["RunDirectory"]:
+        """Returns a context in which the lock is held. After a ConfigError no empty directory is left."""
         if self._lock is None:
             self.acquire()
         try:
@@ -280,7 +281,7 @@ class RunDirectory:
             self.release()
 
     def begin(self, config: Config) -> None:
-        """Writes config.json; before it, that what the run is about to write is its own. Raises OSError."""
+        """Lists the files of a run as its own, then writes config.json. Raises OSError."""
         own_files.to_list(self.path, own_files.listed(self.path) | set(_OWN))
         self.write_json(_CONFIG, settings.to_json(config))
 

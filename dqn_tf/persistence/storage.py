@@ -1,4 +1,4 @@
-"""Where a run's files go: the directory in which it is written, and the places to which they are copied from there."""
+"""Copies a run's files from the local directory to the places where they are kept, and back."""
 
 import logging
 import os
@@ -18,23 +18,24 @@ _log = logging.getLogger(__name__)
 
 _PUSH_PERIOD_SECONDS, _LONGEST_PUSH_PERIOD_SECONDS = 30.0, 960.0
 _SUMMARY = "summary.json"
-_RECORDS = ("config.json", _SUMMARY, ".newest", ".files")  # what tells whether and how the run may go on
-_MANIFESTS = "checkpoints/ckpt-*/manifest.json"
+_RECORDS = ("config.json", _SUMMARY, ".newest", ".files")  # they tell whether and how the run may be resumed
 _EVENTS = "events.out.tfevents."
-FOLLOWER = "evaluator"  # directory of the evaluator task's files
+MANIFESTS = "checkpoints/ckpt-*/manifest.json"
+RESUMED = (f"{_EVENTS}*", "metrics.jsonl", "checkpoints/ckpt-*/*")  # patterns of what a resumed run continues with
+FOLLOWER = "evaluator"  # task, and directory of its files
 _LISTED = ("metrics.jsonl", "reward_curve.png", "model/q_network.keras", f"{FOLLOWER}/{best_model.NAME}")
 
 
 class Storage:
-    """The files of one run on one worker. On a disk that all workers see there is nothing to copy.
+    """The files of one run on one worker. If all workers see one disk there is nothing to copy.
 
     Attributes:
       is_private: no worker sees at once what another writes.
-      is_behind: the last copy to where the run is kept has failed.
+      is_behind: the last copy to the place where the run is kept has failed.
     """
 
     def __init__(self, places: Locations, directory: RunDirectory, task: str):
-        """Prepares; nothing is read or written.
+        """Reads and writes nothing.
 
         Args:
           task: chief, worker or evaluator.
@@ -49,12 +50,12 @@ class Storage:
         self._run = Mirror(directory.path, places.run, _WANTED[task]) if places.is_bucket else None
         events = {"chief": _EVENTS, FOLLOWER: f"{FOLLOWER}/{_EVENTS}"}.get(task)
         has_events = events and places.tensorboard and places.tensorboard.rstrip("/") != places.run.rstrip("/")
-        self._events = None
-        if has_events:
-            self._events = Mirror(directory.path, places.tensorboard, lambda name: name.startswith(events))
+        self._events = (
+            Mirror(directory.path, places.tensorboard, lambda name: name.startswith(events)) if has_events else None
+        )
 
     def open(self) -> None:
-        """Brings what tells whether the run may go on.
+        """Brings the files that tell whether the run may be resumed.
 
         Raises:
           ConfigError: a bucket cannot be used.
@@ -62,83 +63,66 @@ class Storage:
         """
         if self._run is not None:
             self._directory.clear()
-            self._careful(self._run.check)
-            self._careful(self._run.pull, _RECORDS)
-            self.pull_manifests()
-            if self._task == "chief" and not any(self._directory.path.glob(_MANIFESTS)):
-                # Where no run has listed them they are somebody's, and the command is refused.
+            _careful(self._run.check)
+            _careful(self._run.pull, _RECORDS)
+            self.pull(MANIFESTS)
+            if self._task == "chief" and not any(self._directory.path.glob(MANIFESTS)):
+                # If no run has listed these files they are somebody else's, and the command is refused.
                 self._run.pull(name for name in _LISTED if self._run.size(name) >= 0)
             if self.size(_SUMMARY) >= 0:
-                self.pull_results()
+                self._run.pull(("metrics.jsonl", "reward_curve.png", *self._run.tree("model")))
+                self.pull(f"{_EVENTS}*")
         if self._task == "chief":
             for place in self._places.copies:
-                self._careful(Mirror(self._directory.path, place).check)
+                _careful(Mirror(self._directory.path, place).check)
 
     def claim(self) -> None:
         """Keeps other processes from writing the run from now on. Raises ConfigError, Unreachable."""
         if self._run is not None and self._task == "chief":
-            self._careful(self._run.claim)
+            _careful(self._run.claim)
 
-    def _careful(self, function, *args):
-        try:
-            function(*args)
-        except Unreachable as error:
-            if error.is_mistake:
-                raise ConfigError(f"{error.filename} cannot be used: {error.strerror}; use another place.") from None
-            raise
-
-    def pull_all(self) -> None:
-        """Brings all checkpoints, and the files that a resumed run goes on with. Raises Unreachable."""
+    def pull(self, *patterns: str) -> None:
+        """Brings the files that match; * matches all but slashes. Raises Unreachable."""
         if self._run is not None:
-            for pattern in (f"{_EVENTS}*", "metrics.jsonl", "checkpoints/ckpt-*/*"):
+            for pattern in patterns:
                 self._run.pull(self._run.names(pattern))
-
-    def pull_follower(self) -> None:
-        """Brings what the evaluator task has found before. Raises Unreachable."""
-        if self._run is not None:
-            self._run.pull(self._run.names(f"{FOLLOWER}/*"))
 
     def pull_best_or_warn(self) -> None:
         """Brings what the evaluator task has found so far; a place that does not answer is a warning."""
-        if self._run is not None:
-            try:
+        try:
+            if self._run is not None:
                 self._run.pull([f"{FOLLOWER}/{best_model.NAME}", f"{FOLLOWER}/metrics.jsonl"])
-            except Unreachable as error:
-                _log.warning("the evaluator's files cannot be read: %s: %s", error.filename, error.strerror)
+        except Unreachable as error:
+            _log.warning("the evaluator's files cannot be read: %s: %s", error.filename, error.strerror)
 
     def pull_news(self) -> None:
-        """Brings what tells how far the run is: records, and manifests that are not here. Raises Unreachable."""
+        """Brings the run's records and new manifests, and removes manifests that are gone. Raises Unreachable."""
         if self._run is not None:
             self._run.pull(_RECORDS)
-            there = self._run.names(_MANIFESTS)
+            there = self._run.names(MANIFESTS)
             self._run.pull(name for name in there if not self._run.holds(name))
-            for path in self._directory.path.glob(_MANIFESTS):
-                if path.relative_to(self._directory.path).as_posix() not in there:
+            for path in self._directory.path.glob(MANIFESTS):
+                if self._name(path) not in there:
                     path.unlink()
 
-    def pull_manifests(self) -> None:
-        """Brings what names the checkpoints there are. Raises Unreachable."""
-        if self._run is not None:
-            self._run.pull(self._run.names(_MANIFESTS))
-
-    def pull(self, paths: Iterable[pathlib.Path]) -> None:
+    def pull_paths(self, paths: Iterable[pathlib.Path]) -> None:
         """Brings files of the run's directory. Raises Unreachable."""
         if self._run is not None:
             self._run.pull(map(self._name, paths))
 
     def size(self, name: str) -> int:
-        """Returns the bytes of a file where the run is kept, -1 where there is none. Raises Unreachable."""
+        """Returns the bytes of a file in the place where the run is kept, -1 if it is not there. Raises Unreachable."""
         if self._run is not None:
             return self._run.size(name)
         path = self._directory.path / name
         return path.stat().st_size if path.exists() else -1
 
     def holds(self, path: pathlib.Path) -> bool:
-        """Returns whether a file that is here is also where the run is kept."""
+        """Returns whether a local file is also in the place where the run is kept."""
         return self._run is None or self._run.holds(self._name(path))
 
     def drop(self, paths: Iterable[pathlib.Path]) -> None:
-        """Notes files that have been removed here, to be removed at the next `push` where the run is kept."""
+        """Notes local files that have been removed; the next `push` removes their copies."""
         names = [self._name(path) for path in paths]
         for mirror in filter(None, (self._run, self._events)):
             mirror.drop(names)
@@ -147,25 +131,24 @@ class Storage:
         return path.relative_to(self._directory.path).as_posix()
 
     def push(self) -> None:
-        """Copies what is new to where it is kept, and removes what was dropped here. Raises Unreachable, Taken."""
+        """Copies new files to the place where they are kept, and removes dropped ones. Raises Unreachable, Taken."""
         self._pushed_at = time.monotonic()
-        if self._events is not None:
-            try:
-                self._events.push()
-            except Unreachable as error:
-                _log.warning("TensorBoard's files wait on the disk: %s: %s", error.filename, error.strerror)
-        if self._run is None:
-            return
         try:
-            self._run.push()
+            if self._events is not None:
+                self._events.push()
+        except Unreachable as error:
+            _log.warning("TensorBoard's files wait on the disk: %s: %s", error.filename, error.strerror)
+        try:
+            if self._run is not None:
+                self._run.push()
         except Unreachable:
             self.is_behind = True
-            self._period = min(2 * self._period, _LONGEST_PUSH_PERIOD_SECONDS)  # trying takes long, and all wait
+            self._period = min(2 * self._period, _LONGEST_PUSH_PERIOD_SECONDS)  # each try takes long, and all wait
             raise
         self.is_behind, self._period = False, _PUSH_PERIOD_SECONDS
 
     def push_or_warn(self) -> None:
-        """The same; a place that does not answer is a warning, once. Raises Taken."""
+        """Does the same; the first time that the place does not answer is a warning. Raises Taken."""
         was_behind = self.is_behind
         try:
             self.push()
@@ -174,12 +157,12 @@ class Storage:
                 _log.warning("files wait on the local disk: %s: %s", error.filename, error.strerror)
 
     def push_now_and_then(self) -> None:
-        """The same, every half minute, and less often after failures."""
+        """Does the same every half minute, and less often after failures."""
         if time.monotonic() - self._pushed_at > self._period:
             self.push_or_warn()
 
     def unfinish(self) -> None:
-        """Takes back that the run is finished: its results are about to be replaced. Raises OSError, Taken."""
+        """Removes summary.json, before the results of a finished run are replaced. Raises OSError, Taken."""
         path = self._directory.path / _SUMMARY
         if path.exists():
             path.unlink()
@@ -187,10 +170,10 @@ class Storage:
             self.push()
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Brings all that is new to where it belongs, and says last, by summary.json, that the run is finished.
+        """Copies all new files, then writes summary.json, which says that the run is finished.
 
         Raises:
-          OSError: a place, or the disk, does not take it. The run is not finished then.
+          OSError: a place or the disk cannot be written. Then the run is not finished.
           Taken: another process writes it.
         """
         self.push()
@@ -201,14 +184,8 @@ class Storage:
         if self._run is not None:
             self._run.push()
 
-    def pull_results(self) -> None:
-        """Brings what a finished run consists of, apart from its checkpoints. Raises Unreachable."""
-        if self._run is not None:
-            names = ("metrics.jsonl", "reward_curve.png", *self._run.names(f"{_EVENTS}*"), *self._run.tree("model"))
-            self._run.pull(names)
-
     def deliver(self) -> None:
-        """Copies model, TensorBoard's files and results to where the platform takes them, as far as they lack there.
+        """Copies what is missing of model, TensorBoard's files and results to the platform's places.
 
         Raises Unreachable.
         """
@@ -228,7 +205,7 @@ class Storage:
         return Mirror(self._directory.path, self._places.results, lambda name: name in results)
 
     def leave(self) -> None:
-        """Removes the local copy of a run that is kept elsewhere, and is complete there."""
+        """Removes the local copy of a run that is kept elsewhere and is complete there."""
         if self._run is not None:
             try:
                 self._directory.clear()
@@ -236,14 +213,23 @@ class Storage:
                 _log.warning("the local copy in %s cannot be removed: %s", self._directory.path, reasons.reason(error))
 
 
+def _careful(function, *args):
+    try:
+        function(*args)
+    except Unreachable as error:
+        if error.is_mistake:
+            raise ConfigError(f"{error.filename} cannot be used: {error.strerror}; use another place.") from None
+        raise
+
+
 def _complete(mirror):
-    """Copies what a place lacks, and returns whether there was anything. Raises Unreachable."""
+    """Copies the files that are missing in a place, and returns whether there were any. Raises Unreachable."""
     mirror.recognize()
     return mirror.push()
 
 
 def _is_same(place, path):
-    """Returns whether a place is a directory of this disk, `path` itself."""
+    """Returns whether a place is the local directory `path`."""
     return os.path.exists(place) and os.path.samefile(place, path)
 
 

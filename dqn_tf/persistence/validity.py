@@ -1,9 +1,10 @@
-"""Whether a manifest can be that of a run. A checksum says only that it is as somebody wrote it.
+"""Checks that a run can have written a manifest; its checksum says only that nobody has changed it since.
 
-Every field is held against its kind, and against the others: what a run cannot have come to is not resumed.
+Each field is checked for its type, and against the other fields.
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,15 +13,19 @@ from dqn_tf.config import settings
 from dqn_tf.config.schema import Config
 from dqn_tf.persistence.progress import Progress
 
-_MOST = 2**53  # a count above this is none
+_MOST = 2**53  # of a count
 _CHECKPOINT = r"ckpt-(0|[1-9]\d{0,15})/"
 _AGAIN = "(-again)?"
 _GROWING = re.compile(r"metrics\.jsonl|events\.out\.tfevents\.[\w.-]+", re.ASCII)
 _TEXT = 200  # characters of a version
+_TOGETHER = (  # both are None, or neither
+    *(("last_return", "evaluated_env_steps"), ("last_return", "best_return")),
+    ("threshold_env_steps", "threshold_seconds"),
+)
 
 
 def check(made: Any) -> None:
-    """Raises ValueError, in words, where `made`, a Manifest of the right types, cannot be that of a run."""
+    """Raises ValueError if no run can have written `made`, a Manifest of the right types."""
     config = _config(made.config)
     _check_progress(made.progress, made.env_steps, config.training.round_env_steps)
     _check_model(made.model, made.env_steps)
@@ -44,21 +49,18 @@ def _check_progress(progress, env_steps, round_env_steps):
     for name, kind in kinds.items():
         _require(_is_of(progress[name], kind), f"progress.{name}={_shown(progress[name])}")
     _require(progress["env_steps"] == env_steps, "progress is of other env steps")
-    for name in ("num_episodes", "evaluated_env_steps", "threshold_env_steps"):
-        is_possible = (progress[name] or 0) <= env_steps
-        _require(is_possible, f"progress.{name}={_shown(progress[name])} in {env_steps} env steps")
-    for name in ("wall_seconds", "threshold_seconds"):
-        _require((progress[name] or 0) >= 0, f"progress.{name}={_shown(progress[name])}")
-    for first, second in (("last_return", "evaluated_env_steps"), ("threshold_env_steps", "threshold_seconds")):
+    for name in ("num_episodes", "evaluated_env_steps", "threshold_env_steps", "wall_seconds", "threshold_seconds"):
+        value, most = progress[name] or 0, math.inf if name.endswith("seconds") else env_steps
+        _require(0 <= value <= most, f"progress.{name}={_shown(value)} in {env_steps} env steps")
+    last, best = progress["last_return"], progress["best_return"]
+    for first, second in _TOGETHER:
         is_half = (progress[first] is None) != (progress[second] is None)
         _require(not is_half, f"progress has one of {first} and {second}")
-    last, best = progress["last_return"], progress["best_return"]
-    _require((last is None) == (best is None), "progress has one of last_return and best_return")
     _require(last is None or best >= last, f"progress.best_return={_shown(best)} is less than the last")
 
 
 def _is_of(value, kind):
-    """Returns whether a value is of a field's type: whole numbers count something, others are finite."""
+    """Returns whether a value has a field's type; int is a count from 0, float a finite number."""
     if value is None:
         return kind in (int | None, float | None)
     if kind is bool:

@@ -1,4 +1,4 @@
-"""What a checkpoint holds of one worker, apart from its replay."""
+"""One worker's part of a checkpoint, without its replay."""
 
 import dataclasses
 import json
@@ -19,14 +19,14 @@ _ACTING = "acting_"
 
 @dataclasses.dataclass(frozen=True)
 class WorkerState:
-    """Where a worker stands at the end of a round.
+    """The state of a worker at the end of a round.
 
     Attributes:
-      episodes: those under way in its environments.
-      sampling: state of the replay's generator; None: it is to be a new one.
-      episode_rows: <float64>[E, 3] episodes that ended and are not yet in a row of metrics.
-      round_metrics: <float64>[R, M] metrics of the rounds since the last row.
-      acting: the weights to act with in the next round, whose updates have been made; empty where there were none.
+      episodes: unfinished episodes in its environments.
+      sampling: state of the replay's generator; None: a new generator is made.
+      episode_rows: <float64>[E, 3] ended episodes that are not yet in a row of metrics.
+      round_metrics: <float32>[R, M] metrics of the rounds since the last row.
+      acting: the weights to act with in the next round; empty if there were no updates yet.
     """
 
     episodes: Unfinished
@@ -36,7 +36,7 @@ class WorkerState:
     acting: Sequence[np.ndarray] = ()
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Returns it as named arrays."""
+        """Returns the state as named arrays."""
         text = {"exploration": list(self.episodes.exploration), "sampling": self.sampling}
         episodes = {name: getattr(self.episodes, name) for name in _EPISODES}
         return {
@@ -51,13 +51,13 @@ class WorkerState:
     def from_arrays(
         cls, arrays: Mapping[str, np.ndarray], num_envs: int, num_actions: int, env_steps: int, num_workers: int
     ) -> "WorkerState":
-        """Returns what `to_arrays` gave.
+        """Returns the state that `to_arrays` was called on.
 
         Args:
           num_envs: of this worker.
           env_steps: of all `num_workers`.
         Raises:
-          Invalid: it is not that of such a worker.
+          Invalid: the arrays are not the state of such a worker.
         """
         try:
             text = files.parse(str(arrays["state"]))
@@ -78,35 +78,33 @@ class WorkerState:
             raise Invalid(f"a worker's state cannot be read: {reason}") from None
 
     def _check(self, num_envs, num_actions):
-        """Raises ValueError, TypeError or the like where a part is not what it should be."""
+        """Raises ValueError, TypeError or the like if a part cannot be right."""
         episode, length, action, checksum, exploration = self.episodes
         if len(exploration) != num_envs:
             raise ValueError(f"it is of {len(exploration)} environments, not of {num_envs}")
-        floats = [("episode_rows", self.episode_rows, np.float64), ("round_metrics", self.round_metrics, np.float32)]
-        floats += [(_ACTING, weights, np.float32) for weights in self.acting]
-        for name, rows, dtype in floats:
-            if rows.dtype != dtype or not np.isfinite(rows).all():
+        rows = (("episode_rows", self.episode_rows, np.float64), ("round_metrics", self.round_metrics, np.float32))
+        for name, array, dtype in (*rows, *((_ACTING, weights, np.float32) for weights in self.acting)):
+            if array.dtype != dtype or not np.isfinite(array).all():
                 raise ValueError(f"{name} are not finite")
-        if (action >= num_actions).any():
-            raise ValueError(f"an action is not below {num_actions}")
         shapes = episode.shape, length.shape, checksum.shape, self.episode_rows.shape[1:], action.ndim
         is_whole = shapes == ((num_envs,), (num_envs,), (num_envs,), (3,), 1)
         if not is_whole or self.round_metrics.shape[1:] != (len(METRICS),):
             raise ValueError("its parts do not fit together")
-        if (episode.dtype, length.dtype, checksum.dtype) != (np.int64, np.int64, np.uint32):
+        dtypes = episode.dtype, length.dtype, checksum.dtype, action.dtype
+        if dtypes != (np.int64, np.int64, np.uint32, np.int32):
             raise ValueError("its numbers are of other types")
         if (episode < 0).any() or (episode >= 2**31).any() or (length < 0).any() or length.sum() != len(action):
             raise ValueError("its episodes are none")
-        if action.dtype != np.int32 or (action < 0).any():
-            raise ValueError("its actions are none")
+        if ((action < 0) | (action >= num_actions)).any():
+            raise ValueError(f"an action is not below {num_actions}")
         for generator in (*exploration, *filter(None, [self.sampling])):
             np.random.PCG64().state = generator
 
 
 def deal(states: Sequence[WorkerState], num_workers: int) -> list[WorkerState]:
-    """Returns the states of `num_workers` from those of another number: environments go in order, none is lost.
+    """Returns states for `num_workers` from those of another number of workers. Environments keep their order.
 
-    What is not any environment's goes to the chief. Generators of sampling begin anew.
+    The chief gets the rows of metrics. Sampling starts with new generators.
     """
     each = [one for state in states for one in _single(state.episodes)]
     episode_rows = np.concatenate([state.episode_rows for state in states])

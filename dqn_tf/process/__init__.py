@@ -1,1 +1,1 @@
-"""This process: its output, signals, limits and cores. A library that is imported changes none of them."""
+"""This process: its output, signals, limits and cores. Importing the library changes none of them."""

@@ -1,4 +1,4 @@
-"""What this machine has: cores, memory, arithmetic. Without TensorFlow, before it starts."""
+"""The machine's cores, memory and arithmetic. Without TensorFlow."""
 
 import math
 import os
@@ -10,24 +10,24 @@ import sys
 from collections.abc import Iterator
 
 _ARITHMETIC = {"avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16"}
-_MEMORY = (  # limit and use of memory, and the part of it that is given back when asked for: version 2, then 1
+_MEMORY = (  # files of limit and use, and the part of the use that is only a cache; of cgroups version 2, then 1
     ("memory.max", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
 def num_cores(root: str = "/") -> int:
-    """Returns how many cores this process may use: of the machine's, and of the time that its container is given.
+    """Returns the number of cores that this process may use, by its affinity and by the quota of its container.
 
-    A part of a core counts as one. TensorFlow and ALE do not know of the latter, and would start as many threads as
-    the machine has cores.
+    A part of a core counts as one. TensorFlow and ALE ignore the quota: they would start one thread for each core of
+    the machine.
     """
     quotas = (_quota(group) for group in _groups(pathlib.Path(root), "cpu"))
     return max(1, min([_num_schedulable(), *(math.ceil(quota) for quota in quotas if quota)]))
 
 
 def is_bounded(root: str = "/") -> bool:
-    """Returns whether a container is given the time of fewer cores than its processes may run on."""
+    """Returns whether the quota of a container is less than the cores on which its processes may run."""
     return num_cores(root) < _num_schedulable()
 
 
@@ -44,7 +44,7 @@ def max_open_files() -> int:
 
 
 def _quota(group):
-    """Returns the cores whose time a control group is given, None where it has no limit."""
+    """Returns the quota of a control group in cores, None if it has none."""
     try:  # version 2: "150000 100000", or "max 100000"
         quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
     except (OSError, ValueError):
@@ -59,9 +59,9 @@ def _quota(group):
 
 
 def _groups(root: pathlib.Path, controller: str) -> Iterator[pathlib.Path]:
-    """Yields the directories of the control groups that this process is in, of both versions, with those around them.
+    """Yields the directories of this process's control groups and of their parents, of both versions.
 
-    A container may see its own group as the root, with or without being told so.
+    A container may see its own group as the root; so the root is always among them.
     """
     try:
         told = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -81,10 +81,7 @@ def _groups(root: pathlib.Path, controller: str) -> Iterator[pathlib.Path]:
 
 
 def available_memory(root: str = "/") -> int | None:
-    """Returns the bytes that processes may still take here, None where that is not known.
-
-    The least of what the machine has available and what its container allows.
-    """
+    """Returns the bytes that processes may still allocate, on the machine and in its container; None if unknown."""
     path = pathlib.Path(root)
     try:
         meminfo = (path / "proc/meminfo").read_text(encoding="ascii")
@@ -102,7 +99,7 @@ def available_memory(root: str = "/") -> int | None:
 
 
 def _statistic(path, name):
-    """Returns a number of a file of lines `name number`, 0 where it is not there."""
+    """Returns a number from a file of lines `name number`, 0 if it is missing."""
     try:
         found = re.search(rf"^{name} (\d+)$", path.read_text(encoding="ascii"), re.MULTILINE)
     except OSError:
@@ -111,7 +108,7 @@ def _statistic(path, name):
 
 
 def has_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
-    """Returns whether the processor has bfloat16 arithmetic; True where that is not known."""
+    """Returns whether the processor has bfloat16 arithmetic; True if unknown."""
     if platform.machine() not in ("x86_64", "AMD64", "aarch64"):
         return True
     flags = _flags(cpuinfo)
@@ -119,12 +116,12 @@ def has_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
 
 
 def processor(cpuinfo: str = "/proc/cpuinfo") -> str:
-    """Returns the kind of processor and those of its features by which libraries choose how to add up."""
+    """Returns the kind of processor and its features on which the order of floating-point sums depends."""
     return " ".join([platform.machine(), *sorted(_flags(cpuinfo) & _ARITHMETIC)])
 
 
 def _flags(cpuinfo):
-    """Returns the features of the processor, none where they are not known."""
+    """Returns the features of the processor, none if unknown."""
     try:
         text = pathlib.Path(cpuinfo).read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""A process that ends when the one that started it is gone, however that one went."""
+"""Ends a process when its parent has ended for any reason."""
 
 import contextlib
 import ctypes
@@ -10,12 +10,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 def follow(parent: int) -> None:
-    """Has the kernel kill this process once the thread that started it is gone (Linux; elsewhere nothing happens).
+    """Tells the kernel to kill this process when the thread that started it ends. Linux only.
 
-    The kernel does it even where native code keeps Python's threads from running.
+    That works even while native code holds the interpreter's lock.
 
     Args:
-      parent: process id of the parent, which may be gone already.
+      parent: process id of the parent, which may have ended already.
     """
     if sys.platform != "linux":
         return

@@ -1,25 +1,26 @@
-"""The signals that ask a process to stop: by a person, a platform, a terminal that is gone, a batch system."""
+"""The signals by which a person, a platform, a closed terminal or a batch system asks a process to stop."""
 
 import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2")  # Windows has the first two
 ASKING = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
-_SAME_SECONDS = 0.5  # `timeout`, and others that pass a signal on to whom the terminal has sent it, deliver it twice
+_SAME_SECONDS = 0.5  # programs such as `timeout` send the terminal's signal a second time
 
 
-def handlers() -> dict:
-    """Returns the handler of each signal that asks to stop."""
+def handlers() -> dict[signal.Signals, Any]:
+    """Returns the present handler of each of these signals."""
     return {number: signal.getsignal(number) for number in ASKING}
 
 
-def take(handler: Callable | signal.Handlers) -> dict:
-    """Makes `handler` that of every signal that asks to stop, and returns those before. Main thread only.
+def take(handler: Callable | signal.Handlers) -> dict[signal.Signals, Any]:
+    """Sets `handler` for all these signals and returns the handlers before. Main thread only.
 
-    What is ignored stays so, as after `nohup`; but shells have commands in the background ignore SIGINT.
+    An ignored signal stays ignored, as after `nohup`; but not SIGINT, which shells ignore for background commands.
     """
     before = handlers()
     for number, one in before.items():
@@ -28,20 +29,20 @@ def take(handler: Callable | signal.Handlers) -> dict:
     return before
 
 
-def give_back(before: dict) -> None:
+def give_back(before: Mapping[signal.Signals, Any]) -> None:
     """Undoes `take`."""
     for number, handler in before.items():
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextlib.contextmanager
-def left_to_the_kernel():
-    """Returns a context for native code that lets no handler of Python's run: signals end the process at once.
+def left_to_the_kernel() -> Iterator[None]:
+    """Returns a context for native code in which no Python handler can run: signals end the process at once.
 
-    But SIGTERM, which TensorFlow takes for itself and forgets while it waits for its peers, comes at the end of it.
+    Only SIGTERM waits until the end of the context: TensorFlow handles it, and loses it while it waits for peers.
     """
     before = handlers()
-    if os.getpid() != 1:  # which the kernel does not end
+    if os.getpid() != 1:  # the kernel ignores such signals for process 1
         take(signal.SIG_DFL)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
@@ -52,9 +53,9 @@ def left_to_the_kernel():
 
 
 class Impatience:
-    """Tells a Ctrl-C that means now: whoever gives it has asked before."""
+    """Recognizes a second Ctrl-C, which means: stop at once."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._first = None
 
     def grows(self, number: int) -> bool:

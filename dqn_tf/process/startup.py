@@ -1,7 +1,7 @@
-"""What a command sets of its own process before NumPy, TensorFlow and the user's modules are imported.
+"""What a command sets for its process before NumPy, TensorFlow and the user's modules are imported.
 
-The user's shell and home are made for all his projects: another backend of Keras, a locale without umlauts, a folder
-`tests` of his own. A run comes to the same result there.
+So the result does not depend on the user's shell and home, such as another backend of Keras, a locale without umlauts,
+or a folder `tests`.
 """
 
 import contextlib
@@ -17,15 +17,15 @@ _log = logging.getLogger(__name__)
 
 _ROOT = str(pathlib.Path(__file__).resolve().parents[2])  # of a checkout, or site-packages
 _VARIABLES = {
-    "TF_CPP_MIN_LOG_LEVEL": "2",  # without TensorFlow's notes on absent GPUs
+    "TF_CPP_MIN_LOG_LEVEL": "2",  # only errors of TensorFlow
     "OPENBLAS_NUM_THREADS": "1",  # acting shares the cores with the learner
 }
-_OPEN_FILES = 65_536  # pipes to hundreds of environments and workers, where the shell may have as many
+_OPEN_FILES = 65_536  # for pipes to hundreds of environments and workers
 _KERAS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
 
 
 def prepare(program: str = _ROOT) -> None:
-    """Sets the search path of modules, environment variables, limits and the output; what a command does first.
+    """Sets the search path of modules, environment variables, limits and the output. A command calls it first.
 
     Args:
       program: directory of the file that is run.
@@ -33,21 +33,21 @@ def prepare(program: str = _ROOT) -> None:
     _search_current_directory(program)
     for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # it wins over keras.json; processes of environments inherit it
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # overrides keras.json; child processes inherit it
     with contextlib.suppress(OSError, ValueError):
         allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = min(most, _OPEN_FILES) if most != resource.RLIM_INFINITY else _OPEN_FILES
         if allowed != resource.RLIM_INFINITY and allowed < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
     with contextlib.suppress(AttributeError):  # there may be no stdout
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it: PYTHONIOENCODING may know no umlaut
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: the encoding may have no umlauts
 
 
 def use_utf8() -> None:
-    """Starts this command again in Python's UTF-8 mode where names of files are in ASCII or Latin-1, as with LC_ALL=C.
+    """Restarts this command in Python's UTF-8 mode if file names are in ASCII or Latin-1, as with LC_ALL=C.
 
-    With the one it could neither open a file whose name has an umlaut nor print it, and nor could any library; with
-    the other TensorFlow, which knows UTF-8 alone, would write into another directory.
+    With ASCII no file whose name has an umlaut could be opened or printed. With Latin-1 TensorFlow, which uses UTF-8
+    only, would write into another directory.
     """
     if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
         os.environ["PYTHONUTF8"] = "1"
@@ -55,7 +55,7 @@ def use_utf8() -> None:
 
 
 def load_keras() -> None:
-    """Imports TensorFlow and Keras, and sets of Keras what a user's keras.json may have set otherwise.
+    """Imports TensorFlow and Keras, and resets settings that a user's keras.json may have changed.
 
     Raises:
       ConfigError: Keras cannot read its keras.json, or a module of the user's has started it with another backend.
@@ -88,10 +88,10 @@ def check_keras() -> None:
 
 
 def _search_current_directory(program):
-    """Lets --env=module:EnvId find modules of the current directory.
+    """Makes modules of the current directory importable, for --env=module:EnvId.
 
-    They go after the standard library and what is installed, but before what lies beside the program: a checkout has
-    folders such as `tests` of its own.
+    They come after the standard library and installed packages, but before modules beside the program: a checkout has
+    its own folders such as `tests`.
     """
     try:
         here = os.getcwd()
@@ -104,7 +104,7 @@ def _search_current_directory(program):
 
 
 def _hides(beside, here):
-    """Returns whether a package in `beside` would go before a plain folder in `here`, which Python takes last."""
+    """Returns whether a package in `beside` has the name of a plain folder in `here`, which Python would take last."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(beside):
             is_package = entry.name != "dqn_tf" and os.path.exists(os.path.join(entry.path, "__init__.py"))

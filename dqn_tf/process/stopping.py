@@ -1,14 +1,15 @@
-"""A run asked to stop by a signal ends its round, saves, and leaves with 128 + its number: 143, 130, 129."""
+"""A run that gets a signal to stop ends its round, saves, and exits with 128 + the number: 143, 130, 129."""
 
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
 
 from dqn_tf.process import signals
 
 
 class Stopped(Exception):
-    """The run has been saved and is to end.
+    """The run has been saved and must end.
 
     Attributes:
       exit_code: 128 + the number of the signal.
@@ -20,11 +21,11 @@ class Stopped(Exception):
 
 
 class Interrupted(Exception):
-    """What was under way was left, because the run is to stop."""
+    """Work was interrupted, because the run must stop."""
 
 
 class Stop:
-    """Which signal has asked this process to stop. As it is here, for a library, none does.
+    """The signal that has asked this process to stop. This class, for the library, handles no signals.
 
     Attributes:
       number: of the signal, 0 if there was none.
@@ -34,18 +35,18 @@ class Stop:
         self.number = 0
 
     @contextlib.contextmanager
-    def waited_for(self):
-        """Returns a context in which a signal is only noted, because somebody looks at `number` now and then."""
+    def waited_for(self) -> Iterator[None]:
+        """Returns a context in which a signal is only noted, because the caller checks `number` regularly."""
         yield
 
     def check(self) -> None:
-        """Raises Interrupted if the process is to stop."""
+        """Raises Interrupted if the process must stop."""
         if self.number:
             raise Interrupted
 
 
 class SignalStop(Stop):
-    """Takes the signals over that ask a process to stop, for a command."""
+    """Handles the signals that ask a process to stop, for a command."""
 
     def __init__(self):
         super().__init__()
@@ -53,18 +54,18 @@ class SignalStop(Stop):
         self._impatience = signals.Impatience()
 
     def install(self) -> None:
-        """Takes the signals over, in the main thread. They end the process at once if nobody would wait for it."""
+        """Sets the handlers, in the main thread. Outside of `waited_for` a signal ends the process at once."""
         signals.take(self._handle)
 
     @contextlib.contextmanager
-    def waited_for(self):
-        self.install()  # environments have been made since, some of which take SIGINT for themselves
+    def waited_for(self) -> Iterator[None]:
+        self.install()  # again: some environments set their own handler of SIGINT
         self._is_waited_for = True
         try:
             yield
         finally:
             self._is_waited_for = False
-        if self.number:  # nobody has looked since
+        if self.number:  # the caller has not seen it
             raise Stopped(self.number)
 
     def _handle(self, number, frame):
@@ -78,5 +79,5 @@ class SignalStop(Stop):
 
 
 def _tell(line):
-    with contextlib.suppress(OSError):  # not through the log, which may be in the middle of a line
+    with contextlib.suppress(OSError):  # not by logging, which may be in the middle of a line
         os.write(2, f"{line}\n".encode())

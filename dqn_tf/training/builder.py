@@ -17,7 +17,6 @@ from dqn_tf.distribution.reducer import GradientSum, Reducer
 from dqn_tf.distribution.strategy import Placement
 from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.evaluation.evaluator import Evaluator, episode_limit
-from dqn_tf.experience import frame_replay
 from dqn_tf.experience.accumulator import Accumulator
 from dqn_tf.experience.replay import Replay
 from dqn_tf.persistence.checkpoints import Checkpoints
@@ -46,7 +45,7 @@ class Components:
     learner: Learner
     actor: Actor
     accumulator: Accumulator
-    replay: Replay | frame_replay.FrameReplay
+    replay: Replay
     policy: policies.Policy
     evaluator: Evaluator | None  # the chief's
     is_followed: bool

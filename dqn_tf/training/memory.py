@@ -43,7 +43,7 @@ def check(
 
 def make_replay(
     config: Config, spec: EnvironmentSpec, num_workers: int, generator: np.random.Generator
-) -> "replay.Replay | frame_replay.FrameReplay":
+) -> replay.Replay:
     """Returns an empty replay of one worker; its pages are taken as it fills. Raises ConfigError."""
     capacity = config.training.replay_capacity
     try:

@@ -462,3 +462,20 @@ def test_misspelt_flag_may_be_an_option_that_was_taken_out_of_the_command_line()
     assert flags.parse(["train.py", "--machne=x"])[1] == ["--machne=x is an unknown flag; see --help."]
     expected = ["--machne=x is an unknown flag; did you mean --machine?"]
     assert flags.parse(["train.py", "--machne=x"], ["machine"])[1] == expected
+
+
+def test_flag_that_may_be_given_several_times_keeps_all_in_order():
+    assert parsed("--wrapper=a:A", "--wrapper", "b:B").run.wrapper == ("a:A", "b:B")
+    assert parsed("--wrapper=a:A,b:B").run.wrapper == ("a:A", "b:B")
+    assert problems_of("--wrapper=a:A", "--wrapper=B") == [
+        "--wrapper=a:A,B must be module:Class, or several separated by commas."
+    ]
+
+
+@pytest.mark.parametrize("name", ["env", "network", "loss", "wrapper"])
+def test_module_that_a_file_names_is_not_trusted_until_the_flag_names_it_too(config_file, name):
+    section = settings.SETTINGS[name].section
+    path = config_file({section: {name: ["my:Own"] if name == "wrapper" else "my:Own"}})
+    (line,) = problems_of(f"--config={path}")
+    assert line == f"--config={path} names a module that would be imported; add --{name}=my:Own to trust it."
+    assert problems_of(f"--config={path}", f"--{name}=my:Own") == []

@@ -311,7 +311,7 @@ def values_of(setting):
         float: st.floats(limits["minimum"], limits["maximum"], allow_infinity=False, allow_nan=False),
         str: st.text(),
         schema.JsonObject: st.dictionaries(st.text(), jsons).map(json.dumps).map(schema.JsonObject),
-        tuple[int, ...]: st.lists(st.integers(limits["minimum"], 4096)).map(tuple),
+        tuple[int, ...]: st.lists(st.integers(limits["minimum"] or 0, 4096)).map(tuple),
         tuple[str, ...]: st.lists(st.sampled_from(["module:One", "package.module:Other"])).map(tuple),
     }[setting.field.type]
 

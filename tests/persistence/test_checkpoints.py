@@ -413,7 +413,7 @@ def test_manifest_whose_paths_leave_the_directory_is_refused(placement, tmp_path
     run.save(100)
     made = manifest.read(tmp_path, 100)
     moved = dataclasses.replace(made, model=(dataclasses.replace(made.model[0], path=path), *made.model[1:]))
-    manifest.commit(tmp_path, moved)
+    manifest.commit(tmp_path, moved.env_steps, manifest.to_text(moved))
     with pytest.raises(archive.Damaged, match="its model is of other files"):
         manifest.check(tmp_path, 100)
 

@@ -141,7 +141,7 @@ def write(directory):
         made.leave(directory, settings.build({}), env_steps=320)
         manifest.prune(directory.checkpoints, 1)
         if (directory.path / "reward_curve.png").is_symlink():
-            reward_curve.draw([], directory.path / "reward_curve.png", "", None)
+            reward_curve.save(reward_curve.draw([], "", None), directory.path / "reward_curve.png")
         directory.write_json("summary.json", {})
 
 

@@ -248,7 +248,8 @@ def test_check_takes_a_setting_that_an_older_checkpoint_lacks_for_its_default(di
     del old["learning"]["n_step"], old["hardware"]
     directory.checkpoints.mkdir(parents=True)
     directory.checkpoints.joinpath("ckpt-160").mkdir()
-    manifest.commit(directory.checkpoints, made.of(config=old))
+    before = made.of(config=old)
+    manifest.commit(directory.checkpoints, before.env_steps, manifest.to_text(before))
     directory.check(config_with())
     (line,) = problems(directory.check, config_with(n_step=5))
     assert "learning.n_step=3, this run asks for 5" in line

@@ -35,15 +35,15 @@ BLUE, ORANGE, GREEN = (31, 119, 180), (255, 127, 14), (44, 160, 44)  # matplotli
     ids=["none", "neither", "one episode", "all"],
 )
 def test_draw_of_any_rows_writes_a_png_of_1080_by_600(tmp_path, rows, threshold):
-    reward_curve.draw(rows, tmp_path / "curve.png", "CartPole-v1, seed 0", threshold)
+    reward_curve.save(reward_curve.draw(rows, "CartPole-v1, seed 0", threshold), tmp_path / "curve.png")
     assert size(tmp_path / "curve.png") == (1080, 600)
 
 
 def test_draw_shows_the_mean_evaluations_and_threshold_where_there_are_any(tmp_path):
-    reward_curve.draw([], tmp_path / "none.png", "title")
-    reward_curve.draw(EPISODES, tmp_path / "episodes.png", "title")
-    reward_curve.draw(EVALUATIONS, tmp_path / "evaluations.png", "title")
-    reward_curve.draw([], tmp_path / "threshold.png", "title", 475.0)
+    reward_curve.save(reward_curve.draw([], "title"), tmp_path / "none.png")
+    reward_curve.save(reward_curve.draw(EPISODES, "title"), tmp_path / "episodes.png")
+    reward_curve.save(reward_curve.draw(EVALUATIONS, "title"), tmp_path / "evaluations.png")
+    reward_curve.save(reward_curve.draw([], "title", 475.0), tmp_path / "threshold.png")
     colours = {path.stem: [count(path, *colour) > 0 for colour in (BLUE, ORANGE, GREEN)] for path in tmp_path.iterdir()}
     assert colours == {
         "none": [False, False, False],
@@ -55,7 +55,7 @@ def test_draw_shows_the_mean_evaluations_and_threshold_where_there_are_any(tmp_p
 
 def test_draw_of_returns_that_are_not_finite_writes_a_picture(tmp_path):
     rows = [{"env_steps": i, "train/episode_return": value} for i, value in enumerate([1.0, np.nan, np.inf, -np.inf])]
-    reward_curve.draw(rows, tmp_path / "curve.png", "title")
+    reward_curve.save(reward_curve.draw(rows, "title"), tmp_path / "curve.png")
     assert size(tmp_path / "curve.png") == (1080, 600)
 
 

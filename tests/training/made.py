@@ -35,7 +35,7 @@ def leave(directory, of_config=None, env_steps=160):
     directory.checkpoints.joinpath(f"ckpt-{env_steps}").mkdir(parents=True)
     made = of(env_steps, of_config)
     directory.write_json("config.json", made.config)
-    manifest.commit(directory.checkpoints, made)
+    manifest.commit(directory.checkpoints, made.env_steps, manifest.to_text(made))
     return directory
 
 

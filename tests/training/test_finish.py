@@ -78,7 +78,7 @@ def command(finished, tmp_path, monkeypatch):
         path.write_bytes(content)
 
     monkeypatch.setattr(export, "export", write_model)
-    monkeypatch.setattr(reward_curve, "draw", lambda rows, path, title, threshold: write(path, b"curve"))
+    monkeypatch.setattr(reward_curve, "save", lambda figure, path: write(path, b"curve"))
     monkeypatch.setattr(evaluator.Evaluator, "evaluate", lambda *_: tf.range(3.0).numpy())
     where = {"run": tmp_path / "run", "model": tmp_path / "m", "tensorboard": tmp_path / "t", "results": tmp_path / "r"}
     shutil.copytree(finished, where["run"], ignore=shutil.ignore_patterns("summary.json", "model", "reward_curve.png"))
@@ -102,7 +102,7 @@ def command(finished, tmp_path, monkeypatch):
                     files_of.deliver()
                     return
                 files_of.claim()
-                files_of.pull_all()
+                files_of.pull("events.out.tfevents.*", "metrics.jsonl", "checkpoints/ckpt-*/*")
                 if killer:
                     patch.setattr(mirror, "_copy", killer.wrap(mirror._copy, self.is_torn))
                     patch.setattr(mirror, "_write", killer.wrap(mirror._write, lambda *args: True))
