@@ -70,7 +70,7 @@ def test_installed_package_is_the_one_that_is_tested(installed, tmp_path):
 
 def test_installed_jobs_have_their_data(installed, tmp_path):
     words = ["-m", "dqn_tf.jobs", "estimate", "--env=CartPole-v1"]
-    assert "measured: 128-128 MLP" in run(tmp_path, sys.executable, *words, PYTHONPATH=str(installed))
+    assert "CartPole-v1, 50,000 env steps" in run(tmp_path, sys.executable, *words, PYTHONPATH=str(installed))
 
 
 def test_licence_is_in_the_wheel(installed):

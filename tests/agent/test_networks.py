@@ -96,12 +96,12 @@ def test_build_when_images_have_no_channels_gives_the_values_of_one_channel():
     np.testing.assert_array_equal(values(flat, frames), values(deep, frames[..., np.newaxis]))
 
 
-@pytest.mark.parametrize("activation", schema.ACTIVATIONS)
-def test_build_when_an_activation_of_the_command_line_is_asked_for_uses_it(activation):
-    network = making.network("mlp", (3,), FLOAT32, 2, hidden_units=(4,), activation=activation)
-    hidden = network.get_layer("hidden0")
-    assert {"swish": "silu"}.get(activation, activation) == hidden.activation.__name__
-    assert np.isfinite(values(network, np.float32([[-100, 0, 100], [-1, 0, 1]]))).all()
+def test_build_when_an_activation_of_the_command_line_is_asked_for_uses_it():
+    for activation in schema.ACTIVATIONS:
+        network = making.network("mlp", (3,), FLOAT32, 2, hidden_units=(4,), activation=activation)
+        hidden = network.get_layer("hidden0")
+        assert {"swish": "silu"}.get(activation, activation) == hidden.activation.__name__
+        assert np.isfinite(values(network, np.float32([[-100, 0, 100], [-1, 0, 1]]))).all(), activation
 
 
 @pytest.mark.parametrize("kind", ["mlp", "nature_cnn"])
@@ -151,17 +151,12 @@ def test_build_when_bfloat16_gives_float32_values_near_those_of_float32(kind):
         ("auto", (84, 84), UINT8, "nature_cnn"),
         ("auto", (84, 84, 4), UINT8, "nature_cnn"),
         ("auto", (4, 84, 84), UINT8, "nature_cnn"),
-        ("auto", (210, 160, 3), UINT8, "nature_cnn"),
         ("auto", (36, 36, 1), UINT8, "nature_cnn"),
         ("auto", (35, 36, 1), UINT8, "mlp"),
-        ("auto", (36, 35, 1), UINT8, "mlp"),
         ("auto", (4, 84, 35), UINT8, "mlp"),
         ("auto", (84, 84, 4), FLOAT32, "mlp"),
-        ("auto", (10, 10, 4), FLOAT32, "mlp"),
         ("auto", (2, 84, 84, 3), UINT8, "mlp"),
         ("mlp", (84, 84, 4), UINT8, "mlp"),
-        ("mlp", (4,), FLOAT32, "mlp"),
-        ("nature_cnn", (84, 84, 4), UINT8, "nature_cnn"),
         ("nature_cnn", (84, 84, 4), FLOAT32, "nature_cnn"),
         ("nature_cnn", (36, 36), FLOAT32, "nature_cnn"),
     ],

@@ -88,20 +88,17 @@ def assert_equal_as_the_default_betas_allow(actual, expected, num_steps=NUM_STEP
 # Optimizers by name.
 
 
-@pytest.mark.parametrize("name", schema.OPTIMIZERS)
-def test_create_gives_the_class_of_that_name(name):
-    made = optimizers.create(agent(optimizer=name, learning_rate=0.25), 10)
-    assert type(made).__name__.lower() == name
-    assert float(made.learning_rate.numpy()) == 0.25
-
-
-@pytest.mark.parametrize("name", schema.OPTIMIZERS)
-def test_create_gives_epsilon_to_those_that_have_one(name):
-    made = optimizers.create(agent(optimizer=name, optimizer_epsilon=0.125), 10)
-    if "epsilon" in inspect.signature(type(made)).parameters:
-        assert made.epsilon == 0.125
-    else:
-        assert name in ("adafactor", "ftrl", "lion", "sgd")
+def test_create_gives_the_class_of_that_name_and_epsilon_to_those_that_have_one():
+    without = []
+    for name in schema.OPTIMIZERS:
+        made = optimizers.create(agent(optimizer=name, learning_rate=0.25, optimizer_epsilon=0.125), 10)
+        assert type(made).__name__.lower() == name
+        assert float(made.learning_rate.numpy()) == 0.25
+        if "epsilon" in inspect.signature(type(made)).parameters:
+            assert made.epsilon == 0.125
+        else:
+            without.append(name)
+    assert sorted(without) == ["adafactor", "ftrl", "lion", "sgd"]
 
 
 def test_epsilon_of_adam_bounds_the_step_by_hand():
@@ -117,8 +114,7 @@ def test_epsilon_of_adam_bounds_the_step_by_hand():
 
 
 @PLACES
-@pytest.mark.parametrize("epsilon", [1e-7, 1e-3])
-@pytest.mark.parametrize("schedule", ["constant", "linear"])
+@pytest.mark.parametrize("epsilon, schedule", [(1e-7, "linear"), (1e-3, "constant")])
 def test_apply_of_adam_equals_kerass_where_float32_has_the_betas(place, epsilon, schedule):
     rate = optimizers.create(agent(learning_rate_schedule=schedule), NUM_STEPS)._learning_rate
 
@@ -134,7 +130,7 @@ def test_apply_of_adam_equals_kerass_where_float32_has_the_betas(place, epsilon,
 
 
 @PLACES
-@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "inverse_time"])
+@pytest.mark.parametrize("schedule", ["linear", "inverse_time"])
 def test_apply_of_adam_as_it_is_created_equals_kerass(place, schedule):
     made = agent(learning_rate_schedule=schedule, learning_rate_decay=0.5)
     by_keras, ours = (Twin(lambda: optimizers.create(made, NUM_STEPS), place) for _ in range(2))
@@ -192,7 +188,7 @@ def test_apply_of_adam_is_not_kerass(applied_by_keras):
     assert applied_by_keras == []
 
 
-@pytest.mark.parametrize("name", [name for name in schema.OPTIMIZERS if name != "adam"])
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adamw"])
 def test_apply_of_any_other_optimizer_is_kerass(applied_by_keras, name):
     other = Twin(lambda: optimizers.create(agent(optimizer=name), 10))
     other.apply(gradients_of(2))

@@ -40,8 +40,9 @@ def assert_same_values(policy, network, observation):
     np.testing.assert_allclose(actual, np.asarray(network(observation)), rtol=TOLERANCE, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "linear"])
-@pytest.mark.parametrize("hidden_units", [(), (16,), (16, 8), (4, 32, 4)])
+@pytest.mark.parametrize(
+    "activation, hidden_units", [("relu", (16, 8)), ("tanh", (4, 32, 4)), ("linear", (16,)), ("relu", ())]
+)
 def test_dense_policy_when_loaded_gives_the_values_of_the_keras_network(activation, hidden_units):
     network = dense_network(hidden_units, activation)
     policy = policies.DensePolicy(activation, 1.0)

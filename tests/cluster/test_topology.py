@@ -268,16 +268,11 @@ def bad_json(reason, shown):
         ("{worker", bad_json(f"{EXPECTED_NAME} at line 1 column 2", "{worker")),
         ("{\n1:\x1b[31m\u2028", bad_json(f"{EXPECTED_NAME} at line 2 column 1", "{\\n1:\\x1b[31m\\u2028")),
         ("x" * 1000, bad_json("Expecting value at line 1 column 1", "x" * 57 + "...")),
-        ("x" * 60, bad_json("Expecting value at line 1 column 1", "x" * 60)),
         ("[]", bad_json("it is a list, not an object", "[]")),
-        ("null", bad_json("it is null, not an object", "null")),
         ("[" * 100_000, bad_json("it is nested too deep", "[" * 57 + "...")),
         ("1" * 5000, bad_json("a number has too many digits", "1" * 57 + "...")),
         ({"task": TASK}, f'TF_CONFIG has no "cluster" object; it must look like {SHAPE}.'),
-        (of_cluster(["a:1"]), f'TF_CONFIG has no "cluster" object; it must look like {SHAPE}.'),
         (of_cluster({}), f"TF_CONFIG has neither a chief nor a worker; it must look like {SHAPE}."),
-        (of_cluster({"ps": ["a:1"]}), f"TF_CONFIG has neither a chief nor a worker; it must look like {SHAPE}."),
-        (of_cluster({"worker": []}), f"TF_CONFIG has neither a chief nor a worker; it must look like {SHAPE}."),
         (
             of_cluster({"worker": ["a:1"], "workerpool1": ["b:1"]}),
             'TF_CONFIG has the task type "workerpool1"; allowed are chief, worker, ps and evaluator.',
@@ -291,40 +286,19 @@ def bad_json(reason, shown):
             "TF_CONFIG has 2 chiefs; a cluster has one at most, the others are workers.",
         ),
         (of_cluster({"worker": "a:1"}), 'TF_CONFIG gives worker as text; it must be a list ["host:port", ...].'),
-        (of_cluster({"worker": 2}), 'TF_CONFIG gives worker as a number; it must be a list ["host:port", ...].'),
         (of_cluster({"worker": ["a:1", "b"]}), bad_address('"b"')),
         (of_cluster({"worker": ["a:1", "b:0"]}), bad_address('"b:0"')),
         (of_cluster({"worker": ["a:1", "b:65536"]}), bad_address('"b:65536"')),
-        (of_cluster({"worker": ["a:1", "b:-1"]}), bad_address('"b:-1"')),
         (of_cluster({"worker": ["a:1", "b:１"]}), bad_address('"b:１"')),
-        (of_cluster({"worker": ["a:1", "b:1\n"]}), bad_address('"b:1\\n"')),
-        (of_cluster({"worker": ["a:1", "b: 1"]}), bad_address('"b: 1"')),
-        (of_cluster({"worker": ["a:1", ":1"]}), bad_address('":1"')),
         (of_cluster({"worker": ["a:1", "grpc://b:1"]}), bad_address('"grpc://b:1"')),
         (of_cluster({"worker": ["a:1", "::1:2222"]}), bad_address('"::1:2222"')),
-        (of_cluster({"worker": ["a:1", "[:::]:2222"]}), bad_address('"[:::]:2222"')),
-        (of_cluster({"worker": ["a:1", None]}), bad_address("null")),
         (of_cluster({"worker": ["a:1", 2222]}), bad_address("2222")),
-        (of_cluster({"worker": ["a:1", ["b:1"]]}), bad_address("a list")),
         (of_cluster({"worker": ["a:1", 10**300]}), bad_address("a number of 997 bits")),
         (
             of_cluster({"worker": ["a:1", "A:1"]}),
             'TF_CONFIG has the address "a:1" 2 times; every task needs its own.',
         ),
-        (
-            of_cluster({"chief": ["b:1"], "worker": WORKERS}),
-            'TF_CONFIG has the address "b:1" 2 times; every task needs its own.',
-        ),
         ({"cluster": {"worker": WORKERS}}, f'TF_CONFIG has no "task" object; it must look like {SHAPE}.'),
-        (of_task("worker/0"), f'TF_CONFIG has no "task" object; it must look like {SHAPE}.'),
-        (
-            of_task({"index": 0}),
-            "TF_CONFIG gives this process the task type null; allowed are chief, worker and evaluator.",
-        ),
-        (
-            of_task({"type": ["worker"], "index": 0}),
-            "TF_CONFIG gives this process the task type a list; allowed are chief, worker and evaluator.",
-        ),
         (
             of_task({"type": "Worker", "index": 0}),
             'TF_CONFIG gives this process the task type "Worker"; allowed are chief, worker and evaluator.',
@@ -339,12 +313,8 @@ def bad_json(reason, shown):
             'TF_CONFIG does not say which worker this process is; its "task" needs an "index".',
         ),
         (of_task({"type": "worker", "index": True}), bad_index("true")),
-        (of_task({"type": "worker", "index": 1.0}), bad_index("1.0")),
-        (of_task({"type": "worker", "index": "1a"}), bad_index('"1a"')),
         (of_task({"type": "worker", "index": "٣"}), bad_index('"٣"')),
-        (of_task({"type": "worker", "index": -1}), "TF_CONFIG names task worker/-1 but the cluster has workers 0-1."),
         (of_task({"type": "worker", "index": 3}), "TF_CONFIG names task worker/3 but the cluster has workers 0-1."),
-        (of_task({"type": "worker", "index": "2"}), "TF_CONFIG names task worker/2 but the cluster has workers 0-1."),
         (
             of_task({"type": "worker", "index": 10**300}),
             "TF_CONFIG names task worker/a number of 997 bits but the cluster has workers 0-1.",
@@ -373,7 +343,7 @@ def test_resolve_when_much_is_wrong_reports_all_at_once():
     ]
 
 
-@pytest.mark.parametrize("address", ["a:1", "a:65535", "10.0.0.1:2222", "[::1]:2222", "a-b_c.d.:2222", "1:1"])
+@pytest.mark.parametrize("address", ["a:65535", "10.0.0.1:2222", "[::1]:2222", "a-b_c.d.:2222"])
 def test_resolve_accepts_the_address(address):
     assert resolve(of_cluster({"worker": [address]})).workers == (address,)
 
@@ -389,15 +359,11 @@ def test_resolve_when_ps_has_the_address_of_a_worker_ignores_it():
     "environ, arguments, own_task, index",
     [
         ({}, {"task_index": 1}, None, 2),
-        ({}, {"task_type": "chief", "task_index": 0}, None, 0),
         ({"TASK_INDEX": "1"}, {}, None, 2),
-        ({"TASK_TYPE": "chief", "TASK_INDEX": "0"}, {}, None, 0),
         ({"TASK_INDEX": "1"}, {"task_index": 0}, None, 1),
         ({"TASK_TYPE": "chief", "TASK_INDEX": "1"}, {"task_type": "worker"}, None, 2),
         ({"TASK_TYPE": "", "TASK_INDEX": " "}, {}, {"type": "chief", "index": 0}, 0),
         ({}, {}, {"type": "worker", "index": 1}, 2),
-        ({}, {}, {"index": 1}, 2),
-        ({}, {"task_index": 0}, {"type": "chief", "index": 0}, 1),
         ({"TASK_INDEX": "1"}, {}, {"type": "chief", "index": 0}, 2),
     ],
 )
@@ -422,7 +388,6 @@ def test_resolve_of_a_file_with_a_byte_order_mark_reads_it(cluster_file):
     "environ, arguments, own_task, problem",
     [
         ({}, {}, None, "--tf_config=c.json does not say which worker this process is; give --task_index=N."),
-        ({}, {}, 3, "--tf_config=c.json does not say which worker this process is; give --task_index=N."),
         (
             {},
             {"task_type": "chief"},

@@ -26,11 +26,9 @@ OBSTACLES = {
     "large": (lambda path: path.write_bytes(b" " * ((16 << 20) + 1)), "it has more than 16 MiB"),
     "latin": (lambda path: path.write_bytes(b'{"a": "\xff"}'), "it is not UTF-8 text"),
     "empty": (lambda path: path.touch(), "it is not JSON"),
-    "cut": (lambda path: path.write_text('{"a": '), "it is not JSON"),
     "long number": (lambda path: path.write_text(f'{{"a": {"1" * 5000}}}'), "it is not JSON"),
     "list": (lambda path: path.write_text("[1]"), "it is JSON, but not an object"),
     "deep": (lambda path: path.write_text('{"a":' * 100_000), "it is nested too deeply"),
-    "deep enough": (lambda path: path.write_text('{"a":' * 60 + "1" + "}" * 60), "it is nested too deeply"),
 }
 
 
@@ -60,11 +58,8 @@ def test_read_object_returns_what_was_written(tmp_path):
     "text, path",
     [
         ("~/runs", "/home/me/runs"),
-        ("~", "/home/me"),
         ("./~/a", "./~/a"),
         ("a~b", "a~b"),
-        ("", ""),
-        ("gs://b/~", "gs://b/~"),
         ("ü[1]\\", "ü[1]\\"),
     ],
 )

@@ -21,9 +21,7 @@ def known(monkeypatch):
     [
         ("classic", "CartPole-v1", {"n_step": 1}),
         ("classic", "Pole-v0", {"n_step": 1}),
-        ("classic", "ALE/Pong-v5", {"n_step": 1}),
         ("none", "Pole-v0", {}),
-        ("none", "ALE/Pong-v5", {}),
         ("auto", "Pole-v0", {"n_step": 3}),
         ("auto", "CartPole-v1", {}),
         ("auto", "ALE/Pong-v5", {"n_step": 4}),

@@ -5,6 +5,7 @@ import pytest
 
 from dqn_tf.config import schema
 from dqn_tf.environment import atari, spec
+from tests import marks
 from tests.environment.scripted import assert_plays_again, seeds
 
 pytest.importorskip("ale_py")
@@ -97,15 +98,16 @@ def is_same_play(a, b):
 # What an environment is.
 
 
-@pytest.mark.parametrize("game, num_minimal", [("Pong", 6), ("Breakout", 4)])
-@pytest.mark.parametrize("actions", ["auto", "minimal", "full"])
-def test_describe_of_a_game_gives_its_spec(game, num_minimal, actions):
+@pytest.mark.parametrize(
+    "game, actions, num_actions", [("Pong", "auto", 6), ("Breakout", "minimal", 4), ("Pong", "full", 18)]
+)
+def test_describe_of_a_game_gives_its_spec(game, actions, num_actions):
     described = atari.describe(f"ALE/{game}-v5", schema.Atari(atari_actions=actions))
     assert described.env_id == f"ALE/{game}-v5"
     assert (described.observation_shape, described.observation_dtype) == ((4, 84, 84), np.dtype(np.uint8))
     space = described.observation_space
     assert (space.shape, space.dtype, space.low.max(), space.high.min()) == ((4, 84, 84), np.uint8, 0, 255)
-    assert (described.num_actions, described.first_action) == (18 if actions == "full" else num_minimal, 0)
+    assert (described.num_actions, described.first_action) == (num_actions, 0)
     # Half an hour at 60 frames a second: 30 * 60 * 60 / 4 steps.
     assert (described.frames_per_step, described.max_episode_steps) == (4, 27_000)
     assert described.reward_threshold is None
@@ -241,6 +243,7 @@ def test_fire_under_nature_is_pressed_after_a_lost_life_and_at_no_other_time(nat
     assert np.count_nonzero(lost & (ACTIONS != FIRE)) > 5
 
 
+@pytest.mark.thorough
 def test_fire_that_was_pressed_is_what_the_game_was_played_with(shared, nature):
     carried_out = column(nature[1], "action")
     again = play(shared("Breakout", 3, NATURE), SEEDS, carried_out)
@@ -268,7 +271,7 @@ def test_fire_under_machado_is_never_pressed(machado):
     np.testing.assert_array_equal(column(machado[1], "action"), ACTIONS)
 
 
-@pytest.mark.parametrize("settings", [NATURE, MACHADO], ids=["nature", "machado"])
+@pytest.mark.parametrize("settings", [NATURE, *marks.thorough(MACHADO)], ids=["nature", "machado"])
 def test_rewards_are_raw_scores(shared, settings):
     _, steps = play(shared("SpaceInvaders", 1, settings), [0], random_actions(200, 1, 6))
     rewards = set(column(steps, "reward").ravel().tolist())
@@ -307,6 +310,7 @@ def test_first_observation_has_one_plane_and_three_of_zeros(played):
         assert observation[:3].max() == 0 < observation[3].max()
 
 
+@pytest.mark.thorough
 def test_arrays_of_a_step_are_left_alone_by_later_ones(shared):
     environment = shared("Breakout", 3, NATURE)
     arrays = [environment.reset(seeds(*SEEDS))]
@@ -324,13 +328,13 @@ def test_arrays_of_a_step_are_left_alone_by_later_ones(shared):
 # Seeds.
 
 
-@pytest.mark.parametrize("name, settings", [("nature", NATURE), ("machado", MACHADO)])
+@pytest.mark.parametrize("name, settings", [("nature", NATURE), *marks.thorough(("machado", MACHADO))])
 def test_reset_with_the_same_seeds_repeats_all_byte_for_byte(request, shared, name, settings):
     again = play(shared("Breakout", 3, settings), SEEDS, ACTIONS)
     assert_same_play(request.getfixturevalue(name), again)
 
 
-@pytest.mark.parametrize("name, settings", [("nature", NATURE), ("machado", MACHADO)])
+@pytest.mark.parametrize("name, settings", [("nature", NATURE), *marks.thorough(("machado", MACHADO))])
 def test_environment_depends_on_its_own_seed_only(request, shared, name, settings):
     alone = play(shared("Breakout", 1, settings), [2], ACTIONS[:, 1:2])
     assert_same_play(request.getfixturevalue(name), alone, of=slice(1, 2))
@@ -340,14 +344,14 @@ def test_threads_do_not_change_what_is_played(shared, nature):
     assert_same_play(nature, play(shared("Breakout", 3, NATURE, num_threads=2), SEEDS, ACTIONS))
 
 
-@pytest.mark.parametrize("settings", [NATURE, MACHADO], ids=["nature", "machado"])
+@pytest.mark.parametrize("settings", [NATURE, *marks.thorough(MACHADO)], ids=["nature", "machado"])
 def test_reset_with_the_largest_and_smallest_seed_gives_other_games(shared, settings):
     environment, actions = shared("Breakout", 1, settings), ACTIONS[:30, :1]
     one, other = (play(environment, [seed], actions) for seed in (0, 2**31 - 1))
     assert not is_same_play(one, other)
 
 
-@pytest.mark.parametrize("settings", [NATURE, MACHADO], ids=["nature", "machado"])
+@pytest.mark.parametrize("settings", [NATURE, *marks.thorough(MACHADO)], ids=["nature", "machado"])
 def test_games_after_the_first_depend_on_seeds_of_their_own(shared, settings):
     environment = shared("Breakout", 2, settings)
     environment.reset([lambda episode: 1, lambda episode: 1 + episode])
@@ -370,8 +374,10 @@ def stops(steps):
     return np.flatnonzero(ended)[-1] + 1, np.flatnonzero(pressed)[-1] if pressed.any() else NUM_STEPS // 2
 
 
-@pytest.mark.parametrize("which", [0, 1], ids=["just begun", "waiting"])
-@pytest.mark.parametrize("name, settings", [("nature", NATURE), ("machado", MACHADO)])
+@pytest.mark.parametrize(
+    "name, settings, which",
+    [("nature", NATURE, 1), ("machado", MACHADO, 0), *marks.thorough(("nature", NATURE, 0), ("machado", MACHADO, 1))],
+)
 def test_replay_gives_what_was_played_and_goes_on_with_it(request, shared, name, settings, which):
     played = request.getfixturevalue(name)
     assert_plays_again(shared("Breakout", 3, settings), SEEDS, played, ACTIONS, stops(played[1])[which])
@@ -406,6 +412,7 @@ def shrunk(picture):
     return np.repeat(np.repeat(grey, 2, axis=0), 21, axis=1).reshape(84, 5, 84, 40).mean(axis=(1, 3))
 
 
+@pytest.mark.thorough
 def test_render_shows_the_games_that_are_played(shared):
     environment = shared("Breakout", 2, NATURE, render=True)
     observation, num_different, num_lost = environment.reset(seeds(1, 2)), 0, 0

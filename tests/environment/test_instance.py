@@ -62,7 +62,7 @@ def test_keyboard_interrupt_is_the_users_or_where_signals_are_handled_the_enviro
         made.step(1)
 
 
-@pytest.mark.parametrize("flag", [True, 1, np.True_, np.array([True]), np.float32(1)], ids=repr)
+@pytest.mark.parametrize("flag", [True, np.array([True]), np.float32(1)], ids=repr)
 @pytest.mark.parametrize("name", ["terminated", "truncated"])
 def test_step_that_ends_an_episode_begins_the_next_with_its_seed(name, flag):
     class Ends(Giving):
@@ -153,14 +153,10 @@ def begun(space, observation):
     [
         (spaces.Box(-9, 9, (1,)), 1.5, np.float32([1.5])),
         (spaces.Box(-9, 9, (1,)), np.array([[1.5]]), np.float32([1.5])),
-        (spaces.Box(-9, 9, (1, 1)), [1.5], np.float32([[1.5]])),
-        (spaces.Box(-9, 9, ()), np.array([1.5]), np.float32([1.5])),
         (spaces.Box(-9, 9, (0,)), [], np.float32([])),
         (spaces.Discrete(3), np.array([1]), np.float32([0, 1, 0])),
-        (BYTES, np.array([255, 0]), np.uint8([255, 0])),
         (BYTES, np.array([255.0, 0.0]), np.uint8([255, 0])),
         (spaces.Box(0, 1, (2,), np.bool_), [True, 0], np.uint8([1, 0])),
-        (PAIR, [0.1, 7], np.float32([0.1, 7])),
         (spaces.Box(-np.inf, np.inf, (2,)), [3.4e38, -3.4e38], np.float32([3.4e38, -3.4e38])),
     ],
     ids=str,
@@ -174,29 +170,19 @@ def test_begin_of_an_observation_that_is_nearly_of_its_space_takes_it(space, obs
     "space, observation, said",
     [
         (spaces.Box(-9, 9, (1,)), [1.5, 2], "of shape (2,), its space has (1,)"),
-        (spaces.Box(-9, 9, (1,)), [], "of shape (0,), its space has (1,)"),
         (spaces.Box(-9, 9, ()), np.nan, "with np.float32(nan) at [0], which float32 cannot"),
         (spaces.Discrete(3), 3, "that does not fit its space: 3 (int): it is not in Discrete(3)"),
-        (spaces.Discrete(3), -1, "that does not fit its space: -1 (int): it is not in Discrete(3)"),
         (spaces.Discrete(3, start=5), 4, "that does not fit its space: 4 (int): it is not in Discrete(3, start=5)"),
         (spaces.Dict(a=TWO), {"a": (2, [0, 0])}, "that does not fit its space: {'a': (2, [0, 0])} (dict): it is"),
         (spaces.MultiDiscrete([2, 3]), [2, 0], "that does not fit its space: [2, 0] (list): it is not in Multi"),
-        (spaces.MultiDiscrete([2, 3]), [0], "that does not fit its space: [0] (list): it is not in Multi"),
         (spaces.Discrete(3), 1.5, "that does not fit its space: 1.5 (float): "),
-        (spaces.Discrete(3), None, "that does not fit its space: None (NoneType)"),
         (spaces.MultiBinary(3), [0, 1], "of shape (2,), its space has (3,)"),
-        (TWO, (1, [1, 2, 3]), "of shape (5,), its space has (4,)"),
         (TWO, 5, "that does not fit its space: 5 (int): 'int' object is not iterable"),
-        (TWO, (1, [0, np.nan]), "with np.float32(nan) at [3], which float32 cannot"),
         (spaces.Dict(a=PAIR), {"b": [1, 2]}, "that does not fit its space: {'b': [1, 2]} (dict): 'a'"),
         (BYTES, [300, 0], "that does not fit its space: [300, 0] (list): "),
-        (BYTES, np.array([300, -1]), "that does not fit its space: array([300, -1]) (ndarray): "),
         (BYTES, np.array([0.5, 0]), "that does not fit its space: array([0.5, 0. ]) (ndarray): "),
-        (BYTES, np.array([np.nan, 0]), "that does not fit its space: array([nan, 0.]) (ndarray): "),
         (spaces.Dict(a=BYTES), {"a": [300, 0]}, "that does not fit its space: {'a': [300, 0]} (dict): it is not in B"),
-        (spaces.MultiBinary(2), [300, 0], "that does not fit its space: [300, 0] (list): it is not in MultiBinary"),
         (spaces.Dict(a=spaces.Box(0, 9, (1,), np.int64)), {"a": [np.nan]}, "that does not fit its space: {'a': [nan]}"),
-        (PAIR, [[1], [2, 3]], "that does not fit its space: [[1], [2, 3]] (list): "),
     ],
     ids=str,
 )
@@ -226,7 +212,7 @@ def test_observations_are_arrays_of_their_own():
 # Actions.
 
 
-@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.int8])
+@pytest.mark.parametrize("dtype", [np.int64, np.int8])
 def test_actions_are_of_the_spaces_own_dtype_and_count_from_its_start(dtype):
     class Acts(Giving):
         def __init__(self):

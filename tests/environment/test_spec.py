@@ -42,20 +42,15 @@ def test_registered_of_a_module_is_what_it_registers(env_id):
     [
         ("pkg_of_mine.games.py:my/One-v0", "name the module, not its file: --env=pkg_of_mine.games:my/One-v0"),
         ("pkg_of_mine/games.py:my/One-v0", "name the module, not its file: --env=pkg_of_mine.games:my/One-v0"),
-        ("./pkg_of_mine/games:my/One-v0", "name the module, not its file: --env=pkg_of_mine.games:my/One-v0"),
         ("pkg_of_mine.none:X", "pkg_of_mine is {}/pkg_of_mine/__init__.py"),
         ("pkg_of_mine.games:One", "did you mean pkg_of_mine.games:my/One-v0 or pkg_of_mine.games:Übung?"),
         ("pkg_of_mine.games:my/One-v0 ", "did you mean pkg_of_mine.games:my/One-v0?"),
         ("pkg_of_mine.games", "it is a module: name what it registers too, such as --env=pkg_of_mine.games:EnvId."),
-        ("pkg_of_mine/games.py", "it is a module: name what it registers too, such as --env=pkg_of_mine.games:EnvId."),
         ("json:X", "importing json registers no environment; it must call gymnasium.register."),
         ("leaves:X", "SystemExit: 3; it ends the program where it is imported ({}/leaves.py, line 2)"),
         ("raises:X", "module raises cannot be imported: Odd: a b ({}/raises.py, line 2)"),
         (":X", "module  cannot be imported: ValueError: Empty module name"),
         ("CartPole", "did you mean CartPole-v1 or CartPole-v0?"),
-        ("cartpole-v1", "did you mean CartPole-v1 or CartPole-v0?"),
-        ("CartPole v1", "did you mean CartPole-v1 or CartPole-v0?"),
-        ("LunarLander-v2", "did you mean LunarLander-v3 or LunarLanderContinuous-v3?"),
     ],
 )
 def test_registered_of_a_name_that_is_none_says_so_in_one_line(folder, env_id, said):

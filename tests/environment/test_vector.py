@@ -151,8 +151,6 @@ def test_describe_when_a_module_registers_the_environment_imports_it(register, t
     "env_id, expected",
     [
         ("CartPol-v1", "--env=CartPol-v1 is not a registered environment; did you mean CartPole-v1 or CartPole-v0?"),
-        ("CartPole-v7", "--env=CartPole-v7 is not a registered environment; did you mean CartPole-v1 or CartPole-v0?"),
-        ("cartpole", "--env=cartpole is not a registered environment; did you mean CartPole-v1 or CartPole-v0?"),
         (
             "math:CartPol-v1",
             "--env=math:CartPol-v1 is not a registered environment; "
@@ -214,7 +212,6 @@ def test_describe_when_the_environment_cannot_be_made_gives_its_reason(register)
     [
         (spaces.Box(0, 1, (2,)), "a continuous action space Box(0.0, 1.0, (2,), float32)"),
         (spaces.MultiDiscrete([2, 3]), "an action space MultiDiscrete([2 3])"),
-        (spaces.MultiBinary(3), "an action space MultiBinary(3)"),
         (spaces.Tuple([spaces.Discrete(2)]), "an action space Tuple(Discrete(2))"),
     ],
 )
@@ -228,8 +225,6 @@ def test_describe_when_actions_are_not_discrete_names_their_space(register, acti
     "space, text",
     [
         (spaces.Text(4, charset="ab"), "Text(1, 4, charset=ab)"),
-        (spaces.Sequence(spaces.Discrete(2)), "Sequence(Discrete(2), stack=False)"),
-        (spaces.Graph(spaces.Discrete(2), None), "Graph(Discrete(2), None)"),
         (spaces.OneOf([spaces.Discrete(2), spaces.Discrete(3)]), "OneOf(Discrete(2), Discrete(3))"),
         (spaces.Tuple([spaces.Text(4, charset="ab")]), "Tuple(Text(1, 4, charset=ab))"),
         (spaces.Dict(a=spaces.OneOf([spaces.Discrete(2)])), "Dict('a': OneOf(Discrete(2)))"),

@@ -1,5 +1,7 @@
 """The accumulator against hand arithmetic and a plain loop."""
 
+import itertools
+
 import hypothesis
 import numpy as np
 import pytest
@@ -125,18 +127,17 @@ def test_add_when_observations_are_uint8_keeps_their_dtype():
     np.testing.assert_array_equal(batch.s_t, np.full((2, 2, 2), 9))
 
 
-@pytest.mark.parametrize("flags", ["terminated", "truncated", "both"])
-@pytest.mark.parametrize("n_step", [1, 3, 5])
 @pytest.mark.parametrize("end", ["first", "second", "n - 1", "n", "every"])
-def test_add_when_an_episode_ends_equals_brute_force(end, n_step, flags):
-    num_steps = 2 * n_step + 2
-    ended = np.zeros((num_steps, 3), bool)
-    times = {"first": 0, "second": 1, "n - 1": n_step - 1, "n": n_step, "every": slice(None)}
-    ended[times[end], 1] = True  # The environments beside it go on.
-    reward = np.linspace(-1, 1, num_steps * 3).reshape(num_steps, 3)
-    terminated = ended if flags != "truncated" else None
-    truncated = ended if flags != "terminated" else None
-    assert_equals_brute_force(make_steps(reward, terminated, truncated), n_step)
+def test_add_when_an_episode_ends_equals_brute_force(end):
+    for n_step, flags in itertools.product((1, 3, 5), ("terminated", "truncated", "both")):
+        num_steps = 2 * n_step + 2
+        ended = np.zeros((num_steps, 3), bool)
+        times = {"first": 0, "second": 1, "n - 1": n_step - 1, "n": n_step, "every": slice(None)}
+        ended[times[end], 1] = True  # The environments beside it go on.
+        reward = np.linspace(-1, 1, num_steps * 3).reshape(num_steps, 3)
+        terminated = ended if flags != "truncated" else None
+        truncated = ended if flags != "terminated" else None
+        assert_equals_brute_force(make_steps(reward, terminated, truncated), n_step)
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 4])

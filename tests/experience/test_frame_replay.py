@@ -7,6 +7,7 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import strategies as st
 
 from dqn_tf.experience import accumulator, frame_replay, replay
+from tests import marks
 
 STACK = (4, 5, 6)
 LAYOUTS = {
@@ -153,10 +154,17 @@ def rows(steps, start, stop):
     return accumulator.Steps(*(column[start:stop] for column in steps))
 
 
-@pytest.mark.parametrize("padding", ["zeros", "repeat"])
-@pytest.mark.parametrize("num_envs", [1, 2, 8])
-@pytest.mark.parametrize("n_step", [1, 3, 5])
-@pytest.mark.parametrize("layout", LAYOUTS)
+# n_step, environments, padding: of each layout one, of the usual one all that differ.
+PLAYED = [(1, 1, "zeros"), (3, 2, "repeat"), (5, 8, "zeros"), (1, 8, "repeat"), (3, 1, "zeros"), (5, 2, "repeat")]
+
+
+@pytest.mark.parametrize(
+    "layout, n_step, num_envs, padding",
+    [
+        *((layout, *PLAYED[i % len(PLAYED)]) for i, layout in enumerate(LAYOUTS)),
+        *(("stack first", *played) for played in PLAYED[1:]),
+    ],
+)
 def test_frame_replay_when_games_are_played_holds_what_replay_holds(layout, n_step, num_envs, padding):
     generator = np.random.default_rng(n_step)
     ends = generator.choice(["", "terminated", "truncated", "life"], (60, num_envs), p=[0.85, 0.05, 0.05, 0.05])
@@ -169,24 +177,29 @@ def test_frame_replay_when_games_are_played_holds_what_replay_holds(layout, n_st
     twins.compare_all()
 
 
-@pytest.mark.parametrize("end", ["terminated", "truncated", "life"])
-@pytest.mark.parametrize("n_step", [1, 3])
-@pytest.mark.parametrize("at", range(12))
-def test_frame_replay_when_an_episode_ends_anywhere_holds_what_replay_holds(at, n_step, end):
-    ends = np.full((12, 2), "", "U10")
-    ends[at, 1] = end  # The game beside it goes on.
-    steps = play([StackedGame("stack first", "zeros", n) for n in range(2)], 12, ends)
-    collector, twins = accumulator.Accumulator(n_step, 0.9), Twins(7, STACK)
-    for start in range(12):
-        twins.add(collector.add(rows(steps, start, start + 1)))
-        if len(twins.naive):
-            twins.compare_all()
-    assert twins.frames.num_frames == num_distinct_planes(twins.held())
+@pytest.mark.parametrize("end, n_step", [("terminated", 1), ("terminated", 3), ("truncated", 3), ("life", 3)])
+def test_frame_replay_when_an_episode_ends_anywhere_holds_what_replay_holds(n_step, end):
+    for at in range(12):
+        ends = np.full((12, 2), "", "U10")
+        ends[at, 1] = end  # The game beside it goes on.
+        steps = play([StackedGame("stack first", "zeros", n) for n in range(2)], 12, ends)
+        collector, twins = accumulator.Accumulator(n_step, 0.9), Twins(7, STACK)
+        for start in range(12):
+            twins.add(collector.add(rows(steps, start, start + 1)))
+            if len(twins.naive):
+                twins.compare_all()
+        assert twins.frames.num_frames == num_distinct_planes(twins.held())
 
 
-@pytest.mark.parametrize("fingerprints", ["as they are", "all equal", "three"])
-@pytest.mark.parametrize("window", [1, 5, frame_replay._WINDOW])
-@pytest.mark.parametrize("chunk", [1, frame_replay._CHUNK_NBYTES])
+@pytest.mark.parametrize(
+    "fingerprints, window, chunk",
+    [
+        ("as they are", 1, 1),
+        ("all equal", 5, frame_replay._CHUNK_NBYTES),
+        ("all equal", frame_replay._WINDOW, 1),
+        ("three", 1, frame_replay._CHUNK_NBYTES),
+    ],
+)
 def test_frame_replay_when_hints_are_bad_holds_what_replay_holds(monkeypatch, fingerprints, window, chunk):
     real = frame_replay._fingerprints
     if fingerprints != "as they are":
@@ -244,7 +257,7 @@ def test_frame_replay_when_games_are_split_in_any_way_holds_what_replay_holds(ga
         assert twins.frames.num_frames == num_distinct_planes(twins.held())
 
 
-@pytest.mark.parametrize("counts", [[1] * 8, [3, 3, 3], [5, 5, 1], [0, 2, 0, 9, 0], [4, 12, 3], [5, 10, 2]])
+@pytest.mark.parametrize("counts", [[1] * 8, [5, 5, 1], [0, 2, 0, 9, 0], [4, 12, 3]])
 @pytest.mark.parametrize("chunk", [1, frame_replay._CHUNK_NBYTES])
 def test_add_when_the_ring_wraps_keeps_the_newest_in_the_places_of_replay(monkeypatch, chunk, counts):
     monkeypatch.setattr(frame_replay, "_CHUNK_NBYTES", chunk)
@@ -255,8 +268,9 @@ def test_add_when_the_ring_wraps_keeps_the_newest_in_the_places_of_replay(monkey
             twins.compare_all()
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
-@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 3, 5), (5, 3, 2)])
+@pytest.mark.parametrize(
+    "shape, dtype", [((), np.float64), ((3,), np.float32), ((2, 3), np.int16), ((5, 3, 2), np.int16)]
+)
 def test_frame_replay_of_other_dtypes_and_shapes_holds_what_replay_holds(shape, dtype):
     twins, generator = Twins(5, shape, dtype), np.random.default_rng(0)
     for count in (3, 4):
@@ -272,8 +286,9 @@ def test_frame_replay_when_values_are_equal_but_not_their_bytes_keeps_the_bytes(
     assert twins.frames.num_frames == 4
 
 
-@pytest.mark.parametrize("layout", ["stack first", "stack last", "stack of pictures"])
-@pytest.mark.parametrize("padding", ["zeros", "repeat"])
+@pytest.mark.parametrize(
+    "layout, padding", [("stack first", "zeros"), ("stack last", "repeat"), ("stack of pictures", "zeros")]
+)
 def test_num_frames_when_games_are_stacked_is_one_a_step_and_one_a_reset(layout, padding):
     ends = np.full((50, 4), "", "U10")
     ends[[9, 20, 49], [0, 1, 1]], ends[30, 2], ends[31, 3] = "terminated", "truncated", "life"
@@ -373,14 +388,13 @@ def test_sample_when_changed_leaves_the_buffer_alone():
     twins.compare_all()
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_sample_gives_contiguous_arrays_of_its_own(layout):
-    shape = LAYOUTS[layout][0]
-    buffer = frame_replay.FrameReplay(4, shape, np.uint8, np.random.default_rng(0))
-    buffer.add(random_transitions(np.random.default_rng(0), 3, shape))
-    batch = buffer.sample(2, 5).transitions
-    assert [x.shape for x in batch] == [(2, 5, *shape), (2, 5), (2, 5), (2, 5), (2, 5, *shape)]
-    assert all(x.flags.c_contiguous and x.flags.writeable for x in batch)
+def test_sample_gives_contiguous_arrays_of_its_own():
+    for shape, _ in LAYOUTS.values():
+        buffer = frame_replay.FrameReplay(4, shape, np.uint8, np.random.default_rng(0))
+        buffer.add(random_transitions(np.random.default_rng(0), 3, shape))
+        batch = buffer.sample(2, 5).transitions
+        assert [x.shape for x in batch] == [(2, 5, *shape), (2, 5), (2, 5), (2, 5), (2, 5, *shape)]
+        assert all(x.flags.c_contiguous and x.flags.writeable for x in batch)
 
 
 def test_sample_when_empty_raises():
@@ -421,16 +435,16 @@ def test_expected_nbytes_of_a_million_atari_transitions_is_visible_arithmetic():
     assert expected < 7.3e9
 
 
-@pytest.mark.parametrize("counts", [[0], [2], [4], [4, 3], [1, 4, 4]])
-@pytest.mark.parametrize("num_new", [0, 1, 3, 4])
-def test_overwritten_tells_what_the_next_add_takes_away(counts, num_new):
+@pytest.mark.parametrize("counts", [[2], [4, 3], [1, 4, 4]])
+def test_overwritten_tells_what_the_next_add_takes_away(counts):
     buffer, added = replay.Replay(4, (), np.float32, np.random.default_rng(0)), []
     for count in counts:
         transitions = make_transitions(np.arange(2 * count, dtype=np.float32).reshape(2, count) + 10 * len(added))
         buffer.add(transitions)
         added.extend(transitions.s_t)
     held = added[-4:]
-    assert list(buffer.overwritten(num_new).s_t) == held[: max(len(held) + num_new - 4, 0)]
+    for num_new in (0, 1, 3, 4):
+        assert list(buffer.overwritten(num_new).s_t) == held[: max(len(held) + num_new - 4, 0)]
 
 
 def play_atari(game, num_envs, num_steps, **protocol):
@@ -453,11 +467,11 @@ def play_atari(game, num_envs, num_steps, **protocol):
     envs.close()
 
 
-@pytest.mark.parametrize("game", ["pong", "breakout"])
+MACHADO = {"repeat_action_probability": 0.25, "noop_max": 0, "use_fire_reset": False}
+
+
 @pytest.mark.parametrize(
-    "protocol, n_step",
-    [({"repeat_action_probability": 0.25, "noop_max": 0, "use_fire_reset": False}, 1), ({"noop_max": 31}, 3)],
-    ids=["machado", "nature"],
+    "game, protocol, n_step", [("breakout", {"noop_max": 31}, 3), *marks.thorough(("pong", MACHADO, 1))]
 )
 def test_frame_replay_when_whole_games_are_played_holds_what_replay_holds(game, protocol, n_step):
     collector, twins, num_ends = accumulator.Accumulator(n_step, 0.99), Twins(1501, (4, 84, 84)), 0
@@ -470,6 +484,7 @@ def test_frame_replay_when_whole_games_are_played_holds_what_replay_holds(game, 
     assert twins.frames.num_frames == num_distinct_planes(twins.held()) <= 1501 + num_ends + 2 * 4 + n_step
 
 
+@pytest.mark.thorough
 def test_nbytes_when_pong_is_played_is_a_frame_a_transition():
     buffer = frame_replay.FrameReplay(20_000, (4, 84, 84), np.uint8, np.random.default_rng(0))
     collector, num_ends = accumulator.Accumulator(1, 0.99), 0

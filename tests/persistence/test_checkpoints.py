@@ -22,7 +22,7 @@ from dqn_tf.persistence import (
     storage,
     worker_state,
 )
-from tests import making
+from tests import making, marks
 
 AGENT = schema.Learning(
     optimizer="adam", learning_rate=0.01, learning_rate_schedule="linear", target_update_period=3, clip_norm=1.0
@@ -194,7 +194,7 @@ def test_restored_learner_and_replay_go_on_as_the_originals_do_bit_for_bit(train
     assert other.learner.num_updates == 12
 
 
-@pytest.mark.parametrize("counts", [(10, 0, 5), (30, 30, 30), (60, 3, 49), (50, 50, 1), (200, 1, 120)])
+@pytest.mark.parametrize("counts", [(10, 0, 5), (60, 3, 49), (200, 1, 120)])
 def test_replay_of_many_checkpoints_is_that_of_the_last(placement, tmp_path, counts):
     run = Run(placement, tmp_path, seed=0)
     for number, count in enumerate(counts, start=1):
@@ -311,9 +311,7 @@ def flip(path, position):
 
 
 DAMAGES = {
-    "flipped first": lambda path: flip(path, 0),
-    "flipped middle": lambda path: flip(path, path.stat().st_size // 2),
-    "flipped last": lambda path: flip(path, -1),
+    "flipped": lambda path: flip(path, path.stat().st_size // 2),
     "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
     "empty": lambda path: path.write_bytes(b""),
     "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
@@ -321,9 +319,19 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize(
-    "name", ["manifest.json", "model.index", "model.data-00000-of-00001", "worker-0-of-1.npz", "replay-0-of-1-20.npz"]
+    "name, damage",
+    [
+        ("worker-0-of-1.npz", "flipped"),
+        ("manifest.json", "cut"),
+        *marks.thorough(
+            ("manifest.json", "missing"),
+            ("model.index", "empty"),
+            ("model.data-00000-of-00001", "flipped"),
+            ("model.data-00000-of-00001", "missing"),
+            ("replay-0-of-1-20.npz", "longer"),
+        ),
+    ],
 )
 def test_damage_of_the_newest_is_named_and_the_one_before_is_used(placement, tmp_path, warnings, name, damage):
     run = Run(placement, tmp_path, seed=0)
@@ -348,6 +356,7 @@ def test_damage_of_the_newest_is_named_and_the_one_before_is_used(placement, tmp
     assert Run(placement, tmp_path, seed=5).restore().path == tmp_path / "ckpt-200"
 
 
+@pytest.mark.thorough
 def test_damage_at_random_places_of_any_file_is_never_loaded(trained, tmp_path):
     trained.save(100)
     made, generator = manifest.check(tmp_path, 100), np.random.default_rng(3)
@@ -363,6 +372,7 @@ def test_damage_at_random_places_of_any_file_is_never_loaded(trained, tmp_path):
     assert manifest.check(tmp_path, 100) == made
 
 
+@pytest.mark.thorough
 def test_every_flipped_bit_of_a_manifest_is_found(placement, tmp_path):
     run = Run(placement, tmp_path, seed=0)
     run.save(100)
@@ -376,7 +386,7 @@ def test_every_flipped_bit_of_a_manifest_is_found(placement, tmp_path):
             assert str(path) in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "model.index", "worker-0-of-1.npz"])
+@pytest.mark.parametrize("name", ["manifest.json", "worker-0-of-1.npz"])
 def test_damage_of_all_is_refused_with_a_line_for_what_is_damaged(placement, tmp_path, name):
     run = Run(placement, tmp_path, seed=0)
     for env_steps in (100, 200):
@@ -397,7 +407,7 @@ def test_loss_of_all_manifests_is_refused(placement, tmp_path):
         Run(placement, tmp_path, seed=5).restore()
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../secret", "ckpt-100/../../secret", "..", "", "a\\..\\b"])
+@pytest.mark.parametrize("path", ["/etc/passwd", "ckpt-100/../../secret", "a\\..\\b"])
 def test_manifest_whose_paths_leave_the_directory_is_refused(placement, tmp_path, path):
     run = Run(placement, tmp_path, seed=0)
     run.save(100)
@@ -424,33 +434,27 @@ def forge(root, name, **arrays):
 
 WORKER, REPLAY = "worker-0-of-1.npz", "replay-0-of-1-20.npz"  # of 2 environments with 2 actions; of 20 transitions
 FORGERIES = [
-    pytest.param(WORKER, {"state": np.array("[" * 10_000)}, id="nested"),
-    (WORKER, {"episode_rows": np.array([[40.0, np.nan, 12.0]])}),
-    (WORKER, {"episode_rows": np.zeros((1, 3), np.int64)}),
-    (WORKER, {"round_metrics": np.full((2, 4), np.inf, np.float32)}),
-    (WORKER, {"round_metrics": np.zeros((2, 5), np.float32)}),
     (WORKER, {"action": np.full(4, 2, np.int32)}),
+    (REPLAY, {"a_tm1": np.full(20, -1, np.int32)}),
+    (WORKER, {"state": np.array("[" * 10)}),
+    (WORKER, {"episode_rows": np.array([[40.0, np.nan, 12.0]])}),
+    (WORKER, {"round_metrics": np.zeros((2, 5), np.float32)}),
     (WORKER, {"action": np.zeros(3, np.int32)}),
     (WORKER, {"length": np.array([5, -1])}),
     (WORKER, {"length": np.array([201, 0]), "action": np.zeros(201, np.int32)}),
     (WORKER, {"episode_rows": np.array([[201.0, 1.5, 12.0]])}),
-    (WORKER, {"episode": np.array([3, -5])}),
     (WORKER, {"episode": np.array([3, 2**62])}),
-    (WORKER, {"acting_0": np.full((3, 8), np.nan, np.float32)}),
     (WORKER, {"acting_0": np.zeros((8, 3), np.float32)}),
-    (REPLAY, {"a_tm1": np.full(20, 2, np.int32)}),
-    (REPLAY, {"a_tm1": np.full(20, -1, np.int32)}),
     (REPLAY, {"a_tm1": np.zeros(20, np.int64)}),
     (REPLAY, {"r_t": np.full(20, np.nan, np.float32)}),
     (REPLAY, {"discount_t": np.full(20, 1.5, np.float32)}),
     (REPLAY, {"s_t": np.full((20, 3), np.inf, np.float32)}),
-    (REPLAY, {"s_t": np.zeros((20, 4), np.float32)}),
     (REPLAY, {"s_t": np.zeros((19, 3), np.float32)}),
     (REPLAY, {name: np.zeros((19, 3)[: 1 + name.startswith("s_")], np.float32) for name in ("s_t", "s_tm1", "r_t")}),
 ]
 
 
-@pytest.mark.parametrize("name, arrays", FORGERIES, ids=str)
+@pytest.mark.parametrize("name, arrays", [*FORGERIES[:2], *marks.thorough(*FORGERIES[2:])], ids=str)
 def test_forged_arrays_with_right_checksums_are_named_and_the_one_before_is_used(
     placement, tmp_path, warnings, name, arrays
 ):
@@ -469,6 +473,7 @@ def test_forged_arrays_with_right_checksums_are_named_and_the_one_before_is_used
     assert line.isprintable() and manifest.numbers(tmp_path) == [100]
 
 
+@pytest.mark.thorough
 def test_forged_model_with_right_checksums_is_named_and_the_one_before_is_used(placement, tmp_path, warnings):
     run, larger = Run(placement, tmp_path, seed=0), Run(placement, tmp_path.parent / "other", seed=0, units=9)
     run.save(100)
@@ -513,9 +518,7 @@ def fail(*arguments, **keywords):
     raise OSError(errno.ENOSPC, "No space left on device", "some/file")
 
 
-@pytest.mark.parametrize(
-    "owner, name", [(archive, "write"), (manifest, "commit"), (archive, "describe")]
-)
+@pytest.mark.parametrize("owner, name", [(archive, "write"), *marks.thorough((manifest, "commit"))])
 def test_save_on_a_full_disk_warns_keeps_the_last_and_works_the_next_time(
     trained, placement, tmp_path, warnings, monkeypatch, owner, name
 ):
@@ -584,8 +587,10 @@ def deal(tmp_path, counts, num_workers, capacity=40):
     return dealt
 
 
-@pytest.mark.parametrize("counts", [(9, 9), (20, 20), (31, 31), (40,), (100,), (10, 10, 10, 10), (13, 13, 13, 13)])
-@pytest.mark.parametrize("num_workers", [1, 2, 4, 5])
+@pytest.mark.parametrize(
+    "counts, num_workers",
+    [((9, 9), 1), ((31, 31), 4), ((40,), 2), ((100,), 5), ((10, 10, 10, 10), 5), ((13, 13, 13, 13), 2)],
+)
 def test_replay_dealt_out_to_another_number_of_workers_loses_nothing(tmp_path, counts, num_workers):
     dealt = deal(tmp_path, counts, num_workers)
     share = 40 // len(counts)

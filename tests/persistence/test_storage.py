@@ -53,6 +53,7 @@ def test_run_on_sagemaker_serves_its_model_as_version_1_and_leaves_results(train
     assert runs.checkpoints(tmp_path / "checkpoints") == [400, 800, 1200]
 
 
+@pytest.mark.thorough
 def test_run_with_flags_goes_where_these_say(train_on, tmp_path):
     platform = {name: f"{tmp_path}/no" for name in ("AIP_CHECKPOINT_DIR", "AIP_MODEL_DIR", "AIP_TENSORBOARD_LOG_DIR")}
     places = ("logdir", "model_dir", "tensorboard_dir")
@@ -87,6 +88,7 @@ def test_trial_of_vertex_reports_evaluations_and_the_result_by_its_own_library(t
     assert [float(one["eval_return_mean"]) for one in reported] == expected
 
 
+@pytest.mark.thorough
 def test_trial_without_the_library_is_a_warning(train_on, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)
     monkeypatch.setenv("CLOUD_ML_TRIAL_ID", "7")
@@ -140,7 +142,7 @@ def test_mirror_writes_manifests_last_and_removes_them_first(tmp_path, monkeypat
     assert done == ["-ckpt/manifest.json", "-ckpt/z"]
 
 
-@pytest.mark.parametrize("name", ["lr=[1e-3]", "what?*", "back\\slash", "ü {a,b}", "gs://a"])
+@pytest.mark.parametrize("name", ["lr=[1e-3]?*", "back\\slash", "ü {a,b}", "gs://a"])
 def test_mirror_finds_its_files_in_a_place_of_any_name(tmp_path, name):
     copies = mirror.Mirror(tree(tmp_path / "here", c__m="1", d="2"), f"{tmp_path}/{name}")
     copies.push()
@@ -166,6 +168,7 @@ def test_mirror_into_its_own_directory_leaves_it_as_it_is(tmp_path, monkeypatch)
     assert (here / "a").read_text() == "1"
 
 
+@pytest.mark.thorough
 def test_run_whose_model_and_results_go_into_its_own_directory_keeps_them(train_on, tmp_path):
     run_directory = tmp_path / "ml" / "checkpoints"
     train_on({"SM_MODEL_DIR": f"{tmp_path}/ml/model", "SM_OUTPUT_DATA_DIR": str(run_directory)})

@@ -59,7 +59,7 @@ def test_available_memory_where_both_versions_have_limits_is_the_least(machine):
 
 
 @pytest.mark.parametrize(
-    "group", ["sys/fs/cgroup/job/step", "sys/fs/cgroup/job", "sys/fs/cgroup/unified/job", "sys/fs/cgroup"]
+    "group", ["sys/fs/cgroup/job/step", "sys/fs/cgroup/unified/job"]
 )
 def test_available_memory_of_a_group_in_a_group_is_the_least_of_all(machine, group):
     files = NESTED | limit((f"{group}/memory.max", f"{group}/memory.current"), 2 * GIB, GIB)
@@ -84,12 +84,10 @@ def test_available_memory_here_is_a_plausible_number():
     "machine_name, text, expected",
     [
         ("x86_64", "processor: 0\nflags\t\t: fpu avx512f avx512_bf16 sse\n", True),
-        ("x86_64", "flags : amx_bf16\n", True),
         ("aarch64", "Features\t: fp asimd bf16 i8mm\n", True),
         ("x86_64", "flags : fpu avx512f\nflags : fpu avx512f\n", False),
         ("x86_64", "flags : fpu\nbugs : avx512_bf16\nvmx flags : amx_bf16\n", False),
         ("x86_64", "flags : not_bf16 bf16x avx512_bf16_not\n", False),
-        ("aarch64", "Features : fp asimd\n", False),
         ("x86_64", "model name : of a processor that tells no flags\n", True),
         ("riscv64", "flags : fpu\n", True),
     ],
@@ -129,22 +127,14 @@ def v1(folder, quota, period=100_000):
     [
         ({}, 8),
         ({f"{CPU}/cpu.max": "max 100000\n"}, 8),
-        ({f"{CPU}/cpu.max": "200000 100000\n"}, 2),
         ({f"{CPU}/cpu.max": "150000 100000\n"}, 2),  # a part of a core is one
-        ({f"{CPU}/cpu.max": "10000 100000\n"}, 1),
-        ({f"{CPU}/cpu.max": "9000000 100000\n"}, 8),
         ({f"{CPU}/cpu.max": "nonsense\n"}, 8),
-        ({f"{CPU}/cpu.max": "200000 0\n"}, 8),
-        (v1("cpu", -1), 8),
         (v1("cpu", 50_000, 25_000), 2),
         (v1("cpu,cpuacct", 300_000), 8),  # nobody says that there is a group
         # Groups in groups: the least of all counts.
         (NESTED | {f"{CPU}/job/step/cpu.max": "max 100000\n", f"{CPU}/job/cpu.max": "400000 100000\n"}, 4),
         (NESTED | {f"{CPU}/job/step/cpu.max": "300000 100000\n", f"{CPU}/job/cpu.max": "400000 100000\n"}, 3),
-        (NESTED | {f"{CPU}/unified/job/cpu.max": "300000 100000\n"}, 3),
-        (NESTED | v1("cpu,cpuacct", 300_000), 3),
         (NESTED | v1("cpu,cpuacct/job/step", 250_000), 3),
-        (NESTED | v1("cpu/job/step", 250_000), 3),
         (NESTED | {f"{CPU}/other/cpu.max": "100000 100000\n"}, 8),
         ({"proc/self/cgroup": "0::/../..\n", f"{CPU}/cpu.max": "300000 100000\n"}, 3),
         ({"proc/self/cgroup": "\n:\nnothing\n", f"{CPU}/cpu.max": "300000 100000\n"}, 3),

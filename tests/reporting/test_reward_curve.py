@@ -30,11 +30,10 @@ BLUE, ORANGE, GREEN = (31, 119, 180), (255, 127, 14), (44, 160, 44)  # matplotli
 
 
 @pytest.mark.parametrize(
-    "rows",
-    [[], OTHERS, EPISODES[:1], EPISODES, EVALUATIONS, EPISODES + EVALUATIONS + OTHERS],
-    ids=["none", "neither", "one episode", "episodes", "evaluations", "all"],
+    "rows, threshold",
+    [([], None), (OTHERS, 475.0), (EPISODES[:1], None), (EPISODES + EVALUATIONS + OTHERS, 475.0)],
+    ids=["none", "neither", "one episode", "all"],
 )
-@pytest.mark.parametrize("threshold", [None, 475.0])
 def test_draw_of_any_rows_writes_a_png_of_1080_by_600(tmp_path, rows, threshold):
     reward_curve.save(reward_curve.draw(rows, "CartPole-v1, seed 0", threshold), tmp_path / "curve.png")
     assert size(tmp_path / "curve.png") == (1080, 600)

@@ -135,6 +135,7 @@ def test_evaluation_of_the_run_plays_it_the_same_way(run, monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)["eval_return_mean"] % 5 == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("protocol", ["machado", "nature"])
 def test_games_that_are_saved_at_other_times_and_resumed_come_to_the_same(train, tmp_path, monkeypatch, protocol):
     monkeypatch.setattr(atari, "_MAX_FRAMES", 4 * GAME_LENGTH)

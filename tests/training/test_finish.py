@@ -18,7 +18,7 @@ from dqn_tf.evaluation import evaluator, export
 from dqn_tf.persistence import archive, locations, manifest, mirror, progress, run_directory, storage
 from dqn_tf.reporting import hyperparameters, reporter, reward_curve
 from dqn_tf.training import finish, plan
-from tests import runs
+from tests import marks, runs
 
 ENV_STEPS = 1200
 
@@ -121,8 +121,8 @@ def command(finished, tmp_path, monkeypatch):
                     evaluator=evaluator.Evaluator(now.environments, 1, 1),
                     is_followed=False,
                 )
-                watchdog = types.SimpleNamespace(heard_by_all=lambda doing: None)
-                finish.finish(now, parts, at, told, files_of, {}, watchdog)
+                heartbeat = types.SimpleNamespace(heard_by_all=lambda doing: None)
+                finish.finish(now, parts, at, told, files_of, {}, heartbeat)
 
         def is_torn(self, source, target):
             return not target.startswith(str(where["run"]))  # an object of a bucket is there whole, or not
@@ -157,8 +157,7 @@ def files(path):
     return sorted(found for found in path.rglob("*") if found.is_file())
 
 
-@pytest.mark.parametrize("is_late", [False, True])
-@pytest.mark.parametrize("is_bucket", [False, True])
+@pytest.mark.parametrize("is_bucket, is_late", [(False, True), *marks.thorough((True, True), (False, False))])
 def test_run_killed_at_any_write_of_its_end_is_not_finished_and_the_same_command_delivers(
     command, tmp_path, is_bucket, is_late
 ):

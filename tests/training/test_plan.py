@@ -257,9 +257,10 @@ def is_a_loop(path):
     path.symlink_to(path.name)
 
 
-@pytest.mark.parametrize("obstacle", [is_a_file, is_a_loop])
-@pytest.mark.parametrize("where", ["run", "run/checkpoints"])
-@pytest.mark.parametrize("task", ["chief", "worker", "evaluator"])
+@pytest.mark.parametrize(
+    "task, where, obstacle",
+    [("chief", "run", is_a_file), ("worker", "run/checkpoints", is_a_loop), ("evaluator", "run", is_a_loop)],
+)
 def test_plan_where_the_directory_cannot_be_entered_says_one_line(make, tmp_path, task, where, obstacle):
     path = tmp_path / where
     path.parent.mkdir(exist_ok=True)

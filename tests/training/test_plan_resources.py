@@ -183,9 +183,10 @@ def test_replay_of_images_needs_memory_for_each_frame_once(make, memory):
     assert line.startswith("--replay_capacity=1000 needs 0.0 GB of memory for 1000 transitions of tests.environments:")
 
 
-@pytest.mark.parametrize("env", ["CartPole-v1", PIXEL])
-@pytest.mark.parametrize("num_workers", [1, 2, 3, 4, 5, 7, 8])
-@pytest.mark.parametrize("share", [0.1, 0.37, 0.999])
+@pytest.mark.parametrize(
+    "env, num_workers, share",
+    [("CartPole-v1", 1, 0.1), ("CartPole-v1", 3, 0.999), ("CartPole-v1", 8, 0.37), (PIXEL, 1, 0.999), (PIXEL, 7, 0.37)],
+)
 def test_capacity_that_is_said_to_fit_is_accepted(make, memory, env, num_workers, share):
     size = 40 * num_workers
     values = dict(env=env, num_envs=size, round_env_steps=size, batch_size=size, learning_starts=size)
@@ -200,9 +201,9 @@ def test_capacity_that_is_said_to_fit_is_accepted(make, memory, env, num_workers
     assert made.config.training.replay_capacity == fits
 
 
-@pytest.mark.parametrize("env", ["CartPole-v1", PIXEL])
-@pytest.mark.parametrize("capacity", [10**15, 9 * 10**15])
-@pytest.mark.parametrize("strategy", ["default", "multiworker"])
+@pytest.mark.parametrize(
+    "env, capacity, strategy", [("CartPole-v1", 10**15, "default"), (PIXEL, 9 * 10**15, "multiworker")]
+)
 def test_replay_that_no_machine_holds_is_refused_however_short_the_run(make, env, capacity, strategy):
     (line,) = refused(make, env=env, replay_capacity=capacity, strategy=strategy, train_env_steps=1200)
     assert line.startswith(f"--replay_capacity={capacity} does not fit into memory: ")

@@ -74,6 +74,7 @@ def test_update_in_bfloat16_keeps_weights_target_and_slots_in_float32(kind):
         assert (new.view(np.uint32) & 0xFFFF).any() and (target.view(np.uint32) & 0xFFFF).any()
 
 
+@pytest.mark.thorough
 def test_run_in_bfloat16_opens_the_chain(train, tmp_path, monkeypatch):
     monkeypatch.setattr(hardware, "has_bfloat16", lambda: True)  # slow elsewhere, and as right
     argv = ["--env=tests.environments:Chain-v0", "--precision=bfloat16", "--train_env_steps=6000"]
