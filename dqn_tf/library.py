@@ -7,6 +7,7 @@ does to its own process is in cli.py.
 import difflib
 import os
 import pathlib
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ from dqn_tf.evaluation import acting, finished_run
 from dqn_tf.persistence import rows
 from dqn_tf.process.stopping import Stop
 from dqn_tf.training import plan as plan_lib
+
+# Building a network seeds Python's generator for a while, and tracing replaces functions of Keras's.
+_ONE_AT_A_TIME = threading.RLock()
 
 if TYPE_CHECKING:
     import keras
@@ -95,7 +99,11 @@ class Run:
           epsilon: probability of a random action; None: as the run had it.
         Raises:
           UserCodeFailure: the environment has failed.
+          ValueError: an argument is out of its range.
         """
+        lowest = min(episodes, 1 if max_episode_steps is None else max_episode_steps)
+        if lowest < 1 or seed < 0 or not 0 <= (epsilon or 0) <= 1:
+            raise ValueError("episodes and max_episode_steps are at least 1, seed at least 0, epsilon from 0 to 1")
         return self._found.evaluate(self._network()[1], episodes, seed, max_episode_steps, epsilon)
 
     def _network(self):
@@ -114,8 +122,8 @@ def train(
 ) -> Run:
     """Trains a DQN and returns the Run: the same as `dqn-tf --env=...`, to the same bits.
 
-    May be called any number of times in a process, from any thread. With `strategy="multiworker"` this process is one
-    of the cluster that TF_CONFIG or `tf_config=` names.
+    May be called any number of times in a process, from any thread; calls in several threads take turns. With
+    `strategy="multiworker"` this process is one of the cluster that TF_CONFIG or `tf_config=` names.
 
     Args:
       env: name of a Gymnasium environment, `module:EnvId`, or a function that returns an environment. A Config here is
@@ -127,18 +135,21 @@ def train(
         They win over `config`. With the same `logdir` a run is resumed.
     Raises:
       ConfigError: a mistake in the arguments, with the words of the command.
-      UserCodeFailure: the environment, the network or a callback has raised; the run has been saved before.
+      UserCodeFailure: the environment, the network, the loss or a callback has raised; what was learned has been saved.
+      dqn_tf.training.outcome.EXPECTED: what else may end a run: a worker that is lost, a disk that is full.
     """
     if isinstance(env, Config):
         env, config = None, env
-    plan = _plan(env, config, wrappers, values)
-    from dqn_tf.process import startup
-    from dqn_tf.training import run
+    _check_arguments(config, callbacks, wrappers)
+    with _ONE_AT_A_TIME:
+        plan = _plan(env, config, wrappers, values)
+        from dqn_tf.process import startup
+        from dqn_tf.training import run
 
-    with plan.locked():
-        startup.check_keras()
-        run.train(plan, Stop(), callbacks)
-    return _load(plan.locations.run, {"env": plan.config.run.env, **values_of(plan.config)})
+        with plan.locked():
+            startup.check_keras()
+            place = run.train(plan, Stop(), callbacks)
+    return _load(place, values_of(plan.config))
 
 
 def load_run(
@@ -164,6 +175,18 @@ def load_run(
     return _load(os.fspath(logdir), typed)
 
 
+def _check_arguments(config, callbacks, wrappers):
+    """Raises ConfigError if an argument that is no setting is none of its kind."""
+    if config is not None and not isinstance(config, Config):
+        raise ConfigError(f"config={user_code.line(repr(config))[:80]} must be a dqn_tf.Config.")
+    for name, given in (("callbacks", callbacks), ("wrappers", wrappers)):
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise ConfigError(f"{name}={user_code.line(repr(given))[:80]} must be a list.")
+    for callback in callbacks:
+        if isinstance(callback, type) or not hasattr(callback, "on_round_end"):
+            raise ConfigError(f"callbacks: {user_code.line(repr(callback))[:80]} must be a dqn_tf.Callback, an object.")
+
+
 def values_of(config: Config) -> dict[str, Any]:
     """Returns the settings of a Config by name."""
     return {name: getattr(getattr(config, one.section), name) for name, one in settings.SETTINGS.items()}
@@ -174,7 +197,10 @@ def _load(logdir, typed):
         directory = pathlib.Path(files.from_user(logdir))
     except ValueError as allowed:
         raise ConfigError(f"--logdir={logdir} must be {allowed}.") from None
-    return Run(finished_run.find(directory, logdir, typed), directory)
+    found = finished_run.find(directory, logdir, typed)
+    if not (directory / "summary.json").exists():
+        raise ConfigError(f"--logdir={logdir} holds no finished run: there is no {logdir}/summary.json.")
+    return Run(found, directory)
 
 
 def _plan(env, config, wrappers, values):
@@ -211,10 +237,12 @@ def _named(given: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         if value is None:
             continue
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
         if name == "wrapper" and not isinstance(value, str):
             value = [one if isinstance(one, str) else user_code.register("wrapper", one) for one in value]
         elif name in ("env", "network", "loss") and not isinstance(value, str):
-            if not callable(value):
+            if not callable(value) or hasattr(value, "get_weights") or isinstance(value, gymnasium.Env):
                 raise ConfigError(f"{name}={user_code.line(repr(value))[:80]} must be a name or a function.")
             value = user_code.register(name, value)
         named[name] = list(value) if isinstance(value, tuple) else value

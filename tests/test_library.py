@@ -1,5 +1,6 @@
 """dqn_tf in Python: the blocks of docs/library.md, the notebook, and what a library leaves alone."""
 
+import functools
 import os
 import pathlib
 import re
@@ -14,6 +15,7 @@ import pytest
 from gymnasium import spaces
 
 import dqn_tf
+from dqn_tf.config import user_code
 from dqn_tf.evaluation import acting
 from dqn_tf.training.callbacks import Callbacks
 from tests import making, runs
@@ -175,6 +177,10 @@ def test_train_takes_functions_and_classes(tmp_path):
         ({"batch_sise": 3}, "batch_sise=3 is an unknown setting; did you mean batch_size?"),
         ({"batch_size": "many"}, "--batch_size=many must be a whole number of at least 1."),
         ({"network": 5}, "network=5 must be a name or a function."),
+        ({"callbacks": Recorder}, "callbacks=<class 'tests.test_library.Recorder'> must be a list."),
+        ({"callbacks": [Recorder]}, "callbacks: <class 'tests.test_library.Recorder'> must be a dqn_tf.Callback, an object."),
+        ({"wrappers": gymnasium.Wrapper}, "wrappers=<class 'gymnasium.core.Wrapper'> must be a list."),
+        ({"config": "x"}, "config='x' must be a dqn_tf.Config."),
         ({"strategy": "multiworker"}, "--strategy=multiworker: a library starts no processes; "),
         ({"env": "Cartpole-v1"}, "--env=Cartpole-v1 is not a registered environment; did you mean CartPole-v1"),
     ],
@@ -189,6 +195,37 @@ def test_train_tells_mistakes_with_the_words_of_the_command(arguments, line, tmp
 def test_load_run_of_what_is_none_says_so(tmp_path):
     with pytest.raises(dqn_tf.ConfigError, match="holds no run"):
         dqn_tf.load_run(tmp_path)
+
+
+def test_objects_without_a_name_of_their_own_have_one_each():
+    first, second, partial = (lambda: 1), (lambda: 2), functools.partial(dueling, num_actions=2)
+    names = [user_code.register("loss", one) for one in (first, second, first, dueling, partial)]
+    assert len(set(names)) == 4 and names[0] == names[2] and names[3] == "tests.test_library:dueling"
+    assert [user_code.find("loss", name) for name in names] == [first, second, first, dueling, partial]
+
+
+def test_runs_of_two_lambdas_keep_their_own_environment(tmp_path):
+    def made(length):
+        limit = dict(max_episode_steps=length)
+        logdir = str(tmp_path / str(length))
+        return dqn_tf.train(lambda: gymnasium.make("CartPole-v1", **limit), logdir=logdir, **SMALL)
+
+    short, long = made(5), made(7)
+    assert (short.evaluate(2).tolist(), long.evaluate(2).tolist()) == ([5, 5], [7, 7])
+
+
+def test_run_that_a_callback_ends_has_its_last_rows(tmp_path):
+    values = {**SMALL, "log_period": 480}
+    recorder = Recorder(("evaluation", 400))
+    run = dqn_tf.train("CartPole-v1", callbacks=[recorder], logdir=str(tmp_path / "run"), **values)
+    assert run.summary["episodes"] > 0
+    assert np.isfinite(run.metrics["train/episode_return"]).sum() == run.summary["episodes"]
+
+
+@pytest.mark.parametrize("arguments", [{"episodes": 0}, {"seed": -1}, {"epsilon": 2.0}, {"max_episode_steps": 0}])
+def test_evaluate_refuses_what_is_out_of_range(trained, arguments):
+    with pytest.raises(ValueError, match="at least 1"):
+        trained.evaluate(**arguments)
 
 
 class First:

@@ -100,5 +100,9 @@ LOSSES = {"huber": huber, "squared": squared}
 
 def create(loss: Callable, double_q: bool) -> Loss:
     """Returns the Loss that a function is: one of a single argument is a loss of the temporal-difference error."""
-    required = [one for one in inspect.signature(loss).parameters.values() if one.default is one.empty]
+    try:
+        parameters = inspect.signature(loss).parameters.values()
+    except (ValueError, TypeError):  # a function in C does not tell
+        return loss
+    required = [one for one in parameters if one.default is one.empty]
     return QLearning(loss, double_q) if len(required) == 1 else loss

@@ -5,6 +5,7 @@ import random
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from dqn_tf.agent import heads
 from dqn_tf.config import user_code
@@ -79,16 +80,20 @@ def own(name: str, spec: EnvironmentSpec, config: Config) -> keras.Model:
     try:
         with _seeded(config.run.seed):
             model = function(shape, spec.num_actions, config)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise user_code.failure(called, error) from error
     if not isinstance(model, keras.Model):
         raise ConfigError(f"{called} returned {user_code.line(type(model).__name__)}, which must be a keras.Model.")
     try:
         with _seeded(config.run.seed):  # a model of a class of its own has no weights before it is called
             seen = np.zeros((2, *shape), dtype)
-            values = np.shape(heads.values_of(model)(model(seen, training=False)))
+            outputs = heads.values_of(model)(model(seen, training=False))
+            values, dtype_of_values = np.shape(outputs), keras.backend.standardize_dtype(outputs.dtype)
             variables = model.trainable_variables, model.non_trainable_variables
-            model.stateless_call(*([one.value for one in part] for part in variables), seen, training=True)
+            weights, others = ([tf.convert_to_tensor(one.value) for one in part] for part in variables)
+            model.stateless_call(weights, others, seen, training=True)
+            _, after = model.stateless_call(weights, others, seen, training=False)
+            is_random = not all(np.array_equal(old, new) for old, new in zip(others, after, strict=True))
     except Exception as error:
         what = f"{called}: the model, called with observations {dtype}[2, {', '.join(map(str, shape))}]"
         raise user_code.failure(what, error) from error
@@ -97,8 +102,15 @@ def own(name: str, spec: EnvironmentSpec, config: Config) -> keras.Model:
             f"{called}: the model makes {list(values)} of 2 observations, not [2, {spec.num_actions}]: it must make a "
             "value for each action."
         )
+    if dtype_of_values != "float32":
+        raise ConfigError(f'{called}: the model makes {dtype_of_values} values; give its last layer dtype="float32".')
     if not model.trainable_variables:
-        raise ConfigError(f"{called}: the model has no trainable weights.")
+        raise ConfigError(f"{called}: the model has no trainable weights, or is not a new one in each call.")
+    if is_random:
+        raise ConfigError(
+            f"{called}: the model changes its state or draws random numbers as it acts (training=False), which a "
+            "resumed run could not repeat; let its layers do so in training only."
+        )
     try:
         model.to_json()
     except Exception as error:  # better now than at the end of the run

@@ -72,12 +72,16 @@ class _OwnLoss:
 
     def __call__(self, online, target, transitions):
         try:
-            loss, priority = self.loss(online, target, transitions)
+            loss, priority = map(tf.convert_to_tensor, self.loss(online, target, transitions))
         except Exception as error:
             raise user_code.failure(f"--loss={self.name}", error) from error
+        if online.outputs is None:
+            raise ConfigError(f"--loss={self.name} does not call online(observation), so there is nothing to learn.")
+        size = transitions.a_tm1.shape[0]
         for what, tensor in (("loss", loss), ("priority", priority)):
-            if tensor.shape.rank != 1:
+            if tensor.dtype != tf.float32 or not tensor.shape.is_compatible_with([size]):
                 raise ConfigError(
-                    f"--loss={self.name} made a {what} of shape {tensor.shape}, not [B]: one for each transition."
+                    f"--loss={self.name} made a {what} {tensor.dtype.name}{tensor.shape}, which must be float32[B], "
+                    f"here [{size}]: one for each transition."
                 )
         return losses.LossOutput(loss, priority)

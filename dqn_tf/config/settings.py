@@ -38,6 +38,8 @@ class Setting:
 
     def parse(self, value: Any) -> Any:
         """Returns `value`, a flag's text or a JSON value, as this setting's type. Raises ConfigError."""
+        if isinstance(value, bool) and self.field.metadata["choices"]:
+            value = str(value)  # as Python has it
         try:
             parsed = _CONVERTERS[self.field.type](value)
         except (ValueError, TypeError, OverflowError, RecursionError):

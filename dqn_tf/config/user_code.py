@@ -42,10 +42,19 @@ class UserCodeFailure(Exception):
 
 
 def register(flag: str, given: Any) -> str:
-    """Returns the name, module:name, by which `find` gives an object back in this process."""
-    name = getattr(given, "__qualname__", None) or type(given).__qualname__
-    name = f"{getattr(given, '__module__', None) or '__main__'}:{name}"
-    _registered[flag, name] = given
+    """Returns the name, module:name, by which `find` gives an object back in this process.
+
+    Objects that have no name of their own in a module, such as lambdas, are numbered: each has another name.
+    """
+    named = getattr(given, "func", given)  # of a functools.partial
+    path = getattr(named, "__qualname__", None) or type(named).__qualname__
+    module = getattr(named, "__module__", None) or "__main__"
+    found = getattr(sys.modules.get(module), path, None)
+    if found is given:
+        return f"{module}:{path}"
+    number = 1 if found is None else 2
+    while _registered.setdefault((flag, name := f"{module}:{path}" + f"#{number}" * (number > 1)), given) is not given:
+        number += 1
     return name
 
 

@@ -1,7 +1,7 @@
 """The tf.distribute strategy of this process: scope, placement of batches, the packed all-reduce.
 
 The only file that says tf.distribute. The update it serves (gradients in replica context, one sum over all
-replicas, everything after the sum in cross-replica context) is in `agent/learner.py`.
+replicas, everything after the sum in cross-replica context) is in `agent/update.py`.
 """
 
 import contextlib

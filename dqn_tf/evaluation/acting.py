@@ -19,8 +19,11 @@ def act(policy: Policy, spec: EnvironmentSpec, observation: Any) -> Any:
     Raises:
       ValueError: it does not fit the observation space.
     """
-    is_one = _is_one(spec.observation_space, observation)
-    given = [observation] if is_one else _split(spec.observation_space, observation)
+    try:
+        is_one = _is_one(spec.observation_space, observation)
+        given = [observation] if is_one else _split(spec.observation_space, observation)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise _misfit(spec.observation_space, error) from None
     if not given:
         return np.empty(0, np.int64)
     actions = spec.first_action + policy.values(np.stack([encode(spec, one) for one in given])).argmax(axis=-1)
@@ -37,8 +40,11 @@ def encode(spec: EnvironmentSpec, observation: Any) -> np.ndarray:
             raise ValueError(f"its shape is {seen.shape}, that of the space is {spec.observation_shape}")
         return seen.astype(spec.observation_dtype)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        reason = user_code.line(error)
-        raise ValueError(f"the observation does not fit {user_code.line(space)[:200]}: {reason}") from None
+        raise _misfit(space, error) from None
+
+
+def _misfit(space, error):
+    return ValueError(f"the observation does not fit {user_code.line(space)[:200]}: {user_code.line(error)}")
 
 
 def _is_one(space, observation):

@@ -111,10 +111,11 @@ def _learner(make, placement):
         reducer = GradientSum(placement, wire_precision)
         how = f"gradients, {wire_precision}, in every update"
     total_updates = round(training.replay_ratio * (training.train_env_steps - training.learning_starts))
+    mine = () if reducer.num_learners == 1 else (placement.worker_index,)  # learners draw numbers of their own
     learner = Learner(
         *(reducer, make.build, make.loss(), config.learning, training.batch_size, max(total_updates, 1)),
         _uses_xla(config, make.architecture, reducer.placement),
-        functools.partial(seeding.integer, config.run.seed, Stream.NETWORK),
+        functools.partial(seeding.integer, config.run.seed, Stream.NETWORK, *mine),
     )
     if reducer.num_sent:
         _log.info("all-reduce: %d numbers for %d weights; %s", reducer.num_sent, learner.network.count_params(), how)

@@ -78,7 +78,7 @@ class Loop:
         self._episode_rows: list[Sequence[float]] = []
         self._failure: UserCodeFailure | EnvironmentLost | None = None  # of this worker's environments
         self._acting: Sequence[np.ndarray] | None = None  # the weights of a round whose updates have been made
-        self._saved_env_steps = -1
+        self._saved_env_steps, self._is_logged = -1, True
         self._has_warned = False
         if not restored:
             components.actor.restart(np.zeros(training.num_envs // components.placement.num_workers, np.int64))
@@ -113,6 +113,8 @@ class Loop:
                 self._heartbeat.heard("acting and learning")
                 number = self._round(executor)
                 self._after_round(number)
+            if not self._is_logged:  # a callback has ended the run
+                self._log()
             self._parts.actor.close()
 
     def _round(self, executor):
@@ -141,7 +143,7 @@ class Loop:
             if before != self._saved_env_steps:
                 self._save()
             self._leave_if(number)
-        self._acting = None
+        self._acting, self._is_logged = None, False
         parts.actor.keep()
         if sample is not None:
             self.utilization.add(time.perf_counter() - begin, acting_seconds, learning_seconds)
@@ -242,7 +244,7 @@ class Loop:
         metrics |= {f"time/{name}": share for name, share in self.utilization.since_last().items()}
         self._reporter.log(self._progress, rows, metrics, self._parts.learner.num_updates)
         self._callbacks.tell("on_episode", self._progress, *((float(row[1]), int(row[2])) for row in rows))
-        self._round_metrics, self._episode_rows = [], []
+        self._round_metrics, self._episode_rows, self._is_logged = [], [], True
 
     def _evaluate(self):
         """Evaluates the weights, and returns what `_asked` does then; where it was left, it stays due."""

@@ -51,8 +51,8 @@ class WorkerLost(Exception):
     """A worker of the cluster is gone, silent or was not there in time: all must start again."""
 
 
-def train(plan: Plan, stop: Stop, callbacks: Sequence[Callback] = (), guard: Guard = _NO_GUARD) -> None:
-    """Trains.
+def train(plan: Plan, stop: Stop, callbacks: Sequence[Callback] = (), guard: Guard = _NO_GUARD) -> str:
+    """Trains, and returns the directory or bucket of the run.
 
     Args:
       callbacks: the user's.
@@ -75,8 +75,9 @@ def train(plan: Plan, stop: Stop, callbacks: Sequence[Callback] = (), guard: Gua
         _deliver(plan, storage)
     else:
         storage.claim()
-        _start(plan, storage, stop, callbacks, guard)
+        plan = _start(plan, storage, stop, callbacks, guard)
     storage.leave()
+    return plan.locations.run
 
 
 def evaluate(plan: Plan) -> int:
@@ -119,8 +120,10 @@ def _start(plan, storage, stop, callbacks, guard):
     try:
         with guard.watching(config.cluster.round_timeout, plan.directory.lock_path) as heartbeat:
             with guard.watching_peers(plan.cluster) if has_peers else contextlib.nullcontext():
-                _train(plan, storage, placement, stop, heartbeat, callbacks)
+                end = _train(plan, storage, placement, stop, heartbeat, callbacks)
             placement.barrier()  # no worker leaves while another still needs it
+        end()
+        return plan
     except _PEER_LOST as error:
         if not has_peers or not _is_of_peers(error):
             raise
@@ -213,9 +216,9 @@ def _train(plan, storage, placement, stop, heartbeat, callbacks):
         heartbeat.heard("evaluating the best model and writing the results")
         if placement.is_chief:
             summary = finish.finish(plan, parts, progress, reporter, storage, loop.utilization.overall(), heartbeat)
-            told.end(summary)
         heartbeat.heard(WAITING)
         placement.barrier()  # for the results
+        return lambda: told.end(summary) if placement.is_chief else None
     finally:
         parts.actor.close()
         if parts.evaluator:

@@ -84,6 +84,27 @@ def one_value(shape, num_actions, settings):
     return keras.Sequential([keras.Input(shape), keras.layers.Dense(1)])
 
 
+def always_dropping(shape, num_actions, settings):
+    x = inputs = keras.Input(shape)
+    x = keras.layers.Dense(num_actions)(x)
+    return keras.Model(inputs, Noisy()(x))
+
+
+class Noisy(keras.layers.Layer):
+    """Draws random numbers whenever it is called."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.generator = keras.random.SeedGenerator(1)
+
+    def call(self, x):
+        return x + keras.random.normal(keras.ops.shape(x), seed=self.generator)
+
+
+def half_precision(shape, num_actions, settings):
+    return keras.Sequential([keras.Input(shape), keras.layers.Dense(num_actions, dtype="bfloat16")])
+
+
 def text(shape, num_actions, settings):
     return "a network"
 
@@ -111,6 +132,16 @@ def twice(online, target, transitions):
 def mean_loss(online, target, transitions):
     loss, priority = expected_sarsa(online, target, transitions)
     return dqn_tf.LossOutput(tf.reduce_mean(loss), priority)
+
+
+def one_of_all(online, target, transitions):
+    loss, priority = expected_sarsa(online, target, transitions)
+    return dqn_tf.LossOutput(tf.reduce_mean(loss, keepdims=True), priority)
+
+
+def loss_of_the_target(online, target, transitions):
+    error = tf.reduce_max(target.values(transitions.s_tm1), axis=-1)
+    return dqn_tf.LossOutput(error, tf.abs(error))
 
 
 def broken_loss(online, target, transitions):

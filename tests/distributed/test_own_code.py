@@ -153,7 +153,11 @@ MORE_MISTAKES = [
     ("--network=tests.distributed.own_code:dropot", 2, ": tests.distributed.own_code has no dropot; did you mean"),
     ("--network=tests.nowhere:dropout", 2, ": there is no module tests.nowhere."),
     ("--network=resnet", 2, " must be one of auto, mlp, nature_cnn, or module:function of your own."),
-    ("--loss=tests.distributed.own_code:mean_loss", 2, " made a loss of shape (), not [B]: one for each"),
+    ("--loss=tests.distributed.own_code:mean_loss", 2, " made a loss float32(), which must be float32[B], here [64]: "),
+        ("--loss=tests.distributed.own_code:one_of_all", 2, " made a loss float32(1,), which must be float32[B], here [64]"),
+        ("--loss=tests.distributed.own_code:loss_of_the_target", 2, " does not call online(observation), "),
+        ("--network=tests.distributed.own_code:always_dropping", 2, " draws random numbers as it acts (training=False)"),
+        ("--network=tests.distributed.own_code:half_precision", 2, ": the model makes bfloat16 values; give its last layer"),
     ("--wrapper=tests.distributed.own_code:Third", 2, ": tests.distributed.own_code has no Third."),
     ("--wrapper=Half", 2, " must be module:Class, or several separated by commas."),
 ]
