@@ -178,7 +178,7 @@ def test_train_takes_functions_and_classes(tmp_path):
         ({"batch_size": "many"}, "--batch_size=many must be a whole number of at least 1."),
         ({"network": 5}, "network=5 must be a name or a function."),
         ({"callbacks": Recorder}, "callbacks=<class 'tests.test_library.Recorder'> must be a list."),
-        ({"callbacks": [Recorder]}, "callbacks: <class 'tests.test_library.Recorder'> must be a dqn_tf.Callback, an object."),
+        ({"callbacks": [Recorder]}, "callbacks: <class 'tests.test_library.Recorder'> must be a dqn_tf.Callback"),
         ({"wrappers": gymnasium.Wrapper}, "wrappers=<class 'gymnasium.core.Wrapper'> must be a list."),
         ({"config": "x"}, "config='x' must be a dqn_tf.Config."),
         ({"strategy": "multiworker"}, "--strategy=multiworker: a library starts no processes; "),
