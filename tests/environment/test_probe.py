@@ -127,7 +127,7 @@ def test_describe_of_a_space_of_another_package_says_so(make):
     [
         ("pass", ""),
         ("os._exit(3)", "--env=lone:Lone-v0 ended the process that made it, with exit code 3."),
-        ("os.kill(os.getpid(), 11)", "--env=lone:Lone-v0 ended the process that made it, by signal 11."),
+        ("os.kill(os.getpid(), 9)", "--env=lone:Lone-v0 ended the process that made it, by signal 9."),
         ("sys.exit('no licence')", "--env=lone:Lone-v0 cannot be made: SystemExit: no licence ("),
     ],
 )
