@@ -117,7 +117,7 @@ class FrameReplay(replay.Replay):
         return arrays
 
     def add_packed(self, arrays: Mapping[str, np.ndarray], rows: slice) -> None:
-        """Adds `rows` of what `packed` gave. Raises KeyError or ValueError: it is not that, or of another environment."""
+        """Adds `rows` of what `packed` gave. Raises KeyError or ValueError if it is not that."""
         columns, planes = self.unpacked(arrays), arrays["planes"]
         if (planes.dtype, planes.shape[1:]) != (self._dtype, self._plane_shape):
             raise ValueError(f"planes is {planes.dtype}{list(planes.shape)}")
