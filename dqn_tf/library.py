@@ -126,8 +126,8 @@ def train(
     `strategy="multiworker"` this process is one of the cluster that TF_CONFIG or `tf_config=` names.
 
     Args:
-      env: name of a Gymnasium environment, `module:EnvId`, or a function that returns an environment. A Config here is
-        taken for `config`.
+      env: name of a Gymnasium environment, `module:EnvId`, or a function that returns an environment, itself or as
+        `module:function`. A Config here is taken for `config`.
       config: settings to start from.
       callbacks: see Callback.
       wrappers: Gymnasium wrappers around every environment, the innermost first.

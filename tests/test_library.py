@@ -40,9 +40,15 @@ def trained(tmp_path_factory):
     return dqn_tf.train("CartPole-v1", logdir=str(tmp_path_factory.mktemp("library") / "run"), **SMALL)
 
 
+def of_command(logdir, *flags):
+    """Trains by the command."""
+    small = [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in SMALL.items()]
+    finished = runs.finish(runs.start(f"--logdir={logdir}", *small, *flags))
+    assert finished.returncode == 0, finished.stderr
+
+
 def test_train_gives_the_same_bits_as_the_command(trained, tmp_path):
-    flags = [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in SMALL.items()]
-    assert runs.finish(runs.start(f"--logdir={tmp_path}/run", *flags)).returncode == 0
+    of_command(tmp_path / "run")
     command = dqn_tf.load_run(tmp_path / "run")
     for mine, theirs in zip(trained.q_network.get_weights(), command.q_network.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -169,6 +175,19 @@ def test_train_takes_functions_and_classes(tmp_path):
         run.logdir, env=run.config.run.env, wrappers=run.config.run.wrapper, network="tests.test_library:dueling"
     )
     np.testing.assert_array_equal(loaded.evaluate(3), run.evaluate(3))
+
+
+def cart_pole(render_mode=None):
+    return gymnasium.make("CartPole-v1", render_mode=render_mode)
+
+
+def test_environment_by_a_function_of_a_module_is_found_by_its_name(tmp_path, trained):
+    name = "tests.test_library:cart_pole"
+    of_command(tmp_path / "command", f"--env={name}")
+    dqn_tf.train(cart_pole, logdir=str(tmp_path / "run"), **SMALL)
+    for logdir in ("command", "run"):
+        run = dqn_tf.load_run(tmp_path / logdir, env=name)
+        np.testing.assert_array_equal(run.evaluate(3), trained.evaluate(3))
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ class RunSettings:
 
     env: str = field(
         "CartPole-v1",
-        "Gymnasium environment with discrete actions: EnvId, or module:EnvId for your own",
+        "Gymnasium environment with discrete actions: EnvId, or module:EnvId or module:function for your own",
         source="gymnasium.farama.org",
     )
     env_kwargs: JsonObject = field(

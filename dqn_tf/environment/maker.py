@@ -16,7 +16,7 @@ class Maker:
     """Makes environments of one kind.
 
     Attributes:
-      env_id: EnvId, module:EnvId if importing the module registers it, or the name of a callable given to the library.
+      env_id: EnvId, module:EnvId if importing the module registers it, or module:function of one that makes it.
       kwargs: keyword arguments of the environment.
       wrappers: names, module:Class, of its wrappers, the innermost first.
     """
@@ -31,10 +31,18 @@ class Maker:
         kwargs = f" with --env_kwargs={self.kwargs}" if self.kwargs.tree else ""
         return f"--env={self.env_id}{kwargs}" + "".join(f" in --wrapper={name}" for name in self.wrappers)
 
-    def registered(self) -> gymnasium.envs.registration.EnvSpec | None:
-        """Returns gymnasium's registry entry, None for a callable. Raises ConfigError if there is neither."""
+    def function(self) -> Callable[..., gymnasium.Env] | None:
+        """Returns the user's function that makes it, None if gymnasium makes it by an EnvId. Raises ConfigError."""
+        module, _, name = self.env_id.rpartition(":")
         given = user_code.registered("env", self.env_id)
-        return spec.registered(self.env_id) if given is None else None
+        if given is None and module:
+            imported = user_code.import_module(f"--env={self.env_id}", module, name)
+            given = None if name in gymnasium.registry else getattr(imported, name, None)
+        return given if callable(given) else None
+
+    def registered(self) -> gymnasium.envs.registration.EnvSpec | None:
+        """Returns gymnasium's registry entry, None if a function makes it. Raises ConfigError if there is neither."""
+        return None if self.function() else spec.registered(self.env_id)
 
     def maker(self, render_mode: str | None = None) -> Callable[[], gymnasium.Env]:
         """Returns a picklable function that makes an environment.
@@ -44,7 +52,7 @@ class Maker:
         Raises:
           ConfigError: there is no such environment or wrapper.
         """
-        given, kwargs = user_code.registered("env", self.env_id), dict(self.kwargs.tree)
+        given, kwargs = self.function(), dict(self.kwargs.tree)
         if render_mode and (given is None or _takes(given, "render_mode")):
             kwargs["render_mode"] = render_mode
         if given is None:

@@ -30,7 +30,7 @@ class EnvironmentSpec:
     """What the program knows of an environment.
 
     Attributes:
-      env_id: as given, EnvId or module:EnvId.
+      env_id: as given, EnvId, module:EnvId or module:function.
       observation_space: the environment's own, before flattening.
       observation_shape: of one observation after flattening.
       observation_dtype: uint8 or float32.
@@ -151,7 +151,7 @@ def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
     if nearest:
         advice = f"did you mean {' or '.join(f'{separator and module + separator}{other}' for other in nearest)}?"
     elif separator:
-        advice = f"importing {module} registers no environment; it must call gymnasium.register."
+        advice = f"importing {module} registers no environment, and it has no function {name}."
     elif os.path.exists(path := module_of(name).replace(".", "/")) or os.path.exists(f"{path}.py"):
         advice = f"it is a module: name what it registers too, such as --env={module_of(name)}:EnvId."
     else:
