@@ -12,7 +12,7 @@ from dqn_tf.agent.update import METRICS, Update
 from dqn_tf.config.schema import Learning
 from dqn_tf.distribution import packing
 from dqn_tf.distribution.reducer import Reducer
-from dqn_tf.distribution.stateless import StatelessNetwork
+from dqn_tf.distribution.stateless import StatelessNetwork, freeze
 from dqn_tf.experience.replay import Sample
 
 
@@ -46,11 +46,11 @@ class Learner:
         self._reducer, self._placement = reducer, reducer.placement
         with self._placement.scope():
             self.network, self.target = build_network(), build_network()
-            self.target.trainable = False
+            is_state = freeze(self.target)
             self.optimizer = optimizers.create(learning, total_updates)
             self.optimizer.build(self.network.trainable_variables)
         batch_size //= reducer.num_learners
-        network = StatelessNetwork(self.network, heads.values_of(self.network))
+        network = StatelessNetwork(self.network, heads.values_of(self.network), is_state)
         num_sums = len(METRICS) - 1 + sum(packing.size(one.shape) for one in network.told_apart(network.state)[0])
         variables = [*self.network.variables, *self.target.variables, *self.optimizer.variables]
         reducer.prepare(network, batch_size, num_sums, variables)

@@ -111,7 +111,7 @@ class Update:
     def _set_state(self, sums, counts):
         """Gives the network's state its new values, and returns the sums that are left. In cross-replica context."""
         num_left, (averaged, counters) = len(METRICS) - 1, self._network.told_apart(self._network.state)
-        values = packing.unpack(sums[num_left:], [one.shape for one in averaged])
+        values = packing.unpack(sums[num_left:], [one.shape for one in averaged]) if averaged else []
         values += [self._placement.local(value) for value in counts]  # the same on all replicas
         for variable, value in zip([*averaged, *counters], values, strict=True):
             variable.assign(tf.cast(value, variable.dtype))

@@ -18,6 +18,15 @@ _OF_TARGET = _CALLS // 2  # the target network draws numbers of its own
 Gradients = tuple[Sequence[tf.Tensor], tuple[tf.Tensor, ...]]
 
 
+def freeze(model: keras.Model) -> list[bool]:
+    """Freezes all weights of a model; returns which of them, in order, are none to be trained, such as moving means."""
+    model.trainable = False
+    model.trainable = True  # frozen layers too, but Keras does nothing if the model says so already
+    is_state = [not one.trainable for one in model.weights]
+    model.trainable = False
+    return is_state
+
+
 class StatelessNetwork:
     """A Keras model whose variables are told apart.
 
@@ -25,23 +34,33 @@ class StatelessNetwork:
       model: the model.
       head: makes action values <float32>[B, A] of its outputs.
       trainable: its trainable variables.
-      state: other weights, such as moving means and counters.
+      state: other weights: moving means, counters, those of frozen layers.
       num_seeds: generators of random numbers in it, such as that of a dropout layer.
     """
 
-    def __init__(self, model: keras.Model, head: Callable[[Any], tf.Tensor]):
+    def __init__(self, model: keras.Model, head: Callable[[Any], tf.Tensor], is_state: Sequence[bool]):
+        """Prepares.
+
+        Args:
+          is_state: which of its weights may change without being trained.
+        """
         self.model = model
         self.head = head
-        weights = {id(variable) for variable in model.weights}
+        weights = {id(variable): changes for variable, changes in zip(model.weights, is_state, strict=True)}
         self.trainable = list(model.trainable_variables)
         self._is_state = [id(variable) in weights for variable in model.non_trainable_variables]
         self.state = [one for one, is_state in self._split(model.non_trainable_variables) if is_state]
+        self._changes = [weights[id(variable)] for variable in self.state]
         self.num_seeds = len(self._is_state) - len(self.state)
         self._seed_dtypes = [one.dtype for one, is_state in self._split(model.non_trainable_variables) if not is_state]
 
     def told_apart(self, values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        """Returns, of values in order of the state, those that are averaged over replicas, and those that count."""
+        """Returns, of values in order of the state, those that are averaged over replicas, and those that count.
+
+        What is frozen is neither.
+        """
         pairs = [("float" in str(one.dtype), value) for one, value in zip(self.state, values, strict=True)]
+        pairs = [pair for pair, changes in zip(pairs, self._changes, strict=True) if changes]
         return [value for is_float, value in pairs if is_float], [value for is_float, value in pairs if not is_float]
 
     def _split(self, values):

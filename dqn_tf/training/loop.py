@@ -177,7 +177,10 @@ class Loop:
 
     def _diverged(self, where):
         last = self._parts.checkpoints.latest()
-        advice = "lower --learning_rate or " + ("--clip_norm" if self._config.learning.clip_norm else "set --clip_norm")
+        learning, network = self._config.learning, self._config.network.network
+        own = [f"--{flag}={name}" for flag, name in (("loss", learning.loss), ("network", network)) if ":" in name]
+        advice = f"check {' and '.join(own)}, or " if own else ""
+        advice += "lower --learning_rate or " + ("--clip_norm" if learning.clip_norm else "set --clip_norm")
         return ConfigError(
             f"the loss is not finite in {where}; {advice}. "
             + (f"The last good checkpoint is {last}." if last else "There is no checkpoint yet.")

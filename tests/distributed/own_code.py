@@ -17,8 +17,15 @@ def dropout(shape, num_actions, settings):
 
 
 def batch_norm(shape, num_actions, settings):
-    layers = [keras.layers.Dense(16, activation="relu"), keras.layers.BatchNormalization(momentum=0.5)]
+    """The observations are normalized first: the mean of them that it holds is one of data alone."""
+    layers = [keras.layers.BatchNormalization(momentum=0.5), keras.layers.Dense(16, activation="relu")]
     return keras.Sequential([keras.Input(shape), *layers, keras.layers.Dense(num_actions)])
+
+
+def frozen(shape, num_actions, settings):
+    """A layer as it was before, such as one of another task, in front of one that learns."""
+    before = keras.layers.Dense(16, activation="relu", trainable=False)
+    return keras.Sequential([keras.Input(shape), before, keras.layers.Dense(num_actions)])
 
 
 @keras.saving.register_keras_serializable("tests")

@@ -23,6 +23,7 @@ CASES = {
     "dropout": ("dropout", "huber", (96, 96)),
     "running_mean": ("running_mean", "huber", ()),
     "batch_norm": ("batch_norm", "huber", ()),
+    "frozen": ("frozen", "huber", ()),
     "dueling": ("dueling", "huber", (96, 96)),
     "regularized": ("regularized", "huber", ()),
     "expected_sarsa": ("mlp", "expected_sarsa", (96, 96)),

@@ -14,8 +14,8 @@ from tests.placements import one_replica, replicas, two_replicas
 
 # Sums in another order differ by a few times 6e-8 of their largest terms, and 20 updates carry that on.
 TOLERANCE = 2e-6
-# Its layers compute with the replica's part of a batch, so 1 and 2 replicas differ.
-OF_A_PART = ("batch_norm",)
+# Its layer divides by the variance of the replica's part of a batch, so 1 and 2 replicas differ but for the mean.
+OF_A_PART = {"batch_norm": "network/2"}
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +50,16 @@ def assert_same(actual, expected):
         np.testing.assert_allclose(actual[name], array, rtol=0, atol=TOLERANCE * scale, err_msg=name)
 
 
-def test_update_when_there_are_two_replicas_is_the_same(case, one):
-    two = own_worker.train(two_replicas(), case)
+def assert_same_as(one, several, case):
     if case in OF_A_PART:
-        assert all(np.isfinite(array).all() for array in two.values())
+        assert_same({"mean": several[OF_A_PART[case]]}, {"mean": one[OF_A_PART[case]]})
+        assert all(np.isfinite(array).all() for array in several.values())
     else:
-        assert_same(two, one)
+        assert_same(several, one)
+
+
+def test_update_when_there_are_two_replicas_is_the_same(case, one):
+    assert_same_as(one, own_worker.train(two_replicas(), case), case)
 
 
 @pytest.mark.thorough
@@ -64,10 +68,7 @@ def test_update_when_there_are_two_processes_is_the_same(case, one, workers):
     priorities = np.concatenate([part.pop("priorities") for part in found], axis=1)
     for name, array in found[0].items():
         np.testing.assert_array_equal(found[1][name], array, err_msg=name)
-    if case in OF_A_PART:
-        assert all(np.isfinite(array).all() for array in found[0].values())
-    else:
-        assert_same({**found[0], "priorities": priorities}, one)
+    assert_same_as(one, {**found[0], "priorities": priorities}, case)
 
 
 def test_update_when_compiled_is_the_same(case, one):
@@ -100,6 +101,17 @@ def test_state_that_is_averaged_is_the_mean_over_the_batch():
     np.testing.assert_allclose(one["network/0"], mean, rtol=1e-5)
     assert one["network/1"] == parity_worker.NUM_UPDATES
     np.testing.assert_array_equal(one["target/0"], one["network/0"])  # copied whole, not by the rate
+
+
+def test_frozen_layers_stay_as_they_are_and_are_not_sent():
+    made = own_worker.make(two_replicas(), "frozen")
+    sums, learned = 2 * 2 * 3, 16 * 3 + 3
+    assert made._reducer.num_sent == learned + sums
+    first = made.weights()[0]
+    batch = parity_worker._split(parity_worker._batches(), parity_worker.NUM_UPDATES)[0]
+    made.update(Sample(batch))
+    np.testing.assert_array_equal(made.weights()[0], first)
+    np.testing.assert_array_equal(made.target.get_weights()[0], first)
 
 
 def test_importance_weights_multiply_the_loss_of_their_transition():

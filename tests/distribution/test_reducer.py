@@ -36,7 +36,7 @@ def nature(size=84, precision="float32", seed=1):
 
 
 def stateless_of(network):
-    return stateless.StatelessNetwork(network, lambda outputs: outputs)
+    return stateless.StatelessNetwork(network, lambda outputs: outputs, [False] * len(network.weights))
 
 
 # Where it is worth while.
