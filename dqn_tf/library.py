@@ -5,6 +5,7 @@ does to its own process is in cli.py.
 """
 
 import difflib
+import functools
 import os
 import pathlib
 import threading
@@ -131,8 +132,9 @@ def train(
       config: settings to start from.
       callbacks: see Callback.
       wrappers: Gymnasium wrappers around every environment, the innermost first.
-      values: settings by the names of the flags, such as train_env_steps=50_000; `network` and `loss` may be functions.
-        They win over `config`. With the same `logdir` a run is resumed.
+      values: settings by the names of the flags, such as train_env_steps=50_000; `network` and `loss` may be functions,
+        and `network` a Keras model, whose weights are those to start from. They win over `config`. With the same
+        `logdir` a run is resumed.
     Raises:
       ConfigError: a mistake in the arguments, with the words of the command.
       UserCodeFailure: the environment, the network, the loss or a callback has raised; what was learned has been saved.
@@ -157,7 +159,7 @@ def load_run(
     *,
     env: str | Callable[..., gymnasium.Env] | None = None,
     wrappers: Sequence[str | Callable[[gymnasium.Env], gymnasium.Env]] = (),
-    network: str | Callable | None = None,
+    network: "str | Callable | keras.Model | None" = None,
 ) -> Run:
     """Returns a finished run.
 
@@ -231,6 +233,21 @@ def _plan(env, config, wrappers, values):
     return plan
 
 
+@functools.cache
+def _copies_of(model):
+    """Returns the function that makes networks of a Keras model of the user's, with its weights."""
+
+    def copy(shape, num_actions, settings):
+        import keras
+
+        made = keras.models.clone_model(model)
+        made.set_weights(model.get_weights())
+        return made
+
+    copy.__module__, copy.__qualname__ = "keras", model.name
+    return copy
+
+
 def _named(given: Mapping[str, Any]) -> dict[str, Any]:
     """Returns settings by name, those that are not None, with names in place of a user's own objects."""
     named = {}
@@ -242,6 +259,8 @@ def _named(given: Mapping[str, Any]) -> dict[str, Any]:
         if name == "wrapper" and not isinstance(value, str):
             value = [one if isinstance(one, str) else user_code.register("wrapper", one) for one in value]
         elif name in ("env", "network", "loss") and not isinstance(value, str):
+            if name == "network" and hasattr(value, "get_weights"):
+                value = _copies_of(value)
             if not callable(value) or hasattr(value, "get_weights") or isinstance(value, gymnasium.Env):
                 raise ConfigError(f"{name}={user_code.line(repr(value))[:80]} must be a name or a function.")
             value = user_code.register(name, value)

@@ -177,6 +177,22 @@ def test_train_takes_functions_and_classes(tmp_path):
     np.testing.assert_array_equal(loaded.evaluate(3), run.evaluate(3))
 
 
+def test_train_starts_from_a_model_that_is_given_and_leaves_it_as_it_is(tmp_path):
+    import keras
+
+    layers = [keras.layers.Dense(8, activation="relu", trainable=False), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input((4,)), *layers], name="mine")
+    before = model.get_weights()
+    run = dqn_tf.train("CartPole-v1", network=model, logdir=str(tmp_path / "run"), **SMALL)
+    after = run.q_network.get_weights()
+    np.testing.assert_array_equal(after[0], before[0])  # frozen
+    assert not np.array_equal(after[2], before[2])
+    for now, then in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    loaded = dqn_tf.load_run(run.logdir, network=model)
+    np.testing.assert_array_equal(loaded.evaluate(3), run.evaluate(3))
+
+
 def cart_pole(render_mode=None):
     return gymnasium.make("CartPole-v1", render_mode=render_mode)
 

@@ -22,6 +22,12 @@ def batch_norm(shape, num_actions, settings):
     return keras.Sequential([keras.Input(shape), *layers, keras.layers.Dense(num_actions)])
 
 
+def normalized_dropout(shape, num_actions, settings):
+    """Has state and random numbers."""
+    layers = [keras.layers.BatchNormalization(), keras.layers.Dense(16, activation="relu"), keras.layers.Dropout(0.2)]
+    return keras.Sequential([keras.Input(shape), *layers, keras.layers.Dense(num_actions)])
+
+
 def frozen(shape, num_actions, settings):
     """A layer as it was before, such as one of another task, in front of one that learns."""
     before = keras.layers.Dense(16, activation="relu", trainable=False)

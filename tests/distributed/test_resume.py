@@ -9,10 +9,12 @@ import pytest
 from dqn_tf.persistence import manifest
 from tests import marks, runs
 
+# With state and random numbers.
+OWN = "--network=tests.distributed.own_code:normalized_dropout"
 KINDS = {
     "default": [],
-    "mirrored": ["--strategy=mirrored"],
-    "multiworker": ["--strategy=multiworker", "--batch_size=16"],
+    "mirrored": ["--strategy=mirrored", OWN],
+    "multiworker": ["--strategy=multiworker", "--batch_size=16", OWN],
     "atari": [
         "--env=ALE/Pong-v5",
         "--atari_protocol=nature",
