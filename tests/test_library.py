@@ -1,6 +1,7 @@
 """dqn_tf in Python: the blocks of docs/library.md, the notebook, and what a library leaves alone."""
 
 import functools
+import json
 import os
 import pathlib
 import re
@@ -140,6 +141,30 @@ def test_callbacks_are_not_called_on_workers_that_are_not_the_chief():
     worker = dataclasses.replace(one_replica(), worker_index=1)
     Callbacks([recorder], worker, lambda: 0.0).tell("on_round_end", None, ())
     assert recorder.calls == []
+
+
+IN_A_CLUSTER = """
+import json, sys, dqn_tf
+network = __import__("tests.test_library", fromlist=["x"]).dueling
+small = json.loads(sys.argv[2])
+run = dqn_tf.train("CartPole-v1", strategy="multiworker", network=network, logdir=sys.argv[1], **small)
+print(run.summary["num_workers"], run.act([0.0, 0.0, 0.0, 0.0]), flush=True)
+"""
+
+
+@pytest.mark.thorough
+def test_processes_of_a_cluster_make_the_same_call_and_train_one_network(tmp_path):
+    cluster = {"cluster": {"worker": runs.addresses(2)}}
+    processes = []
+    for index in range(2):
+        variable = json.dumps({**cluster, "task": {"type": "worker", "index": index}})
+        argv = [str(tmp_path / "run"), json.dumps(SMALL)]
+        processes.append(runs.start(*argv, program=("-c", IN_A_CLUSTER), TF_CONFIG=variable))
+    done = [runs.finish(process) for process in processes]
+    assert [one.returncode for one in done] == [0, 0], done
+    assert done[0].stdout == done[1].stdout and done[0].stdout.startswith("2 ")
+    of_command(tmp_path / "command", "--strategy=multiworker", "--network=tests.test_library:dueling")
+    assert runs.bits(tmp_path / "run") == runs.bits(tmp_path / "command")
 
 
 def dueling(shape, num_actions, settings):
