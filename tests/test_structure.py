@@ -218,6 +218,25 @@ def test_public_functions_and_classes_have_docstrings():
     assert offences(missing) == {}
 
 
+def unannotated(body, owner=""):
+    """Yields public functions, and what makes and calls a public class, that lack an annotation."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from unannotated(node.body, f"{node.name}.")
+        elif isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or node.name == "__call__"):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            is_static = any(getattr(decorator, "id", "") == "staticmethod" for decorator in node.decorator_list)
+            arguments = arguments[1:] if owner and not is_static else arguments
+            if node.returns is None or any(one.annotation is None for one in arguments):
+                yield f"{owner}{node.name}"
+        elif isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            yield from (f"{owner}__init__: {one.arg}" for one in node.args.args[1:] if one.annotation is None)
+
+
+def test_public_functions_have_annotations():
+    assert offences(lambda module, tree: unannotated(tree.body)) == {}
+
+
 def declared():
     """Returns the distributions that setup.cfg declares, all extras included."""
     setup = configparser.ConfigParser()

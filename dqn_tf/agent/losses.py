@@ -47,7 +47,7 @@ class QLearning:
     of_error: Callable[[tf.Tensor], tf.Tensor]
     double_q: bool
 
-    def __call__(self, online, target, transitions):
+    def __call__(self, online: OnlineNetwork, target: TargetNetwork, transitions: Transitions) -> LossOutput:
         s_tm1, a_tm1, r_t, discount_t, s_t = transitions
         q_t = target.values(s_t)  # [B, A]
         selector = online.values(s_t, training=False) if self.double_q else q_t

@@ -51,7 +51,7 @@ class Update:
         self._of_tensors = tf.function(self._gradients, jit_compile=jit_compile and not one_replica, autograph=False)
         self.copy_to_target(1.0)
 
-    def __call__(self, given, wants_priority: bool):
+    def __call__(self, given: tuple, wants_priority: bool) -> tuple[tf.Tensor, ...]:
         """Makes K updates, and returns the means of METRICS over them, <float32>[4]; and priorities [K, b] if wanted.
 
         Args:

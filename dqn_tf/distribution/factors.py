@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dqn_tf.distribution.stateless import Gradients, OnlineNetwork, StatelessNetwork
+from dqn_tf.distribution.stateless import Gradients, OnlineNetwork, StatelessNetwork, Tensors
 
 _MIN_GAIN = 1.5
 
@@ -46,7 +46,9 @@ class Factored:
 class FactoredOnlineNetwork(OnlineNetwork):
     """The online network, whose largest dense layer has factors in place of a gradient."""
 
-    def __init__(self, network, weights, state, seeds, factored: Factored):
+    def __init__(
+        self, network: StatelessNetwork, weights: Tensors, state: Tensors, seeds: Tensors, factored: Factored
+    ):
         super().__init__(network, weights, state, seeds)
         self._factored = factored
         self._x, self._z = [], []  # of each call

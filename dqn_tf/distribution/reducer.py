@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from dqn_tf.distribution import factors, packing
-from dqn_tf.distribution.stateless import Gradients, OnlineNetwork, StatelessNetwork
+from dqn_tf.distribution.stateless import Gradients, OnlineNetwork, StatelessNetwork, Tensors
 from dqn_tf.distribution.strategy import Placement
 
 
@@ -36,9 +36,7 @@ class Reducer(Protocol):
           variables: of network, target and optimizer.
         """
 
-    def online(
-        self, weights: Sequence[tf.Tensor], state: Sequence[tf.Tensor], seeds: Sequence[tf.Tensor]
-    ) -> OnlineNetwork:
+    def online(self, weights: Tensors, state: Tensors, seeds: Tensors) -> OnlineNetwork:
         """Returns the online network for one update of a replica, so made that its gradients can be sent."""
 
     def pack(self, gradients: Gradients, sums: tf.Tensor) -> Any:
@@ -49,7 +47,7 @@ class Reducer(Protocol):
           sums: <float32>[M] this replica's part of sums over the batch.
         """
 
-    def sum(self, sent: Any) -> tuple[Sequence[tf.Tensor], tf.Tensor]:
+    def sum(self, sent: Any) -> tuple[Tensors, tf.Tensor]:
         """Returns the gradients, in order of the weights, and sums <float32>[M]. In cross-replica context."""
 
     def parts(self, num_updates: int) -> Iterator[slice]:
@@ -92,9 +90,7 @@ class GradientSum:
             return 0
         return sum(map(packing.size, [*self._shapes, self._shape_of_sums]))
 
-    def online(
-        self, weights: Sequence[tf.Tensor], state: Sequence[tf.Tensor], seeds: Sequence[tf.Tensor]
-    ) -> OnlineNetwork:
+    def online(self, weights: Tensors, state: Tensors, seeds: Tensors) -> OnlineNetwork:
         if self._factored:
             return factors.FactoredOnlineNetwork(self._network, weights, state, seeds, self._factored)
         return OnlineNetwork(self._network, weights, state, seeds)
@@ -111,7 +107,7 @@ class GradientSum:
         sums = self._in_my_place(tf.stack([high, low]))
         return packing.pack([tf.cast(tensor, self._wire_dtype) for tensor in (*gradients, sums)])
 
-    def sum(self, sent: Any) -> tuple[Sequence[tf.Tensor], tf.Tensor]:
+    def sum(self, sent: Any) -> tuple[Tensors, tf.Tensor]:
         if self.placement.num_replicas == 1:
             (gradients, _), sums = sent
             return gradients, sums

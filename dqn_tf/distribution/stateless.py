@@ -14,8 +14,9 @@ _CALLS = 64  # draws of one seed in one update, at most
 _OF_TARGET = _CALLS // 2  # the target network draws numbers of its own
 
 
+Tensors = Sequence[tf.Tensor]
 # In order of the weights; and the factors x [b, M], g [b, N] of one that is not among them, or nothing.
-Gradients = tuple[Sequence[tf.Tensor], tuple[tf.Tensor, ...]]
+Gradients = tuple[Tensors, tuple[tf.Tensor, ...]]
 
 
 def freeze(model: keras.Model) -> list[bool]:
@@ -88,7 +89,9 @@ class StatelessNetwork:
             for seed, dtype in zip(run_seeds, self._seed_dtypes, strict=True)
         ]
 
-    def __call__(self, weights, state, seeds, observation, training):
+    def __call__(
+        self, weights: Tensors, state: Tensors, seeds: Tensors, observation: tf.Tensor, training: bool
+    ) -> tuple[Any, list[tf.Tensor], list[tf.Tensor], Tensors]:
         """Returns outputs, the new state, the new seeds, and regularization losses."""
         state, seeds = list(state), list(seeds)
         given = [(state if is_state else seeds).pop(0) for is_state in self._is_state]
@@ -113,15 +116,15 @@ class OnlineNetwork:
       losses: its regularization losses, of the last call.
     """
 
-    def __init__(self, network: StatelessNetwork, weights, state, seeds):
+    def __init__(self, network: StatelessNetwork, weights: Tensors, state: Tensors, seeds: Tensors):
         self._network = network
         self._weights = weights
         self._seeds = seeds
         self.state = state
         self.outputs: Any = None
-        self.losses: Sequence[tf.Tensor] = ()
+        self.losses: Tensors = ()
 
-    def __call__(self, observation: tf.Tensor, training: bool = True):
+    def __call__(self, observation: tf.Tensor, training: bool = True) -> Any:
         """Returns the network's outputs for observations [b, ...].
 
         Args:
@@ -148,11 +151,11 @@ class OnlineNetwork:
 class TargetNetwork:
     """The target network in one update: what a loss calls. Nothing that it does is kept."""
 
-    def __init__(self, network: StatelessNetwork, weights, state, seeds):
+    def __init__(self, network: StatelessNetwork, weights: Tensors, state: Tensors, seeds: Tensors):
         self._network = network
         self._given = (weights, state, seeds)
 
-    def __call__(self, observation: tf.Tensor, training: bool = False):
+    def __call__(self, observation: tf.Tensor, training: bool = False) -> Any:
         """Returns the network's outputs for observations [b, ...]. See OnlineNetwork."""
         return self._network(*self._given, observation, training)[0]
 

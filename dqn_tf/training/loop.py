@@ -176,15 +176,12 @@ class Loop:
         self._round_metrics.append(metrics)
 
     def _diverged(self, where):
-        last = self._parts.checkpoints.latest()
-        learning, network = self._config.learning, self._config.network.network
-        own = [f"--{flag}={name}" for flag, name in (("loss", learning.loss), ("network", network)) if ":" in name]
-        advice = f"check {' and '.join(own)}, or " if own else ""
-        advice += "lower --learning_rate or " + ("--clip_norm" if learning.clip_norm else "set --clip_norm")
-        return ConfigError(
-            f"the loss is not finite in {where}; {advice}. "
-            + (f"The last good checkpoint is {last}." if last else "There is no checkpoint yet.")
-        )
+        learning, last = self._config.learning, self._parts.checkpoints.latest()
+        given = f"--loss={learning.loss}", f"--network={self._config.network.network}"
+        advice = "".join(f"check {one}, " for one in given if ":" in one) + "lower --learning_rate or "
+        advice += "--clip_norm" if learning.clip_norm else "set --clip_norm"
+        last = f"The last good checkpoint is {last}." if last else "There is no checkpoint yet."
+        return ConfigError(f"the loss is not finite in {where}; {advice}. {last}")
 
     def _after_round(self, number):
         evaluation, now = self._config.evaluation, self._progress.env_steps
