@@ -24,20 +24,25 @@ def act(policy: Policy, spec: EnvironmentSpec, observation: Any) -> Any:
         given = [observation] if is_one else _split(spec.observation_space, observation)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise _misfit(spec.observation_space, error) from None
-    if not given:
+    if not len(given):
         return np.empty(0, np.int64)
-    actions = spec.first_action + policy.values(np.stack([encode(spec, one) for one in given])).argmax(axis=-1)
+    actions = spec.first_action + policy.values(_encoded(spec, given)).argmax(axis=-1)
     return int(actions[0]) if is_one else actions.astype(np.int64)
 
 
-def encode(spec: EnvironmentSpec, observation: Any) -> np.ndarray:
-    """Returns an observation as the network takes it, [*obs]. Raises ValueError if it does not fit its space."""
+def _encoded(spec, observations):
+    """Returns a batch as the network takes it, [N, *obs]. Raises ValueError if one does not fit its space."""
     space = spec.observation_space
     try:
-        check_numbers(space, observation)
-        seen = np.asarray(observation if is_array(space) else spaces.flatten(space, observation))
-        if seen.shape != spec.observation_shape:
-            raise ValueError(f"its shape is {seen.shape}, that of the space is {spec.observation_shape}")
+        if is_array(space):
+            seen = np.asarray(observations)
+            check_numbers(space, seen)
+        else:
+            for one in observations:
+                check_numbers(space, one)
+            seen = np.stack([spaces.flatten(space, one) for one in observations])
+        if seen.shape[1:] != spec.observation_shape:
+            raise ValueError(f"its shape is {seen.shape[1:]}, that of the space is {spec.observation_shape}")
         return seen.astype(spec.observation_dtype)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise _misfit(space, error) from None
@@ -70,4 +75,4 @@ def _split(space, observation):
     if isinstance(space, spaces.Tuple) and isinstance(observation, tuple):
         parts = [_split(part, given) for part, given in zip(space.spaces, observation, strict=False)]
         return list(zip(*parts, strict=True))
-    return list(observation)
+    return observation if is_array(space) else list(observation)
