@@ -80,7 +80,7 @@ def train(placement):
         with pytest.MonkeyPatch.context() as patch, made.locked():
             patch.setattr(strategy, "create", lambda *arguments: placement)
             try:
-                run.train(made, stopping.Stop())
+                run.train(made, stopping.SignalStop())
                 found = 0
             except outcome.EXPECTED as error:
                 found = outcome.exit_code(error)
