@@ -450,6 +450,7 @@ def running(tmp_path):
         process.stderr.close()
 
 
+@pytest.mark.thorough
 def test_signal_to_a_multiworker_command_leaves_no_process(running):
     process, reader, workers = running
     process.send_signal(signal.SIGINT)

@@ -16,7 +16,7 @@ def summary_of(logdir, *argv):
     return runs.read_json(logdir / "summary.json")
 
 
-@pytest.mark.parametrize("seed", [0, *marks.thorough(1)])
+@pytest.mark.parametrize("seed", [0, *marks.soak(1)])
 def test_default_configuration_solves_cartpole(tmp_path, seed):
     summary = summary_of(tmp_path, f"--seed={seed}")
     assert summary["eval_return_mean"] >= BARS["CartPole-v1"] == summary["threshold"]
@@ -26,6 +26,7 @@ def test_default_configuration_solves_cartpole(tmp_path, seed):
     assert 0 < summary["threshold_seconds"] < summary["wall_seconds"]
 
 
+@pytest.mark.thorough
 def test_default_settings_open_the_chain(tmp_path):
     summary = summary_of(tmp_path, f"--env={CHAIN}", "--train_env_steps=6000", "--eval_period=2000")
     # The return of each of the 100 episodes is 1, the largest that there is.

@@ -323,7 +323,7 @@ def test_target_when_it_has_a_period_is_copied_after_every_period():
         assert not np.allclose(trail[older][0][0], trail[newer][0][0], atol=1e-3)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, *marks.thorough(True)])
 def test_target_when_updates_are_not_a_multiple_of_the_period_is_copied_in_their_midst(jit_compile):
     agent, updates = sgd(target_update_period=3), random_batches(8)
     trail = one_at_a_time(agent, updates)
@@ -371,7 +371,7 @@ def test_update_when_compiled_equals_the_one_that_is_not():
     assert_weights(state(compiled), state(plain), tolerance=1e-5)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, *marks.thorough(True)])
 def test_update_when_called_again_is_not_traced_again(jit_compile):
     made = make(ADAM, hidden_units=(4,), batch_size=8, jit_compile=jit_compile)
     for seed in range(3):
@@ -381,7 +381,7 @@ def test_update_when_called_again_is_not_traced_again(jit_compile):
     assert made.num_traces == 2  # another number of updates
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, *marks.thorough(True)])
 def test_weights_gives_a_copy_that_later_updates_leave_alone(jit_compile):
     made = make(ADAM, hidden_units=(4,), batch_size=8, jit_compile=jit_compile)
     update(made, random_batches(2))

@@ -199,6 +199,7 @@ WHOLE = [
 ]
 
 
+@pytest.mark.thorough
 @hypothesis.settings(max_examples=300, deadline=None, database=None)
 @hypothesis.given(strategies.data())
 def test_resolve_of_anything_is_a_cluster_or_lines(data):

@@ -289,6 +289,7 @@ leaves = st.dictionaries(st.sampled_from(sorted(SETTINGS)) | st.text(), trees)
 sections = st.sampled_from([branch.name for branch in dataclasses.fields(schema.Config)]) | st.text()
 
 
+@pytest.mark.thorough
 @ANY
 @given(trees | st.dictionaries(sections, leaves))
 def test_from_json_of_any_value_gives_a_config_or_one_line_problems(tree):

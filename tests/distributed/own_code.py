@@ -157,6 +157,10 @@ def loss_of_the_target(online, target, transitions):
     return dqn_tf.LossOutput(error, tf.abs(error))
 
 
+def no_number(error):
+    return error / 0.0
+
+
 def broken_loss(online, target, transitions):
     raise ValueError("no loss today")
 

@@ -70,19 +70,20 @@ def wait_for(processes, directory):
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory, request):
-    """Returns the arrays of each way to make the updates, by its name and, of several processes, the number of one."""
+    """Returns the arrays of each way to make the updates, by its name and, of several processes, the number of one.
+
+    Those of other processes are made with --all only.
+    """
     directory = tmp_path_factory.mktemp("parity")
     ports = runs.addresses(4)
     commands = {
+        "": ["mirrored", "2"],
         "0": ["workers", "0", *ports[:2]],
         "1": ["workers", "1", *ports[:2]],
+        "of chief 0": ["chief_and_worker", "0", *ports[2:]],
+        "of chief 1": ["chief_and_worker", "1", *ports[2:]],
     }
-    if request.config.getoption("--all"):
-        commands |= {
-            "": ["mirrored", "2"],
-            "of chief 0": ["chief_and_worker", "0", *ports[2:]],
-            "of chief 1": ["chief_and_worker", "1", *ports[2:]],
-        }
+    commands = commands if request.config.getoption("--all") else {}
     with started(directory, commands) as processes:
         found = {
             "one": parity_worker.train(replicas(1)),
@@ -112,11 +113,11 @@ def assert_same_outcome(actual, expected, tolerance=TOLERANCE):
 
 
 WAYS = [
-    *("one_compiled", "two", "two_compiled", "four", "plain 0", "plain 1"),
-    *marks.thorough("created", "compiled of chief 0", "compiled of chief 1"),
+    *("one_compiled", "two", "two_compiled", "four"),
+    *marks.thorough("plain 0", "plain 1", "created", "compiled of chief 0", "compiled of chief 1"),
 ]
 SAME = [(f"{way} 0", f"{way} 1") for way in ("plain", "factored", "bfloat16", "averaged")]
-WORKERS = [("told 0", "told 1"), *marks.thorough((("told of chief 0", "told of chief 1"),))]
+WORKERS = [("told 0", "told 1"), ("told of chief 0", "told of chief 1")]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -125,11 +126,13 @@ def test_updates_when_made_by_several_replicas_equal_those_of_one(outcomes, way)
     assert_same_outcome(outcomes[way], outcomes["one"], tolerance)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", ("factored 0", "factored 1"))
 def test_updates_when_workers_send_factors_equal_those_of_one(outcomes, way):
     assert_same_outcome(outcomes[way], outcomes["one_large"])
 
 
+@pytest.mark.thorough
 def test_all_reduce_with_factors_sums_others_and_a_row_of_both_for_each_transition(outcomes):
     # 4 x 96 + 96 + 96 + 96 x 3 + 3 others, 16 transitions of 96 + 96, three metrics of two workers in two parts each.
     assert outcomes["factored 0"]["num_sent"] == 867 + 16 * 192 + 12
@@ -138,6 +141,7 @@ def test_all_reduce_with_factors_sums_others_and_a_row_of_both_for_each_transiti
     assert outcomes["one"]["num_sent"] == 0
 
 
+@pytest.mark.thorough
 def test_updates_when_workers_average_equal_those_of_two_learners_averaged_by_hand(outcomes):
     by_hand = parity_worker.train_averaged_by_hand()
     metrics = outcomes["averaged 0"]["metrics"]
@@ -148,6 +152,7 @@ def test_updates_when_workers_average_equal_those_of_two_learners_averaged_by_ha
     assert np.abs(outcomes["averaged 0"]["network/0"] - outcomes["one"]["network/0"]).max() > 1000 * TOLERANCE
 
 
+@pytest.mark.thorough
 def test_updates_when_gradients_are_sent_in_bfloat16_are_near_and_not_equal(outcomes):
     # A number of 8 bits is off by 2^-9 of itself at most. Adam's step is 0.01, and 20 of them may go astray where a
     # gradient is about 0, so weights are compared in the mean.
@@ -163,6 +168,7 @@ def test_updates_when_called_twice_are_traced_once(outcomes):
     assert set(found.values()) == {1}, found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("first", "second"), SAME)
 def test_updates_when_made_by_two_workers_leave_both_with_the_same_bits(outcomes, first, second):
     for name, array in outcomes[first].items():
@@ -211,6 +217,7 @@ def test_parity_when_the_learner_is_wrong_is_broken(outcomes, wrong):
         assert_same_outcome(wrong, outcomes["one"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("workers", WORKERS)
 def test_gather_when_workers_have_other_numbers_of_rows_gives_all_in_order_of_worker(outcomes, workers):
     for worker in workers:
@@ -228,6 +235,7 @@ def test_gather_when_there_is_one_worker_gives_its_rows():
         np.testing.assert_array_equal(replicas(count).gather(rows), rows)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("workers", WORKERS)
 def test_barrier_when_a_worker_comes_late_holds_the_other_until_then(outcomes, workers):
     came, left = np.transpose([outcomes[worker]["barrier"] for worker in workers])

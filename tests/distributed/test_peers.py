@@ -77,7 +77,8 @@ def start(tmp_path):
         pair.close()
 
 
-@pytest.mark.parametrize("index, number", [(1, signal.SIGKILL), *marks.thorough((0, signal.SIGSTOP))])
+@pytest.mark.thorough
+@pytest.mark.parametrize("index, number", [(1, signal.SIGKILL), (0, signal.SIGSTOP)])
 def test_worker_that_gets_a_signal_makes_the_other_leave(start, record_property, index, number):
     pair = start(ENDLESS)
     pair.wait_for(0, "first update")

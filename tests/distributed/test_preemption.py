@@ -106,10 +106,12 @@ def start(network, environments, flags):
     "platform, victims, number, codes",
     [
         (vertex, [0, 1], signal.SIGTERM, [AGAIN, AGAIN]),  # the whole job starts again with any of its machines
-        (azureml, [0, 1], signal.SIGTERM, [AGAIN, AGAIN]),
-        (kubernetes, [1], signal.SIGTERM, [AGAIN, AGAIN]),  # a node is drained
         (tfjob, [1], signal.SIGKILL, [AGAIN, KILLED]),  # a node is lost
         (slurm, [0, 1], signal.SIGTERM, [AGAIN, AGAIN]),  # --signal=TERM@120, then scontrol requeue
+        *marks.soak(
+            (azureml, [0, 1], signal.SIGTERM, [AGAIN, AGAIN]),
+            (kubernetes, [1], signal.SIGTERM, [AGAIN, AGAIN]),  # a node is drained
+        ),
     ],
 )
 def test_preempted_run_goes_on_to_the_same_result(tmp_path, left_alone, platform, victims, number, codes):

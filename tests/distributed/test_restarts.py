@@ -7,7 +7,7 @@ import time
 import pytest
 
 from dqn_tf.persistence import manifest
-from tests import runs
+from tests import marks, runs
 
 pytestmark = pytest.mark.thorough
 PERIODS = ["--train_env_steps=2000", "--log_period=120", "--checkpoint_period=280", "--eval_period=360"]
@@ -42,17 +42,17 @@ def has(logdir, number):
 
 KILLS = {
     "worker, and then leader": [(1, 280, None), (0, 1680, None)],
-    "before any checkpoint": [(1, None, "config.json")],
     "leader while it saves": [(0, None, "checkpoints/ckpt-560/model.index")],
+    "before any checkpoint": [(1, None, "config.json")],
     "leader at the end": [(0, 2000, None)],
 }
 
 
-@pytest.mark.parametrize("kills", KILLS.values(), ids=KILLS)
-def test_cluster_with_kills_starts_again_and_comes_to_the_same(left_alone, tmp_path, kills):
+@pytest.mark.parametrize("moment", [*KILLS][:2] + marks.soak(*[*KILLS][2:]))
+def test_cluster_with_kills_starts_again_and_comes_to_the_same(left_alone, tmp_path, moment):
     launcher = runs.start(*FLAGS, "--resume=never", f"--logdir={tmp_path}")  # which is about the first start
     try:
-        for index, number, name in kills:
+        for index, number, name in KILLS[moment]:
             when(launcher, has(tmp_path, number) if number else lambda name=name: (tmp_path / name).exists())
             before = set(runs.family(launcher.pid))
             os.kill(worker(launcher, index), signal.SIGKILL)

@@ -115,7 +115,7 @@ def _text(path):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", [*MOMENTS][:3] + marks.soak(*[*MOMENTS][3:]))
 def test_run_killed_when_it_has_just(moment, left_alone, tmp_path):
     expected, _ = left_alone("default")
     kill_when("default", tmp_path, lambda: MOMENTS[moment](tmp_path))
@@ -126,7 +126,7 @@ def test_run_killed_when_it_has_just(moment, left_alone, tmp_path):
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     "kind",
-    ["default", *(pytest.param(kind, marks=pytest.mark.soak) for kind in ("multiworker", "atari", *MORE_KINDS))],
+    ["default", *marks.soak("multiworker", "atari", *MORE_KINDS)],
 )
 def test_run_killed_at_random_moments_comes_to_the_same(kind, left_alone, tmp_path, request):
     expected, seconds = left_alone(kind)
@@ -147,7 +147,7 @@ def test_run_killed_at_random_moments_comes_to_the_same(kind, left_alone, tmp_pa
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     "kind, number",
-    [("default", signal.SIGINT), ("multiworker", signal.SIGTERM), ("atari", signal.SIGTERM)],
+    [("default", signal.SIGINT), ("multiworker", signal.SIGTERM), *marks.soak(("atari", signal.SIGTERM))],
 )
 def test_run_asked_to_stop_between_checkpoints_saves_and_comes_to_the_same(kind, number, left_alone, tmp_path):
     expected, _ = left_alone(kind)

@@ -8,7 +8,7 @@ from dqn_tf.agent import learner, losses
 from dqn_tf.config import schema
 from dqn_tf.distribution import factors, reducer, stateless, strategy
 from dqn_tf.experience import accumulator, replay
-from tests import making
+from tests import making, marks
 from tests.placements import one_replica, two_replicas
 
 LEARNING = schema.Learning(optimizer="sgd", learning_rate=0.0, learning_rate_schedule="constant", clip_norm=0.0)
@@ -165,7 +165,7 @@ def assert_near(actual, expected, tolerance):
 ROUNDING = 1e-5
 
 
-@pytest.mark.parametrize("build", [mlp, nature])
+@pytest.mark.parametrize("build", [mlp, *marks.thorough(nature)])
 @pytest.mark.parametrize("place", [two_replicas, two_workers])
 def test_sum_of_the_parts_is_the_gradient_of_the_batch(place, build):
     whole, means = gradients_of(one_replica(), build)
@@ -184,7 +184,7 @@ def test_sum_of_the_parts_in_bfloat16_on_the_wire_is_rounded_to_8_bits(place):
     np.testing.assert_allclose(means_of_parts, means, rtol=2**-16)  # two parts, 8 bits each
 
 
-@pytest.mark.parametrize("build", [mlp, nature])
+@pytest.mark.parametrize("build", [mlp, *marks.thorough(nature)])
 def test_gradients_of_a_network_in_bfloat16_stay_near_those_in_float32(build):
     exact, means = gradients_of(one_replica(), build)
     rough, rough_means = gradients_of(one_replica(), build, precision="bfloat16")

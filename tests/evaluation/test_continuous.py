@@ -222,6 +222,7 @@ def test_plan_of_a_platforms_evaluator_does_not_train(tmp_path, environ, strateg
     assert (made.is_evaluator, made.is_chief, made.needs_launcher, made.cluster) == (True, False, False, None)
 
 
+@pytest.mark.thorough
 def test_evaluator_command_after_the_run_evaluates_it_all_the_same(logdir):
     done = runs.finish(runs.start(*runs.SMALL, "--task_type=evaluator", f"--logdir={logdir}"))
     assert done.returncode == 0, done.stderr

@@ -72,6 +72,7 @@ def wait_for(condition, process):
         time.sleep(0.05)
 
 
+@pytest.mark.thorough
 def test_run_in_a_bucket_is_that_on_a_disk(bucket, tmp_path, on_disk):
     train(bucket, f"--logdir={bucket.url}/a/run")
     copy = download(bucket, "a/run", tmp_path / "copy")
@@ -160,6 +161,7 @@ def test_bucket_with_files_of_somebody_elses_is_refused_and_left(bucket):
     assert bucket.names() == ["run/metrics.jsonl"] and bucket.read("run/metrics.jsonl") == b"mine"
 
 
+@pytest.mark.thorough
 def test_bucket_that_is_not_there_is_one_line(bucket):
     done = train(bucket, "--logdir=gs://another-bucket/run", code=2)
     assert done.stderr.splitlines()[-1] == (
@@ -192,7 +194,7 @@ def test_evaluator_of_a_run_in_a_bucket_ends_with_it(bucket, tmp_path):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("refused", ["POST .*newest", "DELETE"])
+@pytest.mark.parametrize("refused", ["POST .*newest", *marks.soak("DELETE")])
 def test_bucket_that_refuses_part_of_a_commit_loses_nothing(bucket, tmp_path, on_disk, refused):
     process = start(bucket, *KEEPS_ONE, f"--logdir={bucket.url}/run")
     wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)

@@ -128,6 +128,7 @@ gymnasium.register("Übung-v0", entry_point="tests.games:CartPoleEnv", max_episo
 """
 
 
+@pytest.mark.thorough
 def test_run_in_another_projects_shell_comes_to_the_same_weights(tmp_path):
     """Its folder `tests` is no package, its Keras another one, and its locale knows no umlaut."""
     (tmp_path / "tests").mkdir()

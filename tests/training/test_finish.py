@@ -249,6 +249,7 @@ sys.exit(cli.main(["train.py", *sys.argv[1:]]))
 """
 
 
+@pytest.mark.thorough
 def test_run_that_is_killed_while_its_model_is_copied_delivers_it_by_the_same_command(train, finished, tmp_path):
     logdir, flag = tmp_path / "run", f"--model_dir={tmp_path}/model"
     shutil.copytree(finished, logdir, ignore=shutil.ignore_patterns("summary.json", "model", "reward_curve.png"))

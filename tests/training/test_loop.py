@@ -23,7 +23,7 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=["mlp", *marks.thorough("nature_cnn")])
 def kind(request):
     return request.param
 
