@@ -257,8 +257,9 @@ def third_party(tree):
 
 
 def distributions(roots):
+    """Returns the distributions of modules, as far as they are installed: all of them are with the extra [cloud]."""
     names = importlib.metadata.packages_distributions()
-    return {normalized(distribution) for root in roots for distribution in names[root]}
+    return {normalized(distribution) for root in roots for distribution in names.get(root, ())}
 
 
 def test_dependencies_that_are_imported_are_declared():

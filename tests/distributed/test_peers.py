@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests import marks, runs
+from tests import runs
 
 LONG = ["--train_env_steps=10000000", "--replay_capacity=10000", "--eval_period=0", "--checkpoint_period=0"]
 ENDLESS = "--env=tests.environments:Endless-v0"

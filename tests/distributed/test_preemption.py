@@ -11,7 +11,7 @@ import time
 import pytest
 
 from dqn_tf.persistence import manifest
-from tests import hosts, runs
+from tests import hosts, marks, runs
 
 pytestmark = [pytest.mark.thorough, pytest.mark.skipif(bool(hosts.why_not()), reason=hosts.why_not())]
 

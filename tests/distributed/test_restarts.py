@@ -60,7 +60,7 @@ def test_cluster_with_kills_starts_again_and_comes_to_the_same(left_alone, tmp_p
     finally:
         done = runs.finish(launcher)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("starting all again in 1 s, try 1 of 3") == len(kills)
+    assert done.stderr.count("starting all again in 1 s, try 1 of 3") == len(KILLS[moment])
     assert runs.fingerprint(tmp_path) == left_alone
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests import runs
+from tests import marks, runs
 
 gcs = pytest.importorskip("tests.gcs", reason="the bucket needs the extra [cloud]")
 
