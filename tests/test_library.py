@@ -145,9 +145,11 @@ def test_callbacks_are_not_called_on_workers_that_are_not_the_chief():
 
 IN_A_CLUSTER = """
 import json, sys, dqn_tf
-network = __import__("tests.test_library", fromlist=["x"]).dueling
-small = json.loads(sys.argv[2])
-run = dqn_tf.train("CartPole-v1", strategy="multiworker", network=network, logdir=sys.argv[1], **small)
+test = __import__("tests.test_library", fromlist=["x"])
+small, recorder = json.loads(sys.argv[2]), test.Recorder()
+given = dict(network=test.dueling, callbacks=[recorder] * int(sys.argv[3]))  # the chief's alone
+run = dqn_tf.train("CartPole-v1", strategy="multiworker", logdir=sys.argv[1], **given, **small)
+assert len(recorder.calls) == 15 * int(sys.argv[3])
 print(run.summary["num_workers"], run.act([0.0, 0.0, 0.0, 0.0]), flush=True)
 """
 
@@ -158,7 +160,7 @@ def test_processes_of_a_cluster_make_the_same_call_and_train_one_network(tmp_pat
     processes = []
     for index in range(2):
         variable = json.dumps({**cluster, "task": {"type": "worker", "index": index}})
-        argv = [str(tmp_path / "run"), json.dumps(SMALL)]
+        argv = [str(tmp_path / "run"), json.dumps(SMALL), str(1 - index)]
         processes.append(runs.start(*argv, program=("-c", IN_A_CLUSTER), TF_CONFIG=variable))
     done = [runs.finish(process) for process in processes]
     assert [one.returncode for one in done] == [0, 0], done

@@ -15,8 +15,8 @@ class Stopped(Exception):
       exit_code: 128 + the number of the signal.
     """
 
-    def __init__(self, number: int):
-        super().__init__(signal.Signals(number).name)
+    def __init__(self, number: int, reason: str = ""):
+        super().__init__(reason or signal.Signals(number).name)
         self.exit_code = 128 + number
 
 

@@ -52,16 +52,17 @@ class Callbacks:
     """
 
     def __init__(self, callbacks: Sequence[Callback], placement: Placement, wall_seconds: Callable[[], float]):
-        """Prepares. All workers have the same number of callbacks."""
+        """Prepares, on all workers, of which the chief's are called."""
         self._callbacks = tuple(callbacks)
         self._placement = placement
+        self._is_used = bool(placement.max(float(bool(callbacks))))
         self._wall_seconds = wall_seconds
         self.is_ended = self.has_failed = False
         self.failure: user_code.UserCodeFailure | None = None
 
     def tell(self, name: str, progress: Progress, *calls: tuple) -> None:
         """Calls a method of each with a copy of the progress, once with each of the arguments in `calls`."""
-        if not self._callbacks or self.has_failed:
+        if not self._is_used or self.has_failed:
             return
         wants = []
         if self._placement.is_chief:

@@ -78,8 +78,7 @@ class Loop:
         self._episode_rows: list[Sequence[float]] = []
         self._failure: UserCodeFailure | EnvironmentLost | None = None  # of this worker's environments
         self._acting: Sequence[np.ndarray] | None = None  # the weights of a round whose updates have been made
-        self._saved_env_steps, self._is_logged = -1, True
-        self._has_warned = False
+        self._saved_env_steps, self._is_logged, self._has_warned = -1, True, False
         if not restored:
             components.actor.restart(np.zeros(training.num_envs // components.placement.num_workers, np.int64))
             return
@@ -222,8 +221,9 @@ class Loop:
             raise failure
         now = self._progress.env_steps
         if number == _FAILED:
-            _log.error("an environment or a callback of another worker has failed; stopped at %d env steps", now)
-            raise Stopped(signal.SIGTERM)
+            reason = f"an environment or a callback of another worker has failed; stopped at {now} env steps"
+            _log.error("%s", reason)
+            raise Stopped(signal.SIGTERM, reason)
         _log.info("stopped at %d env steps, saved; the same command resumes from there", now)
         raise Stopped(number)
 
