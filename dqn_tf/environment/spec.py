@@ -141,13 +141,13 @@ def aligned(actions: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray, np
 def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
     """Returns gymnasium's registry entry, without the warnings of gymnasium.make. Raises ConfigError."""
     module, separator, name = env_id.rpartition(":")
-    if separator:
-        import_module(f"--env={env_id}", module, name)
+    imported = import_module(f"--env={env_id}", module, name) if separator else None
     if name in gymnasium.registry:
         return gymnasium.registry[name]
     names = [other for other, entry in gymnasium.registry.items() if not _is_old_game(entry)]
     own = [other for other in names if module and _package(gymnasium.registry[other]) == module.partition(".")[0]]
-    nearest = difflib.get_close_matches(name, names, n=2) or own[:5]
+    functions = [other for other, what in vars(imported).items() if callable(what)] if imported else []
+    nearest = difflib.get_close_matches(name, [*names, *functions], n=2) or own[:5]
     if nearest:
         advice = f"did you mean {' or '.join(f'{separator and module + separator}{other}' for other in nearest)}?"
     elif separator:

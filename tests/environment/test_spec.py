@@ -7,6 +7,7 @@ from dqn_tf.environment import spec
 
 GAMES = """
 import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv as One
 
 gymnasium.register("my/One-v0", entry_point="pkg_of_mine.games:One")
 gymnasium.register("Übung", entry_point="pkg_of_mine.games:One")
@@ -43,7 +44,8 @@ def test_registered_of_a_module_is_what_it_registers(env_id):
         ("pkg_of_mine.games.py:my/One-v0", "name the module, not its file: --env=pkg_of_mine.games:my/One-v0"),
         ("pkg_of_mine/games.py:my/One-v0", "name the module, not its file: --env=pkg_of_mine.games:my/One-v0"),
         ("pkg_of_mine.none:X", "pkg_of_mine is {}/pkg_of_mine/__init__.py"),
-        ("pkg_of_mine.games:One", "did you mean pkg_of_mine.games:my/One-v0 or pkg_of_mine.games:Übung?"),
+        ("pkg_of_mine.games:Game", "did you mean pkg_of_mine.games:my/One-v0 or pkg_of_mine.games:Übung?"),
+        ("pkg_of_mine.games:Onee", "did you mean pkg_of_mine.games:One?"),
         ("pkg_of_mine.games:my/One-v0 ", "did you mean pkg_of_mine.games:my/One-v0?"),
         ("pkg_of_mine.games", "it is a module: name what it registers too, such as --env=pkg_of_mine.games:EnvId."),
         ("json:X", "importing json registers no environment, and it has no function X."),
