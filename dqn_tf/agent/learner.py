@@ -12,7 +12,9 @@ from dqn_tf.agent.update import METRICS, Update
 from dqn_tf.config.schema import Learning
 from dqn_tf.distribution import packing
 from dqn_tf.distribution.reducer import Reducer
-from dqn_tf.distribution.stateless import StatelessNetwork, freeze
+from dqn_tf.distribution.stateless import OnlineNetwork, StatelessNetwork, TargetNetwork, freeze
+from dqn_tf.environment.spec import EnvironmentSpec
+from dqn_tf.experience.accumulator import Transitions
 from dqn_tf.experience.replay import Sample
 
 
@@ -55,17 +57,29 @@ class Learner:
         variables = [*self.network.variables, *self.target.variables, *self.optimizer.variables]
         reducer.prepare(network, batch_size, num_sums, variables)
         seeds = [seeds(number) for number in range(network.num_seeds)]
+        self._stateless, self._seeds, self._loss = network, seeds, loss
         update = Update(
             reducer, network, self.target, self.optimizer, loss, learning, batch_size, seeds, jit_compile
         )
-        self._updates = tf.function(update.__call__, jit_compile=update.is_compiled, autograph=False)
+        # With and without priorities. TensorFlow is called with tensors alone: nests and others cost 1 ms a call.
+        self._updates = [_function_of(update, wants_priority) for wants_priority in (False, True)]
         # One call for all weights: reading them one by one takes 1.4 ms from Python, longer than a short round.
         self._packed_weights = tf.function(lambda: packing.pack(self.network.weights), autograph=False)
+
+    def try_loss(self, spec: EnvironmentSpec) -> None:
+        """Calls the loss once, on zeros: what a user's own does wrong is told before anything is collected."""
+        s_tm1 = tf.zeros([2, *spec.observation_shape], spec.observation_dtype)
+        transitions = Transitions(s_tm1, tf.zeros([2], tf.int32), tf.zeros([2]), tf.zeros([2]), s_tm1)
+        online, target = self._stateless.values_of(self.network), self._stateless.values_of(self.target)
+        seeds = self._stateless.seeds(self._seeds, tf.constant(0))
+        self._loss(
+            OnlineNetwork(self._stateless, *online, seeds), TargetNetwork(self._stateless, *target, seeds), transitions
+        )
 
     @property
     def num_traces(self) -> int:
         """Returns how often the K updates were traced: 1, or every call pays for a compilation."""
-        return self._updates.experimental_get_tracing_count()
+        return sum(function.experimental_get_tracing_count() for function in self._updates)
 
     @property
     def num_updates(self) -> int:
@@ -92,10 +106,16 @@ class Learner:
             priorities: None.
         """
         metrics, priorities, wants = [], [], sample.row is not None
-        given = tuple(sample.transitions), () if sample.importance_weight is None else (sample.importance_weight,)
+        given = [*sample.transitions, *([] if sample.importance_weight is None else [sample.importance_weight])]
         for part in self._reducer.parts(len(sample.transitions.a_tm1)):
-            columns = tf.nest.map_structure(lambda column, part=part: column[part], given)
-            means, *priority = self._updates(self._placement.split(columns), wants)
+            columns = self._placement.split([column[part] for column in given])
+            means, *priority = self._updates[wants](*columns)
             metrics.append(self._reducer.finish(means).numpy())
             priorities += [one.numpy() for one in priority]
         return np.mean(metrics, axis=0), np.concatenate(priorities) if wants else None
+
+
+def _function_of(update, wants_priority):
+    return tf.function(
+        lambda *given: update(given, wants_priority), jit_compile=update.is_compiled, autograph=False
+    )

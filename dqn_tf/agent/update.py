@@ -7,6 +7,7 @@ context.
 
 import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -51,13 +52,13 @@ class Update:
         self._of_tensors = tf.function(self._gradients, jit_compile=jit_compile and not one_replica, autograph=False)
         self.copy_to_target(1.0)
 
-    def __call__(self, given: tuple, wants_priority: bool) -> tuple[tf.Tensor, ...]:
+    def __call__(self, given: Sequence[Any], wants_priority: bool) -> tuple[tf.Tensor, ...]:
         """Makes K updates, and returns the means of METRICS over them, <float32>[4]; and priorities [K, b] if wanted.
 
         Args:
-          given: per-replica values of Transitions [K, b, ...], and () or importance weights [K, b].
+          given: per-replica values of the columns of Transitions [K, b, ...], and importance weights [K, b] if any.
         """
-        num_updates = self._placement.local(given[0][0]).shape[0]
+        num_updates = self._placement.local(given[0]).shape[0]
 
         def update(k, metrics, *priorities):
             sent, counts, priority = self._placement.run(self._of_replica, (given, k))
@@ -78,7 +79,8 @@ class Update:
 
     def _of_replica(self, given, k):
         """Returns what this replica sends, new values of state that is not sent, and priorities. In replica context."""
-        batch, weight = tf.nest.map_structure(lambda tensor: tensor[k], given)
+        of_update = [tensor[k] for tensor in given]
+        batch, weight = of_update[: len(Transitions._fields)], of_update[len(Transitions._fields) :]
         networks = self._network.values_of(self._network.model), self._network.values_of(self._target)
         update = self._optimizer.iterations.value
         gradients, sums, *others = self._of_tensors(networks, batch, weight, update, self._placement.replica())

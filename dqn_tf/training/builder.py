@@ -117,6 +117,8 @@ def _learner(make, placement):
         _uses_xla(config, make.architecture, reducer.placement),
         functools.partial(seeding.integer, config.run.seed, Stream.NETWORK, *mine),
     )
+    if ":" in config.learning.loss:
+        learner.try_loss(make.spec)
     if reducer.num_sent:
         _log.info("all-reduce: %d numbers for %d weights; %s", reducer.num_sent, learner.network.count_params(), how)
     return learner

@@ -1,5 +1,6 @@
 """Networks and losses of a user's own: the same under every strategy, resumed to the bit; and their errors."""
 
+import gymnasium
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -182,6 +183,22 @@ def test_mistake_in_code_of_ones_own_is_a_line_that_names_it(tmp_path, flag, lin
     told = str(raised.value)
     assert line in told and flag in told and "\n" not in told
     assert isinstance(raised.value, dqn_tf.UserCodeFailure) == ("raised" in line)
+
+
+def test_loss_that_raises_is_told_before_anything_is_collected(tmp_path):
+    taken = []
+
+    class Counted(gymnasium.Wrapper):
+        def step(self, action):
+            taken.append(action)
+            return super().step(action)
+
+    small = dict(one.removeprefix("--").split("=") for one in SMALL)
+    with pytest.raises(dqn_tf.UserCodeFailure, match="no loss today"):
+        dqn_tf.train(
+            "CartPole-v1", loss=own_code.broken_loss, wrappers=[Counted], logdir=str(tmp_path / "run"), **small
+        )
+    assert len(taken) <= 2  # to see that it works
 
 
 def test_command_that_fails_in_code_of_ones_own_says_so_and_shows_where(tmp_path):
