@@ -8,6 +8,7 @@ import difflib
 import functools
 import os
 import pathlib
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -244,7 +245,7 @@ def _copies_of(model):
         made.set_weights(model.get_weights())
         return made
 
-    copy.__module__, copy.__qualname__ = "keras", model.name
+    copy.__module__, copy.__qualname__ = "keras", re.sub(r"\W", "_", model.name)
     return copy
 
 
@@ -259,9 +260,9 @@ def _named(given: Mapping[str, Any]) -> dict[str, Any]:
         if name == "wrapper" and not isinstance(value, str):
             value = [one if isinstance(one, str) else user_code.register("wrapper", one) for one in value]
         elif name in ("env", "network", "loss") and not isinstance(value, str):
-            if name == "network" and hasattr(value, "get_weights"):
+            if name == "network" and hasattr(value, "get_weights") and not isinstance(value, type):
                 value = _copies_of(value)
-            if not callable(value) or hasattr(value, "get_weights") or isinstance(value, gymnasium.Env):
+            if not callable(value) or isinstance(value, gymnasium.Env):
                 raise ConfigError(f"{name}={user_code.line(repr(value))[:80]} must be a name or a function.")
             value = user_code.register(name, value)
         named[name] = list(value) if isinstance(value, tuple) else value

@@ -1,7 +1,9 @@
 """Keras Q-networks: observations in, action values out."""
 
 import contextlib
+import functools
 import random
+import threading
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ from dqn_tf.config.schema import Config, ConfigError
 from dqn_tf.environment.spec import EnvironmentSpec, is_channels_first
 
 NAME = "q_network"
+_SEEDED = threading.RLock()
 
 
 def mlp(spec: EnvironmentSpec, config: Config) -> keras.Model:
@@ -92,8 +95,12 @@ def own(name: str, spec: EnvironmentSpec, config: Config) -> keras.Model:
             variables = model.trainable_variables, model.non_trainable_variables
             weights, others = ([tf.convert_to_tensor(one.value) for one in part] for part in variables)
             model.stateless_call(weights, others, seen, training=True)
-            _, after = model.stateless_call(weights, others, seen, training=False)
+            again, after = model.stateless_call(weights, others, seen, training=False)
             is_random = not all(np.array_equal(old, new) for old, new in zip(others, after, strict=True))
+            is_random |= not np.array_equal(outputs, heads.values_of(model)(again), equal_nan=True)
+            for training in (True, False):  # with any number of observations, as it is exported
+                call = functools.partial(model.stateless_call, weights, others, training=training)
+                tf.function(call, autograph=False).get_concrete_function(tf.TensorSpec([None, *shape], dtype))
     except Exception as error:
         what = f"{called}: the model, called with observations {dtype}[2, {', '.join(map(str, shape))}]"
         raise user_code.failure(what, error) from error
@@ -104,6 +111,11 @@ def own(name: str, spec: EnvironmentSpec, config: Config) -> keras.Model:
         )
     if dtype_of_values != "float32":
         raise ConfigError(f'{called}: the model makes {dtype_of_values} values; give its last layer dtype="float32".')
+    if any(one.dtype != "float32" for one in model.trainable_variables):
+        raise ConfigError(
+            f"{called}: the model has weights that are not float32; compute in another dtype by Keras's "
+            'dtype="mixed_bfloat16".'
+        )
     if not model.trainable_variables:
         raise ConfigError(f"{called}: the model has no trainable weights, or is not a new one in each call.")
     if is_random:
@@ -123,11 +135,12 @@ def own(name: str, spec: EnvironmentSpec, config: Config) -> keras.Model:
 @contextlib.contextmanager
 def _seeded(seed):
     """Returns a context in which layers without a seed have one: Keras draws it from Python's generator."""
-    before, state = random.getstate(), np.random.get_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(before)
-        np.random.set_state(state)
+    with _SEEDED:  # the generators are the process's
+        before, state = random.getstate(), np.random.get_state()
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(before)
+            np.random.set_state(state)

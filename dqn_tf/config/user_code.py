@@ -91,7 +91,9 @@ def check(flag: str, name: str) -> None:
         return
     try:
         found = importlib.util.find_spec(module) if module_of(module) == module else None
-    except (ImportError, ValueError, AttributeError):  # of a package that it should be in
+    except (Exception, SystemExit) as error:  # of a package that it should be in
+        if not (isinstance(error, ModuleNotFoundError) and module.startswith(str(error.name))):
+            import_module(f"--{flag}={name}", module, name.rpartition(":")[2])
         found = None
     if found is None:
         raise ConfigError(f"--{flag}={name}: there is no module {module}{_file_hint(flag, module, name)}.")

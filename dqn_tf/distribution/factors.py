@@ -53,9 +53,7 @@ class FactoredOnlineNetwork(OnlineNetwork):
         self._factored = factored
         self._x, self._z = [], []  # of each call
 
-    def _called(self, observation, training):
-        if not training:
-            return super()._called(observation, training)
+    def _called(self, observation, training):  # which is the same, as there is no state and nothing random
         outputs, x, z = self._factored.outputs(self._weights, observation)
         self._x.append(x)
         self._z.append(z)
@@ -64,20 +62,22 @@ class FactoredOnlineNetwork(OnlineNetwork):
     def gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> Gradients:
         sources = list(self._weights)
         del sources[self._factored.position]
-        zero = tf.UnconnectedGradients.ZERO
-        gradients = tape.gradient(loss, [*sources, *self._z], unconnected_gradients=zero)
-        factors = _joined(self._x), _joined(gradients[len(sources) :])
-        return gradients[: len(sources)], factors
+        gradients = tape.gradient(loss, [*sources, *self._z])
+        pairs = [(x, g) for x, g in zip(self._x, gradients[len(sources) :], strict=True) if g is not None]
+        gradients = [tf.zeros_like(one) if g is None else g for one, g in zip(sources, gradients, strict=False)]
+        return gradients, tuple(map(_joined, zip(*pairs, strict=True)))
 
 
 def of(network: StatelessNetwork, batch_size: int) -> Factored | None:
     """Returns the cut network if sharing factors is worth it at this global batch size, else None.
 
-    None too for a network that cannot be cut: one that is no chain of layers, has state or random numbers, or adds
-    losses of its own.
+    None too for a network that cannot be cut: one that is no chain of Keras's layers, has state or random numbers, or
+    adds losses of its own.
     """
     model = network.model
     if not _is_chain(model) or model.non_trainable_variables or model.losses:
+        return None
+    if any(layer.activity_regularizer or not type(layer).__module__.startswith("keras.") for layer in model.layers):
         return None
     dense = [layer for layer in model.layers if type(layer) is keras.layers.Dense and layer.use_bias]
     if len(dense) < 2:

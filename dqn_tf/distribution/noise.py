@@ -39,7 +39,7 @@ def of_all_replicas(num_replicas: int, replica: tf.Tensor, batch: Any) -> Iterat
         size = tf.shape(inputs)[0]
         others = [replica * size, (num_replicas - 1 - replica) * size]
         whole = tf.pad(inputs, [others, *[[0, 0]] * (len(inputs.shape) - 1)])
-        if noise_shape is not None and noise_shape[0] not in (None, 1):
+        if noise_shape is not None and (tf.is_tensor(noise_shape[0]) or noise_shape[0] not in (None, 1)):
             noise_shape = (None, *noise_shape[1:])
         return before["dropout"](whole, rate, noise_shape, seed)[replica * size : (replica + 1) * size]
 

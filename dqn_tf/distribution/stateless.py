@@ -20,10 +20,12 @@ Gradients = tuple[Tensors, tuple[tf.Tensor, ...]]
 
 
 def freeze(model: keras.Model) -> list[bool]:
-    """Freezes all weights of a model; returns which of them, in order, are none to be trained, such as moving means."""
+    """Freezes all weights of a model; returns which of them, in order, change without training, as moving means do."""
+    layers = [layer for layer in model._flatten_layers() if not layer.trainable]
+    frozen = {id(variable) for layer in layers for variable in layer.variables}
     model.trainable = False
     model.trainable = True  # frozen layers too, but Keras does nothing if the model says so already
-    is_state = [not one.trainable for one in model.weights]
+    is_state = [not one.trainable and id(one) not in frozen for one in model.weights]
     model.trainable = False
     return is_state
 
@@ -95,13 +97,9 @@ class StatelessNetwork:
         """Returns outputs, the new state, the new seeds, and regularization losses."""
         state, seeds = list(state), list(seeds)
         given = [(state if is_state else seeds).pop(0) for is_state in self._is_state]
-        if not self.model.losses:
-            outputs, updated = self.model.stateless_call(weights, given, observation, training=training)
-            losses = []
-        else:
-            outputs, updated, losses = self.model.stateless_call(
-                weights, given, observation, training=training, return_losses=True
-            )
+        outputs, updated, losses = self.model.stateless_call(
+            weights, given, observation, training=training, return_losses=True
+        )
         new_state = [one for one, is_state in self._split(updated) if is_state]
         new_seeds = [one for one, is_state in self._split(updated) if not is_state]
         return outputs, new_state, new_seeds, losses

@@ -253,6 +253,14 @@ def _multiworker(cluster):
         cluster.num_workers,
         cluster.source,
     )
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    except RuntimeError as error:
+        if "program startup" not in str(error):
+            raise
+        raise ConfigError(
+            "--strategy=multiworker: TensorFlow connects to other processes at its start only, and was used before in "
+            "this one; train before anything else, and give a function for the network, not a model."
+        ) from None
     replicas = strategy.num_replicas_in_sync // cluster.num_workers
     return Placement(strategy, cluster.num_workers, cluster.index, replicas)

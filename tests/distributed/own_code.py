@@ -60,6 +60,19 @@ def regularized(shape, num_actions, settings):
     return keras.Sequential([keras.Input(shape), layer])
 
 
+def punished(shape, num_actions, settings):
+    """Punishes what a layer gives, and keeps weights small."""
+    small = keras.constraints.MaxNorm(0.4)
+    layer = keras.layers.Dense(96, activation="relu", activity_regularizer="l2", kernel_constraint=small)
+    others = [keras.layers.Dense(96, name="of_one_name"), keras.layers.Dense(num_actions)]
+    return keras.Sequential([keras.Input(shape), layer, *others])
+
+
+def spatial_dropout(shape, num_actions, settings):
+    layers = [keras.layers.Reshape((-1, 2)), keras.layers.SpatialDropout1D(0.3), keras.layers.Flatten()]
+    return keras.Sequential([keras.Input(shape), *layers, keras.layers.Dense(num_actions)])
+
+
 @keras.saving.register_keras_serializable("tests")
 class DuelingHead(keras.layers.Layer):
     """Gives a value and advantages; `values` makes action values of them."""
@@ -118,6 +131,28 @@ def half_precision(shape, num_actions, settings):
     return keras.Sequential([keras.Input(shape), keras.layers.Dense(num_actions, dtype="bfloat16")])
 
 
+def narrow(shape, num_actions, settings):
+    layers = [keras.layers.Dense(8, dtype="bfloat16"), keras.layers.Dense(num_actions, dtype="float32")]
+    return keras.Sequential([keras.Input(shape), *layers])
+
+
+class TwoOnly(keras.Model):
+    """Reads the number of observations when it is traced."""
+
+    def __init__(self, shape, num_actions, settings):
+        super().__init__()
+        self.layer = keras.layers.Dense(num_actions)
+
+    def call(self, x):
+        return self.layer(tf.reshape(x, [x.shape[0], -1]))
+
+
+def random_values(shape, num_actions, settings):
+    x = inputs = keras.Input(shape)
+    x = keras.layers.Dense(num_actions)(x)
+    return keras.Model(inputs, keras.layers.Lambda(lambda x: x + tf.random.normal(tf.shape(x)))(x))
+
+
 def text(shape, num_actions, settings):
     return "a network"
 
@@ -138,6 +173,14 @@ def twice(online, target, transitions):
     """Calls the online network twice in training, as residual gradients do."""
     s_tm1, a_tm1, r_t, discount_t, s_t = transitions
     reached = tf.reduce_max(online.values(s_t), axis=-1)
+    error = r_t + discount_t * reached - tf.gather(online.values(s_tm1), a_tm1, batch_dims=1)
+    return dqn_tf.LossOutput(0.5 * tf.square(error), tf.abs(error))
+
+
+def residual(online, target, transitions):
+    """Has gradients of values of the next observation, which the network gives as it acts."""
+    s_tm1, a_tm1, r_t, discount_t, s_t = transitions
+    reached = tf.reduce_max(online.values(s_t, training=False), axis=-1)
     error = r_t + discount_t * reached - tf.gather(online.values(s_tm1), a_tm1, batch_dims=1)
     return dqn_tf.LossOutput(0.5 * tf.square(error), tf.abs(error))
 

@@ -77,7 +77,7 @@ def test_update_when_compiled_is_the_same(case, one):
     compiled = own_worker.train(one_replica(), case, jit_compile=True)
     for name, array in one.items():
         scale = max(np.abs(array).max(), 1e-3)
-        if case == "dropout":  # XLA draws other random numbers
+        if "dropout" in case:  # XLA draws other random numbers
             assert np.isfinite(compiled[name]).all()
         else:  # Keras's Adam and TensorFlow's kernel differ in the second moments
             np.testing.assert_allclose(compiled[name], array, rtol=0, atol=1e-3 * scale, err_msg=name)
@@ -103,6 +103,16 @@ def test_state_that_is_averaged_is_the_mean_over_the_batch():
     np.testing.assert_allclose(one["network/0"], mean, rtol=1e-5)
     assert one["network/1"] == parity_worker.NUM_UPDATES
     np.testing.assert_array_equal(one["target/0"], one["network/0"])  # copied whole, not by the rate
+
+
+def test_what_a_network_punishes_and_constrains_is_in_its_updates():
+    made = own_worker.make(one_replica(), "punished")
+    batch = parity_worker._split(parity_worker._batches(), parity_worker.NUM_UPDATES)[0]
+    nothing = np.zeros(batch.r_t.shape, np.float32)
+    (loss, _, _, gradient_norm), _ = made.update(Sample(batch, nothing, np.zeros(nothing.shape, np.int64)))
+    assert loss == 0
+    assert gradient_norm > 0.01  # of the punishment alone
+    assert np.linalg.norm(made.weights()[0], axis=0).max() < 0.4 + 1e-6
 
 
 def test_frozen_layers_stay_as_they_are_and_are_not_sent():
@@ -169,6 +179,9 @@ MORE_MISTAKES = [
     ("--loss=tests.distributed.own_code:loss_of_the_target", " does not call online(observation), "),
     ("--loss=tests.distributed.own_code:no_number", "the loss is not finite in updates 1 to 40; check --loss="),
     ("--network=tests.distributed.own_code:always_dropping", " draws random numbers as it acts "),
+    ("--network=tests.distributed.own_code:random_values", " draws random numbers as it acts "),
+    ("--network=tests.distributed.own_code:narrow", ": the model has weights that are not float32; "),
+    ("--network=tests.distributed.own_code:TwoOnly", ", called with observations float32[2, 4] raised "),
     ("--network=tests.distributed.own_code:half_precision", ": the model makes bfloat16 values; give its "),
     ("--wrapper=tests.distributed.own_code:Third", ": tests.distributed.own_code has no Third."),
     ("--wrapper=Half", " must be module:Class, or several separated by commas."),
