@@ -19,7 +19,7 @@ import dqn_tf
 from dqn_tf.config import user_code
 from dqn_tf.evaluation import acting
 from dqn_tf.training.callbacks import Callbacks
-from tests import making, runs
+from tests import making, marks, runs
 from tests.placements import one_replica
 
 SMALL = dict(
@@ -114,7 +114,7 @@ def test_callbacks_are_called_in_order(tmp_path):
     assert named(recorder, "evaluation", "checkpoint", "end") == parts
 
 
-@pytest.mark.parametrize("stop_at", [("round", 480), ("evaluation", 400), ("checkpoint", 400)])
+@pytest.mark.parametrize("stop_at", [("round", 480), *marks.thorough((("evaluation", 400),), (("checkpoint", 400),))])
 def test_callback_that_returns_stop_ends_the_run_which_can_be_resumed(tmp_path, stop_at):
     logdir = str(tmp_path / "run")
     run = dqn_tf.train("CartPole-v1", callbacks=[Recorder(stop_at)], logdir=logdir, **SMALL)
@@ -123,7 +123,7 @@ def test_callback_that_returns_stop_ends_the_run_which_can_be_resumed(tmp_path, 
     assert dqn_tf.train("CartPole-v1", logdir=logdir, **SMALL).summary["env_steps"] == 800
 
 
-@pytest.mark.parametrize("raise_at", [("round", 480), ("evaluation", 400), ("checkpoint", 400)])
+@pytest.mark.parametrize("raise_at", [("round", 480), *marks.thorough((("evaluation", 400),), (("checkpoint", 400),))])
 def test_callback_that_raises_is_named_after_the_run_was_saved(tmp_path, raise_at, trained):
     logdir = str(tmp_path / "run")
     with pytest.raises(dqn_tf.UserCodeFailure, match=r"callback Recorder.on_\w+ raised KeyError: 'mine'") as raised:

@@ -83,6 +83,7 @@ def test_update_when_compiled_is_the_same(case, one):
             np.testing.assert_allclose(compiled[name], array, rtol=0, atol=1e-3 * scale, err_msg=name)
 
 
+@pytest.mark.thorough
 def test_update_when_split_over_calls_makes_the_same_masks():
     assert_same(own_worker.train(one_replica(), "dropout", 4), own_worker.train(one_replica(), "dropout", 2))
 
