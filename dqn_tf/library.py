@@ -260,10 +260,9 @@ def _named(given: Mapping[str, Any]) -> dict[str, Any]:
         if name == "wrapper" and not isinstance(value, str):
             value = [one if isinstance(one, str) else user_code.register("wrapper", one) for one in value]
         elif name in ("env", "network", "loss") and not isinstance(value, str):
-            if name == "network" and hasattr(value, "get_weights") and not isinstance(value, type):
-                value = _copies_of(value)
-            if not callable(value) or isinstance(value, gymnasium.Env):
+            is_model = hasattr(value, "get_weights") and not isinstance(value, type)
+            if not callable(value) or is_model and name != "network" or isinstance(value, gymnasium.Env):
                 raise ConfigError(f"{name}={user_code.line(repr(value))[:80]} must be a name or a function.")
-            value = user_code.register(name, value)
+            value = user_code.register(name, _copies_of(value) if is_model else value)
         named[name] = list(value) if isinstance(value, tuple) else value
     return named

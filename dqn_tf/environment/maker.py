@@ -56,7 +56,7 @@ class Maker:
         if render_mode and (given is None or _takes(given, "render_mode")):
             kwargs["render_mode"] = render_mode
         if given is None:
-            given = functools.partial(gymnasium.make, self.registered(), disable_env_checker=True)
+            given = functools.partial(gymnasium.make, spec.registered(self.env_id), disable_env_checker=True)
         wrappers = tuple(user_code.find("wrapper", name) for name in self.wrappers)
         return functools.partial(_make, given, kwargs, wrappers)
 
