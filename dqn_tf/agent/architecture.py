@@ -24,6 +24,7 @@ class Architecture:
       can_compile: whether XLA has been measured to make it faster.
       min_image_size: it takes images of at least that height and width alone; 0: any observation.
       num_weights: how many it has, to know what memory it takes; None: few.
+      check: raises ConfigError or UserCodeFailure if a run cannot use a result of `build`; None: every run can.
       policy: returns a Policy that acts without TensorFlow; None, or a result of None: there is none.
     """
 
@@ -33,6 +34,7 @@ class Architecture:
     can_compile: bool = False
     min_image_size: int = 0
     num_weights: Callable[[EnvironmentSpec, Config], int] | None = None
+    check: Callable[[Any, EnvironmentSpec, Config], None] | None = None
     policy: Callable[[EnvironmentSpec, Config], Any] | None = None
 
     def takes(self, spec: EnvironmentSpec) -> bool:
@@ -106,8 +108,13 @@ def _own(name, spec):
     user_code.check("network", name)
 
     def build(spec, config):
-        from dqn_tf.agent import networks
+        from dqn_tf.agent import own_network
 
-        return networks.own(name, spec, config)
+        return own_network.build(name, spec, config)
 
-    return Architecture(name, build, is_convolutional=len(spec.observation_shape) > 1)
+    def check(model, spec, config):
+        from dqn_tf.agent import own_network
+
+        own_network.check(name, model, spec, config)
+
+    return Architecture(name, build, is_convolutional=len(spec.observation_shape) > 1, check=check)

@@ -12,9 +12,7 @@ from dqn_tf.agent.update import METRICS, Update
 from dqn_tf.config.schema import Learning
 from dqn_tf.distribution import packing
 from dqn_tf.distribution.reducer import Reducer
-from dqn_tf.distribution.stateless import OnlineNetwork, StatelessNetwork, TargetNetwork, freeze
-from dqn_tf.environment.spec import EnvironmentSpec
-from dqn_tf.experience.accumulator import Transitions
+from dqn_tf.distribution.stateless import StatelessNetwork, freeze
 from dqn_tf.experience.replay import Sample
 
 
@@ -57,7 +55,6 @@ class Learner:
         variables = [*self.network.variables, *self.target.variables, *self.optimizer.variables]
         reducer.prepare(network, batch_size, num_sums, variables)
         seeds = [seeds(number) for number in range(network.num_seeds)]
-        self._stateless, self._seeds, self._loss = network, seeds, loss
         update = Update(
             reducer, network, self.target, self.optimizer, loss, learning, batch_size, seeds, jit_compile
         )
@@ -66,15 +63,9 @@ class Learner:
         # One call for all weights: reading them one by one takes 1.4 ms from Python, longer than a short round.
         self._packed_weights = tf.function(lambda: packing.pack(self.network.weights), autograph=False)
 
-    def try_loss(self, spec: EnvironmentSpec) -> None:
-        """Calls the loss once, on zeros: what a user's own does wrong is told before anything is collected."""
-        s_tm1 = tf.zeros([2, *spec.observation_shape], spec.observation_dtype)
-        transitions = Transitions(s_tm1, tf.zeros([2], tf.int32), tf.zeros([2]), tf.zeros([2]), s_tm1)
-        online, target = self._stateless.values_of(self.network), self._stateless.values_of(self.target)
-        seeds = self._stateless.seeds(self._seeds, tf.constant(0))
-        self._loss(
-            OnlineNetwork(self._stateless, *online, seeds), TargetNetwork(self._stateless, *target, seeds), transitions
-        )
+    def trace(self, sample: Sample) -> None:
+        """Traces the updates of samples like this one, which changes nothing: what a loss does wrong is told."""
+        self._updates[sample.row is not None].get_concrete_function(*next(self._calls(sample)))
 
     @property
     def num_traces(self) -> int:
@@ -105,14 +96,18 @@ class Learner:
           sample: arrays [K, b, ...], b the part of the batch that is this worker's. If it names no rows, there are no
             priorities: None.
         """
-        metrics, priorities, wants = [], [], sample.row is not None
-        given = [*sample.transitions, *([] if sample.importance_weight is None else [sample.importance_weight])]
-        for part in self._reducer.parts(len(sample.transitions.a_tm1)):
-            columns = self._placement.split([column[part] for column in given])
-            means, *priority = self._updates[wants](*columns)
+        metrics, priorities, wants_priority = [], [], sample.row is not None
+        for columns in self._calls(sample):
+            means, *priority = self._updates[wants_priority](*columns)
             metrics.append(self._reducer.finish(means).numpy())
             priorities += [one.numpy() for one in priority]
-        return np.mean(metrics, axis=0), np.concatenate(priorities) if wants else None
+        return np.mean(metrics, axis=0), np.concatenate(priorities) if wants_priority else None
+
+    def _calls(self, sample):
+        """Yields the tensors that the updates of each call take: columns of Transitions, and importance weights."""
+        given = [*sample.transitions, *([] if sample.importance_weight is None else [sample.importance_weight])]
+        for part in self._reducer.parts(len(sample.transitions.a_tm1)):
+            yield self._placement.split([column[part] for column in given])
 
 
 def _function_of(update, wants_priority):

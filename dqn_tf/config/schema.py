@@ -281,6 +281,11 @@ class Training:
         source="gymnasium.farama.org",
     )
 
+    @property
+    def updates_per_round(self) -> int:
+        """Number of updates in a round."""
+        return round(self.replay_ratio * self.round_env_steps)
+
 
 def is_atari(env_id: str) -> bool:
     """Returns whether `env_id` names a game of ALE, as ALE/Pong-v5 and ale_py:ALE/Pong-v5 do."""
@@ -314,19 +319,94 @@ class Network:
         "auto",
         "auto takes nature_cnn for images of at least 36 x 36 and mlp for the rest; module:function takes your own, "
         "a function of (observation shape, number of actions, settings) that returns a Keras model",
-        choices=("auto", "mlp", "nature_cnn"),
+        choices=("auto", "mlp", "nature_cnn", "impala_cnn", "minatar_cnn"),
         own="function",
-        source=_MNIH + "; docs/library.md",
+        source=_MNIH + "; arXiv:1802.01561; arXiv:1903.03176; docs/algorithms.md",
     )
     hidden_units: tuple[int, ...] = field(
         (128, 128),
-        "units of each dense layer; nature_cnn uses its own 512",
+        "units of each dense layer of mlp; other networks have their own",
         unit="units, comma separated",
         minimum=1,
         source="docs/learning.md",
     )
     activation: str = field(
         "relu", "activation of hidden layers, a Keras name", choices=ACTIVATIONS, source="keras.io/api"
+    )
+    width: int = field(
+        1, "factor of the channels of impala_cnn", unit="factor", minimum=1, maximum=16, source="arXiv:2411.03820"
+    )
+    pooling: int = field(
+        0,
+        "impala_cnn: adaptive max pooling of what its convolutions make to so many rows and columns; 0: none",
+        unit="rows",
+        minimum=0,
+        source="arXiv:2411.03820",
+    )
+    spectral_norm: bool = field(
+        False, "spectral normalization of impala_cnn's residual blocks", source="arXiv:1802.05957; arXiv:2411.03820"
+    )
+    normalization: str = field(
+        "none",
+        "layer: layer normalization after each hidden layer",
+        choices=("none", "layer"),
+        source="Ba et al. 2016, arXiv:1607.06450; arXiv:2407.04811",
+    )
+    normalize_observations: bool = field(
+        False,
+        "normalize observations by their running mean and variance over all workers, for observations that are no "
+        "images",
+        source="docs/algorithms.md",
+    )
+    head: str = field(
+        "expected",
+        "what is learned of the return: its expectation, a distribution over fixed values (C51), fixed quantiles "
+        "(QR-DQN), or quantiles at random fractions (IQN)",
+        choices=("expected", "categorical", "quantile", "implicit_quantile"),
+        source="arXiv:1707.06887; arXiv:1710.10044; arXiv:1806.06923",
+    )
+    dueling: bool = field(
+        False, "a stream for the state's value and one for the advantages", source="Wang et al. 2016, arXiv:1511.06581"
+    )
+    noisy: bool = field(
+        False,
+        "noisy layers after the torso, which explore; evaluation has no noise. --epsilon_... still applies",
+        source="Fortunato et al. 2018, arXiv:1706.10295",
+    )
+    noisy_sigma: float = field(
+        0.5, "initial noise of a noisy layer", unit="1 / sqrt(fan in)", minimum=0, source="arXiv:1706.10295"
+    )
+    num_atoms: int = field(
+        51, "values of categorical's distribution", unit="atoms", minimum=2, maximum=1001, source="arXiv:1707.06887"
+    )
+    v_min: float = field(-10.0, "smallest value of categorical", unit="return", source="arXiv:1707.06887")
+    v_max: float = field(10.0, "largest value of categorical", unit="return", source="arXiv:1707.06887")
+    num_quantiles: int = field(
+        200, "quantiles of quantile", unit="quantiles", minimum=1, maximum=1000, source="arXiv:1710.10044"
+    )
+    num_tau_samples: int = field(
+        64,
+        "random fractions of implicit_quantile in an update, of the online and of the target network",
+        unit="samples",
+        minimum=1,
+        maximum=1000,
+        source="arXiv:1806.06923",
+    )
+    num_policy_tau_samples: int = field(
+        32,
+        "fractions, evenly spaced, of implicit_quantile for acting",
+        unit="samples",
+        minimum=1,
+        maximum=1000,
+        source="arXiv:1806.06923",
+    )
+    num_critics: int = field(
+        1,
+        "Maxmin Q-learning: so many networks, whose least values are used",
+        unit="networks",
+        minimum=1,
+        maximum=16,
+        source="Lan et al. 2020, arXiv:2002.06487",
     )
 
 
@@ -373,12 +453,33 @@ class Learning:
         source=_MNIH,
     )
     double_q: bool = field(True, "the online network selects, the target evaluates", source="arXiv:1509.06461")
+    munchausen: bool = field(
+        False,
+        "Munchausen: the reward gains the policy's log-probability, and targets are soft; --double_q has no effect",
+        source="Vieillard et al. 2020, arXiv:2007.14430",
+    )
+    munchausen_alpha: float = field(
+        0.9, "weight of the log-probability", unit="factor", minimum=0, maximum=1, source="arXiv:2007.14430"
+    )
+    munchausen_tau: float = field(
+        0.03, "temperature of its policy", unit="return", minimum=1e-6, source="arXiv:2007.14430"
+    )
+    munchausen_clip: float = field(
+        -1.0, "least log-probability times tau", unit="return", maximum=0, source="arXiv:2007.14430"
+    )
     loss: str = field(
         "huber",
         "loss of the temporal-difference error; module:function takes your own",
         choices=("huber", "squared"),
         own="function",
         source=_MNIH + "; docs/library.md",
+    )
+    huber_kappa: float = field(
+        1.0,
+        "quantile heads: errors beyond it count by their size, smaller ones by their square; 0: all by their size",
+        unit="return",
+        minimum=0,
+        source="arXiv:1710.10044",
     )
     clip_norm: float = field(
         10.0,
@@ -408,6 +509,25 @@ class Learning:
 class Exploration:
     """See Config.exploration."""
 
+    exploration: str = field(
+        "linear_epsilon",
+        "linear_epsilon: random actions, fewer and fewer; ape_x: epsilons that stay, another for each environment; "
+        "boltzmann: actions by the softmax of their values, and by epsilon",
+        choices=("linear_epsilon", "ape_x", "boltzmann"),
+        source=_MNIH + "; Horgan et al. 2018, arXiv:1803.00933",
+    )
+    ape_x_epsilon: float = field(
+        0.4,
+        "ape_x: environment i of N explores with epsilon^(1 + i / (N - 1) * alpha)",
+        unit="probability",
+        minimum=0,
+        maximum=1,
+        source="arXiv:1803.00933",
+    )
+    ape_x_alpha: float = field(7.0, "ape_x: see --ape_x_epsilon", unit="exponent", minimum=0, source="arXiv:1803.00933")
+    temperature: float = field(
+        1.0, "boltzmann: values are divided by it", unit="return", minimum=1e-6, source="Sutton & Barto 2018, 2.8"
+    )
     epsilon_initial: float = field(
         1.0, "exploration at the start", unit="probability", minimum=0, maximum=1, source=_MNIH
     )
@@ -533,7 +653,7 @@ class Config:
     atari: Atari = _section(Atari, "How an Atari game (ALE/<Game>-v5) is played; refused for any other environment.")
     network: Network = _section(Network, "The Q-network.")
     learning: Learning = _section(Learning, "What is learned, and how fast.")
-    exploration: Exploration = _section(Exploration, "How the agent explores: epsilon-greedy.")
+    exploration: Exploration = _section(Exploration, "How the agent explores.")
     communication: Communication = _section(Communication, "What workers send each other in training.")
     evaluation: Evaluation = _section(
         Evaluation, "When a run is evaluated, logged and saved: at the first round end at or after each period."

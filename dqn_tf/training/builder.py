@@ -5,6 +5,7 @@ import functools
 import logging
 
 import keras
+import numpy as np
 
 from dqn_tf.agent import architecture, policies
 from dqn_tf.agent.actor import Actor
@@ -17,8 +18,8 @@ from dqn_tf.distribution.reducer import GradientSum, Reducer
 from dqn_tf.distribution.strategy import Placement
 from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.evaluation.evaluator import Evaluator, episode_limit
-from dqn_tf.experience.accumulator import Accumulator
-from dqn_tf.experience.replay import Replay
+from dqn_tf.experience.accumulator import Accumulator, Transitions
+from dqn_tf.experience.replay import Replay, Sample
 from dqn_tf.persistence.checkpoints import Checkpoints
 from dqn_tf.persistence.progress import Progress
 from dqn_tf.persistence.replay_segments import ReplaySegments
@@ -61,11 +62,15 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
     if placement.is_chief:
         why = architecture.reason(config.network.network, spec)
         _log.info("network: %s, because %s", plan.architecture.name, why)
-    learner = _learner(make, placement)
     best_model = make.build()
+    if plan.architecture.check:
+        plan.architecture.check(best_model, spec, config)
+    learner = _learner(make, placement)
     seed, worker = config.run.seed, placement.worker_index
     generator = seeding.generator(seed, Stream.REPLAY, worker, 0)
     replay = memory.make_replay(config, spec, placement.num_workers, generator)
+    if ":" in config.learning.loss:  # before anything is collected
+        learner.trace(Sample(_zeros(spec, training.updates_per_round, training.batch_size // placement.num_workers)))
     segments = ReplaySegments(plan.directory.checkpoints, replay, worker, placement.num_workers)
     about = (settings.to_json(config), machine(plan), spec.spaces())
     checkpoints = Checkpoints(
@@ -117,11 +122,16 @@ def _learner(make, placement):
         _uses_xla(config, make.architecture, reducer.placement),
         functools.partial(seeding.integer, config.run.seed, Stream.NETWORK, *mine),
     )
-    if ":" in config.learning.loss:
-        learner.try_loss(make.spec)
     if reducer.num_sent:
         _log.info("all-reduce: %d numbers for %d weights; %s", reducer.num_sent, learner.network.count_params(), how)
     return learner
+
+
+def _zeros(spec, *leading):
+    """Returns Transitions of this leading shape."""
+    observations = np.zeros((*leading, *spec.observation_shape), spec.observation_dtype)
+    numbers = np.zeros(leading, np.float32)
+    return Transitions(observations, np.zeros(leading, np.int32), numbers, numbers, observations)
 
 
 def _evaluator(plan):

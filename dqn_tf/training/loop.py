@@ -70,7 +70,6 @@ class Loop:
         self._callbacks = callbacks
         training = config.training
         self._steps_per_round = training.round_env_steps // training.num_envs
-        self._updates_per_round = round(training.replay_ratio * training.round_env_steps)
         self._worker_batch_size = training.batch_size // components.placement.num_workers
         self._has_learned = False
         self.utilization = Utilization()
@@ -123,7 +122,7 @@ class Loop:
         if weights is None:
             weights = parts.learner.weights()
             if before >= training.learning_starts:
-                sample = parts.replay.sample(self._updates_per_round, self._worker_batch_size)
+                sample = parts.replay.sample(training.updates_per_round, self._worker_batch_size)
         begin = time.perf_counter()
         acting = executor.submit(self._act, weights)
         if not training.overlap:

@@ -88,6 +88,6 @@ def _network(config, spec, architecture):
 def _batches(config, spec, num_workers):
     """Returns the bytes of a worker's transitions of a round's updates, which are drawn at once, and their number."""
     training = config.training
-    count = round(training.replay_ratio * training.round_env_steps) * training.batch_size
+    count = training.updates_per_round * training.batch_size
     nbytes = replay.Replay.expected_nbytes(count // num_workers, spec.observation_shape, spec.observation_dtype)
     return nbytes, f"{count} transitions to learn from in a round"

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import dqn_tf
-from dqn_tf.agent import heads, networks
+from dqn_tf.agent import heads, own_network
 from dqn_tf.config import settings
 from dqn_tf.experience.replay import Sample
 from tests import making, marks, runs
@@ -231,7 +231,7 @@ def test_network_of_ones_own_has_the_weights_of_its_seed_and_leaves_pythons_gene
     name = f"{own_code.__name__}:dueling"
 
     def weights(seed):
-        return networks.own(name, spec, settings.build({"seed": seed, "hidden_units": (8,)})).get_weights()
+        return own_network.build(name, spec, settings.build({"seed": seed, "hidden_units": (8,)})).get_weights()
 
     random.seed(1)
     before = random.getstate()
