@@ -38,6 +38,7 @@ class Transitions(NamedTuple):
       r_t: <float32>[...] discounted sum of the k <= n rewards that follow.
       discount_t: <float32>[...] discount^k, 0 where the episode terminated within those k steps.
       s_t: [..., *obs] k steps later.
+      legal_tm1, legal_t: <uint8>[..., ceil(A / 8)] bits of the legal actions in s_tm1 and in s_t; None: all are.
     """
 
     s_tm1: np.ndarray
@@ -45,6 +46,8 @@ class Transitions(NamedTuple):
     r_t: np.ndarray
     discount_t: np.ndarray
     s_t: np.ndarray
+    legal_tm1: np.ndarray | None = None
+    legal_t: np.ndarray | None = None
 
 
 class Accumulator:
