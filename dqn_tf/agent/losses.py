@@ -48,7 +48,7 @@ class QLearning:
     double_q: bool
 
     def __call__(self, online: OnlineNetwork, target: TargetNetwork, transitions: Transitions) -> LossOutput:
-        s_tm1, a_tm1, r_t, discount_t, s_t = transitions
+        s_tm1, a_tm1, r_t, discount_t, s_t, *_ = transitions
         q_t = target.values(s_t)  # [B, A]
         selector = online.values(s_t, training=False) if self.double_q else q_t
         error = td_error(online.values(s_tm1), a_tm1, r_t, discount_t, q_t, selector)  # [B]

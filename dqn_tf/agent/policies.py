@@ -10,6 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from dqn_tf.agent import choice
+
 _ACTIVATIONS = {
     "linear": lambda x: x,
     "relu": lambda x: np.maximum(x, 0.0, out=x),
@@ -28,19 +30,27 @@ class Policy(Protocol):
 
 
 def nearly_greedy(
-    policy: Policy, observation: np.ndarray, epsilon: float, generators: Sequence[np.random.Generator]
+    policy: Policy,
+    observation: np.ndarray,
+    epsilon: float,
+    generators: Sequence[np.random.Generator],
+    legal: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Returns <int32>[N] the actions of largest value, each replaced by a random one with probability `epsilon`.
+    """Returns <int32>[N] the legal actions of largest value, each replaced by a random one with probability `epsilon`.
 
     Args:
       generators: one for each of the N observations; none where epsilon is 0.
+      legal: <bool>[N, A], None: all are.
     """
     values = policy.values(observation)
-    action = values.argmax(axis=-1).astype(np.int32)
+    action = choice.greedy(values, legal).astype(np.int32)
     if epsilon:
         for i, generator in enumerate(generators):
             if generator.random() < epsilon:
-                action[i] = generator.integers(values.shape[-1])
+                if legal is None:
+                    action[i] = generator.integers(values.shape[-1])
+                else:
+                    action[i : i + 1] = choice.uniform(legal[i : i + 1], generator.random(1))
     return action
 
 
