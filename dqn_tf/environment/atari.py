@@ -19,7 +19,7 @@ import gymnasium
 import numpy as np
 
 from dqn_tf.config import schema
-from dqn_tf.environment import actions
+from dqn_tf.environment import action_numbers
 from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds, Step, aligned
 
 FRAMES_PER_STEP = 4
@@ -62,7 +62,7 @@ def describe(env_id: str, settings: schema.Atari) -> EnvironmentSpec:
         observation_space=space,
         observation_shape=space.shape,
         observation_dtype=np.dtype(np.uint8),
-        action_space=actions.plain(action_space),
+        action_space=action_numbers.plain(action_space),
         reward_threshold=None,
         max_episode_steps=_MAX_FRAMES // FRAMES_PER_STEP,
         frames_per_step=FRAMES_PER_STEP,

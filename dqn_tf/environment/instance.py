@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dqn_tf.config.user_code import line, told
-from dqn_tf.environment import action_mask, actions
+from dqn_tf.environment import action_mask, action_numbers
 from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -64,9 +64,9 @@ class Instance:
         self.gives_mask = False
         self._env = self._call(make)
         space = self._call(lambda: self._env.action_space)
-        if actions.count(space) != spec.num_actions:
+        if action_numbers.count(space) != spec.num_actions:
             raise self._failure(f"it has the action space {line(space)}, others have {spec.num_actions} actions")
-        self._actions = actions.table(space)
+        self._actions = action_numbers.table(space)
 
     def begin(self, seeds: EpisodeSeeds, episode: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Starts an episode, also in the middle of another.

@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from dqn_tf.config import schema
 from dqn_tf.config.user_code import UserCodeFailure, import_module, line, module_of
-from dqn_tf.environment import actions
+from dqn_tf.environment import action_numbers
 
 # Returns the seed, in [0, 2**31), of an episode by its number, from 0. It can be pickled.
 EpisodeSeeds = Callable[[int], int]
@@ -35,7 +35,7 @@ class EnvironmentSpec:
       observation_space: the environment's own, before flattening.
       observation_shape: of one observation after flattening.
       observation_dtype: uint8 or float32.
-      action_space: the environment's own, of gymnasium's own class; the agent's actions are numbers, see actions.py.
+      action_space: the environment's own, of gymnasium's own class; the agent's actions are numbers, see action_numbers.py.
       reward_threshold: the environment counts as solved from this mean return on, None if it has no threshold.
       max_episode_steps: episodes are truncated after so many steps, None if they are not.
       frames_per_step: emulator frames of one env step, None if there is no emulator.
@@ -46,7 +46,7 @@ class EnvironmentSpec:
     observation_space: gymnasium.Space
     observation_shape: tuple[int, ...]
     observation_dtype: np.dtype
-    action_space: actions.Actions
+    action_space: action_numbers.Actions
     reward_threshold: float | None
     max_episode_steps: int | None
     frames_per_step: int | None = None
@@ -55,7 +55,7 @@ class EnvironmentSpec:
     @property
     def num_actions(self) -> int:
         """Returns A: the agent's actions are 0 to A - 1."""
-        return actions.count(self.action_space)
+        return action_numbers.count(self.action_space)
 
     @property
     def mask_nbytes(self) -> int:

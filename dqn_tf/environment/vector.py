@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dqn_tf.config import schema, user_code
-from dqn_tf.environment import actions, pool
+from dqn_tf.environment import action_numbers, pool
 from dqn_tf.environment.instance import Instance, Outcome, is_array
 from dqn_tf.environment.maker import Maker
 from dqn_tf.environment.spec import EnvironmentSpec, EpisodeSeeds, MaskedStep, Step, aligned
@@ -60,7 +60,7 @@ def _spec(maker, environment):
         observation_space=observation_space,
         observation_shape=shape,
         observation_dtype=dtype,
-        action_space=actions.plain(action_space),
+        action_space=action_numbers.plain(action_space),
         reward_threshold=getattr(registered, "reward_threshold", None),
         max_episode_steps=None if limit == -1 else limit,  # gymnasium: no limit
     )
@@ -151,17 +151,17 @@ class VectorEnvironment:
 
 
 def _check_spaces(env_id, action_space, observation_space):
-    if not isinstance(action_space, actions.Actions):
+    if not isinstance(action_space, action_numbers.Actions):
         is_continuous = isinstance(action_space, spaces.Box) and action_space.dtype.kind == "f"
         kind = "a continuous" if is_continuous else "an"
         raise schema.ConfigError(
             f"--env={env_id} has {kind} action space {_shown(action_space)}; DQN needs a Discrete, MultiDiscrete or "
             "MultiBinary one."
         )
-    if not isinstance(action_space, spaces.Discrete) and (num := actions.count(action_space)) > actions.MOST:
+    if not isinstance(action_space, spaces.Discrete) and (num := action_numbers.count(action_space)) > action_numbers.MOST:
         raise schema.ConfigError(
             f"--env={env_id} has an action space {_shown(action_space)} of {num:,} combinations, and a network has an "
-            f"output for each; at most {actions.MOST:,} are supported."
+            f"output for each; at most {action_numbers.MOST:,} are supported."
         )
     if not _has_fixed_size(observation_space):
         raise schema.ConfigError(

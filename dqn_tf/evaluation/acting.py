@@ -8,7 +8,7 @@ from gymnasium import spaces
 from dqn_tf.agent import choice
 from dqn_tf.agent.policies import Policy
 from dqn_tf.config import user_code
-from dqn_tf.environment import action_mask, actions
+from dqn_tf.environment import action_mask, action_numbers
 from dqn_tf.environment.instance import check_numbers, is_array
 from dqn_tf.environment.spec import EnvironmentSpec
 
@@ -31,10 +31,10 @@ def act(policy: Policy, spec: EnvironmentSpec, observation: Any, mask: Any = Non
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise _misfit(spec.observation_space, error) from None
     if not len(given):
-        return actions.own(spec.action_space, np.empty(0, np.int64))
+        return action_numbers.own(spec.action_space, np.empty(0, np.int64))
     legal = None if mask is None else _legal([mask] if is_one else mask, (len(given), spec.num_actions))
     number = choice.greedy(policy.values(_encoded(spec, given)), legal)
-    own = actions.own(spec.action_space, number)
+    own = action_numbers.own(spec.action_space, number)
     if not is_one:
         return own
     return int(own[0]) if isinstance(spec.action_space, spaces.Discrete) else own[0]
