@@ -43,33 +43,35 @@ class Architecture:
         return not self.min_image_size or len(shape) in (2, 3) and min(image_size(shape)) >= self.min_image_size
 
 
-def _mlp(spec, config):
-    from dqn_tf.agent import networks
+def _of_torso(name):
+    """Returns the function that builds a network with a torso of torsos.py."""
 
-    return networks.mlp(spec, config)
+    def build(spec, config):
+        from dqn_tf.agent import networks, torsos
+
+        return networks.build(getattr(torsos, name), spec, config)
+
+    return build
 
 
 def _mlp_policy(spec, config):
-    from dqn_tf.agent import policies
+    from dqn_tf.agent import dense_policy
 
-    return policies.dense(config.network.activation, spec.observation_scale)
+    return dense_policy.create(spec, config)
 
 
 def _mlp_weights(spec, config):
-    sizes = [math.prod(spec.observation_shape), *config.network.hidden_units, spec.num_actions]
-    return sum((inputs + 1) * outputs for inputs, outputs in zip(sizes, sizes[1:], strict=False))
+    network = config.network
+    sizes = [math.prod(spec.observation_shape), *network.hidden_units, spec.num_actions]
+    return network.num_critics * sum((inputs + 1) * outputs for inputs, outputs in zip(sizes, sizes[1:], strict=False))
 
 
-def _nature_cnn(spec, config):
-    from dqn_tf.agent import networks
-
-    return networks.nature_cnn(spec, config)
-
-
-MLP = Architecture("mlp", _mlp, False, can_compile=True, num_weights=_mlp_weights, policy=_mlp_policy)
+MLP = Architecture("mlp", _of_torso("mlp"), False, can_compile=True, num_weights=_mlp_weights, policy=_mlp_policy)
 # Valid convolutions of 8/4, 4/2 and 3/1 leave 1 x 1 of 36 x 36.
-NATURE_CNN = Architecture("nature_cnn", _nature_cnn, True, min_image_size=36)
-ARCHITECTURES: Mapping[str, Architecture] = {one.name: one for one in (MLP, NATURE_CNN)}
+NATURE_CNN = Architecture("nature_cnn", _of_torso("nature_cnn"), True, min_image_size=36)
+IMPALA_CNN = Architecture("impala_cnn", _of_torso("impala_cnn"), True, min_image_size=8)
+MINATAR_CNN = Architecture("minatar_cnn", _of_torso("minatar_cnn"), True, min_image_size=3)
+ARCHITECTURES: Mapping[str, Architecture] = {one.name: one for one in (MLP, NATURE_CNN, IMPALA_CNN, MINATAR_CNN)}
 
 
 def choose(name: str, spec: EnvironmentSpec) -> Architecture:

@@ -58,8 +58,8 @@ class Learner:
         update = Update(
             reducer, network, self.target, self.optimizer, loss, learning, batch_size, seeds, jit_compile
         )
-        # With and without priorities. TensorFlow is called with tensors alone: nests and others cost 1 ms a call.
-        self._updates = [_function_of(update, wants_priority) for wants_priority in (False, True)]
+        # Without and with priorities. TensorFlow is called with tensors alone: nests and others cost 1 ms a call.
+        self._updates = [_function_of(update, is_prioritized) for is_prioritized in (False, True)]
         # One call for all weights: reading them one by one takes 1.4 ms from Python, longer than a short round.
         self._packed_weights = tf.function(lambda: packing.pack(self.network.weights), autograph=False)
 
@@ -96,21 +96,22 @@ class Learner:
           sample: arrays [K, b, ...], b the part of the batch that is this worker's. If it names no rows, there are no
             priorities: None.
         """
-        metrics, priorities, wants_priority = [], [], sample.row is not None
+        metrics, priorities, is_prioritized = [], [], sample.row is not None
         for columns in self._calls(sample):
-            means, *priority = self._updates[wants_priority](*columns)
+            means, *priority = self._updates[is_prioritized](*columns)
             metrics.append(self._reducer.finish(means).numpy())
             priorities += [one.numpy() for one in priority]
-        return np.mean(metrics, axis=0), np.concatenate(priorities) if wants_priority else None
+        return np.mean(metrics, axis=0), np.concatenate(priorities) if is_prioritized else None
 
     def _calls(self, sample):
         """Yields the tensors that the updates of each call take: columns of Transitions, and importance weights."""
-        given = [*sample.transitions, *([] if sample.importance_weight is None else [sample.importance_weight])]
+        given = [*sample.transitions, sample.importance_weight]
+        given = [column for column in given if column is not None]
         for part in self._reducer.parts(len(sample.transitions.a_tm1)):
             yield self._placement.split([column[part] for column in given])
 
 
-def _function_of(update, wants_priority):
+def _function_of(update, is_prioritized):
     return tf.function(
-        lambda *given: update(given, wants_priority), jit_compile=update.is_compiled, autograph=False
+        lambda *given: update(given, is_prioritized), jit_compile=update.is_compiled, autograph=False
     )

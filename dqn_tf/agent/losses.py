@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
+from dqn_tf.agent import actions
+from dqn_tf.agent.munchausen import Munchausen
 from dqn_tf.distribution.stateless import OnlineNetwork, TargetNetwork
 from dqn_tf.experience.accumulator import Transitions
 
@@ -42,17 +44,73 @@ class QLearning:
     Attributes:
       of_error: errors <float32>[B] in, losses <float32>[B] out.
       double_q: the online network selects the action that the target network evaluates.
+      is_noisy: networks have noise in targets too.
     """
 
     of_error: Callable[[tf.Tensor], tf.Tensor]
     double_q: bool
+    is_noisy: bool = False
 
     def __call__(self, online: OnlineNetwork, target: TargetNetwork, transitions: Transitions) -> LossOutput:
         s_tm1, a_tm1, r_t, discount_t, s_t, *_ = transitions
-        q_t = target.values(s_t)  # [B, A]
-        selector = online.values(s_t, training=False) if self.double_q else q_t
+        q_t = target.values(s_t, training=self.is_noisy)  # [B, A]
+        selector = online.values(s_t, training=self.is_noisy) if self.double_q else q_t
+        selector = actions.masked(selector, actions.legal_of(transitions.legal_t, q_t.shape[-1]))
         error = td_error(online.values(s_tm1), a_tm1, r_t, discount_t, q_t, selector)  # [B]
         return LossOutput(self.of_error(error), tf.abs(error))
+
+
+@dataclasses.dataclass(frozen=True)
+class MunchausenQLearning:
+    """Munchausen-DQN: r_t + alpha [tau log pi(a_tm1)] + discount_t sum_a pi(a) (q_t[a] - tau log pi(a)).
+
+    Source: Vieillard et al. 2020, eq. 2 (arXiv:2007.14430). pi is the softmax policy of the target network.
+
+    Attributes:
+      of_error: as QLearning has it; is_noisy too.
+    """
+
+    of_error: Callable[[tf.Tensor], tf.Tensor]
+    munchausen: Munchausen
+    is_noisy: bool = False
+
+    def __call__(self, online: OnlineNetwork, target: TargetNetwork, transitions: Transitions) -> LossOutput:
+        s_tm1, a_tm1, r_t, discount_t, s_t, *_ = transitions
+        q_t = target.values(s_t, training=self.is_noisy)  # [B, A]
+        policy, log_policy = self.munchausen.policy(q_t, actions.legal_of(transitions.legal_t, q_t.shape[-1]))
+        legal_tm1 = actions.legal_of(transitions.legal_tm1, q_t.shape[-1])
+        r_t += self.munchausen.reward(target.values(s_tm1, training=self.is_noisy), a_tm1, legal_tm1)
+        wanted = tf.stop_gradient(r_t + discount_t * tf.reduce_sum(policy * (q_t - log_policy), axis=-1))
+        taken = actions.one_hot(a_tm1, q_t.shape[-1])
+        error = wanted - tf.reduce_sum(tf.where(taken, online.values(s_tm1), 0.0), axis=-1)
+        return LossOutput(self.of_error(error), tf.abs(error))
+
+
+@dataclasses.dataclass(frozen=True)
+class MaxminQLearning:
+    """Maxmin Q-learning: every network learns the largest of the least values, max_a min_i q_i(s_t, a).
+
+    Source: Lan et al. 2020 (arXiv:2002.06487), algorithm 1 with all networks in the subset that is updated. The loss is
+    the sum over the networks, the priority the mean of their errors' sizes.
+
+    Attributes:
+      of_error: as QLearning has it; double_q and is_noisy too.
+    """
+
+    of_error: Callable[[tf.Tensor], tf.Tensor]
+    double_q: bool
+    is_noisy: bool = False
+
+    def __call__(self, online: OnlineNetwork, target: TargetNetwork, transitions: Transitions) -> LossOutput:
+        s_tm1, a_tm1, r_t, discount_t, s_t, *_ = transitions
+        q_t = target.values(s_t, training=self.is_noisy)  # [B, A]
+        selector = online.values(s_t, training=self.is_noisy) if self.double_q else q_t
+        selector = actions.masked(selector, actions.legal_of(transitions.legal_t, q_t.shape[-1]))
+        errors = [
+            td_error(q_tm1, a_tm1, r_t, discount_t, q_t, selector) for q_tm1 in tf.unstack(online(s_tm1), axis=1)
+        ]
+        priority = tf.add_n([tf.abs(error) for error in errors]) / len(errors)
+        return LossOutput(tf.add_n([self.of_error(error) for error in errors]), priority)
 
 
 def td_error(
@@ -74,10 +132,7 @@ def td_error(
       <float32>[B] errors, in reward units.
     Source: van Hasselt et al. 2016, eq. 4 (arXiv:1509.06461).
     """
-    num_actions = q_tm1.shape[-1]
-    # One-hot products instead of gathers: their gradient needs no scatter, which XLA runs serially on CPU.
-    selected = tf.one_hot(tf.argmax(q_t_selector, axis=-1), num_actions, on_value=True, off_value=False)  # [B, A]
-    taken = tf.one_hot(a_tm1, num_actions, on_value=True, off_value=False)  # [B, A]
+    selected, taken = actions.largest(q_t_selector), actions.one_hot(a_tm1, q_tm1.shape[-1])  # [B, A]
     value = tf.reduce_sum(tf.where(selected, q_t, 0.0), axis=-1)  # [B]
     target = tf.stop_gradient(r_t + discount_t * value)
     return target - tf.reduce_sum(tf.where(taken, q_tm1, 0.0), axis=-1)

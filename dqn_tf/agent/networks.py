@@ -1,62 +1,86 @@
-"""Keras Q-networks: observations in, action values out."""
+"""Keras Q-networks: an observation, a torso, a head."""
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
-from dqn_tf.config.schema import Config
-from dqn_tf.environment.spec import EnvironmentSpec, is_channels_first
+from dqn_tf.agent import heads, layers
+from dqn_tf.agent.building import Layers
+from dqn_tf.agent.torsos import Features
+from dqn_tf.config.schema import Config, Network
+from dqn_tf.environment.spec import EnvironmentSpec
 
 NAME = "q_network"
+# Numbers of layers after the torso. See building.Layers.
+_EMBEDDING, _VALUE, _OUTPUT, _VALUE_HIDDEN, _ADVANTAGE_HIDDEN = 97, 98, 99, 200, 300
+
+Torso = Callable[[Any, Layers, Network], Features]
 
 
-def mlp(spec: EnvironmentSpec, config: Config) -> keras.Model:
-    """Returns dense layers of --hidden_units over the flattened observation, outputs <float32>[B, A].
+def build(torso: Torso, spec: EnvironmentSpec, config: Config) -> keras.Model:
+    """Returns a Q-network, or --num_critics of them in one, whose weights are a function of the seed alone.
 
-    Weights are a function of the seed alone. Weights and biases start uniform in +-1/sqrt(fan in), as Torch had them in
-    the original DQN. With --precision=bfloat16 arithmetic is bfloat16, weights and outputs are float32.
+    With --precision=bfloat16 arithmetic is bfloat16, weights and outputs are float32. What it returns for observations
+    [B, *obs] depends on its head, see heads.py.
     """
-    inputs, x, common = _scaled(spec, config)
-    return _dense(inputs, x, common, spec, config, config.network.hidden_units)
+    if config.network.num_critics == 1:
+        return _one(torso, spec, config, NAME)
+    inputs = _input(spec)
+    critics = [_one(torso, spec, config, f"critic{i}", i) for i in range(config.network.num_critics)]
+    outputs = heads.Maxmin(dtype="float32", name="q_values")([critic(inputs) for critic in critics])
+    return keras.Model(inputs, outputs, name=NAME)
 
 
-def nature_cnn(spec: EnvironmentSpec, config: Config) -> keras.Model:
-    """Returns the convolutional network of Mnih et al. 2015 (doi:10.1038/nature14236), extended data table 1."""
-    inputs, x, common = _scaled(spec, config)
-    if len(spec.observation_shape) == 2:
-        x = keras.layers.Reshape((*spec.observation_shape, 1), dtype=common["dtype"], name="add_channel")(x)
-    elif is_channels_first(spec.observation_shape):
-        # CPU convolutions know only this layout.
-        x = keras.layers.Permute((2, 3, 1), dtype=common["dtype"], name="channels_last")(x)
-    layout = {"data_format": "channels_last"}  # whatever a keras.json says
-    for i, (filters, size, stride) in enumerate(((32, 8, 4), (64, 4, 2), (64, 3, 1))):
-        initial = _initializers(size * size * x.shape[-1], config.run.seed, 100 + i)
-        x = keras.layers.Conv2D(filters, size, stride, name=f"conv{i}", **initial, **common, **layout)(x)
-    return _dense(inputs, x, common, spec, config, (512,))
+def _one(torso, spec, config, name, critic=0):
+    made, network = Layers(config, critic), config.network
+    x = inputs = _input(spec)
+    if network.normalize_observations:
+        x = layers.ObservationNormalization(dtype=made.dtype, name="normalize_observations")(x)
+    else:
+        x = keras.layers.Rescaling(spec.observation_scale, dtype=made.dtype, name="scale")(x)
+    return keras.Model(inputs, _head(torso(x, made, network), made, spec.num_actions, network), name=name)
 
 
-def _scaled(spec, config):
-    """Returns the inputs, them scaled, and the arguments that all layers have in common."""
-    policy = "mixed_bfloat16" if config.hardware.precision == "bfloat16" else "float32"
-    inputs = keras.Input(spec.observation_shape, dtype=np.dtype(spec.observation_dtype).name, name="observation")
-    x = keras.layers.Rescaling(spec.observation_scale, dtype=policy, name="scale")(inputs)
-    return inputs, x, {"activation": config.network.activation, "dtype": policy}
+def _input(spec):
+    return keras.Input(spec.observation_shape, dtype=np.dtype(spec.observation_dtype).name, name="observation")
 
 
-def _dense(inputs, x, common, spec, config, hidden_units):
-    seed = config.run.seed
-    if len(x.shape) > 2:
-        x = keras.layers.Flatten(dtype=common["dtype"], name="flatten")(x)
-    for i, units in enumerate(hidden_units):
-        x = keras.layers.Dense(units, name=f"hidden{i}", **_initializers(x.shape[-1], seed, i), **common)(x)
-    initial = _initializers(x.shape[-1], seed, 99)
-    x = keras.layers.Dense(spec.num_actions, dtype="float32", name="q_values", **initial)(x)
-    return keras.Model(inputs, x, name=NAME)
+def _head(features, made, num_actions, network):
+    """Returns the outputs."""
+    (x, hidden_units, num_hidden), kind, fractions = features, network.head, None
+    if kind == "implicit_quantile":
+        counts = network.num_tau_samples, network.num_policy_tau_samples
+        fractions = layers.Fractions(*counts, dtype="float32", name="fractions")(x)
+        cosines = layers.Cosines(dtype=made.dtype, name="cosines")(fractions)
+        embedding = made.dense(cosines, x.shape[-1], "embedding", _EMBEDDING)
+        x = keras.layers.Reshape((1, x.shape[-1]), dtype=made.dtype, name="features")(x)
+        x = keras.layers.Multiply(dtype=made.dtype, name="embedded")([x, embedding])
 
+    def stream(units, name, number, hidden, first):
+        y = x
+        for i, size in enumerate(hidden_units, num_hidden):
+            y = made.dense(y, size, f"{hidden}{i}", first + i, network.noisy)
+        return made.output(y, units, name, number, network.noisy)
 
-def _initializers(fan_in, seed, layer):
-    limit = fan_in**-0.5
-    kernel_seed, bias_seed = np.random.SeedSequence((seed, layer)).generate_state(2)
-    return {
-        "kernel_initializer": keras.initializers.RandomUniform(-limit, limit, seed=int(kernel_seed)),
-        "bias_initializer": keras.initializers.RandomUniform(-limit, limit, seed=int(bias_seed)),
-    }
+    size = {"categorical": network.num_atoms, "quantile": network.num_quantiles}.get(kind, 1)
+    if network.dueling:
+        value = stream(size, "value", _VALUE, "value_hidden", _VALUE_HIDDEN)
+        advantage = stream(num_actions * size, "advantage", _OUTPUT, "advantage_hidden", _ADVANTAGE_HIDDEN)
+        x = heads.Dueling(dtype="float32", name="dueling")([value, advantage])
+    else:
+        is_plain = kind == "expected"
+        x = stream(num_actions * size, "q_values" if is_plain else "outputs", _OUTPUT, "hidden", 0)
+        if is_plain:
+            return x
+        leading = () if fractions is None else (-1,)
+        x = keras.layers.Reshape((*leading, num_actions, size), dtype="float32", name="of_actions")(x)
+    how = {"dtype": "float32", "name": "q_values"}
+    if kind == "expected":
+        return heads.Expected(**how)(x)
+    if kind == "categorical":
+        return heads.Categorical(network.v_min, network.v_max, **how)(x)
+    if kind == "quantile":
+        return heads.Quantiles(**how)(x)
+    return heads.ImplicitQuantiles(**how)([x, fractions])

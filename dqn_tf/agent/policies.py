@@ -12,12 +12,6 @@ import numpy as np
 
 from dqn_tf.agent import choice
 
-_ACTIVATIONS = {
-    "linear": lambda x: x,
-    "relu": lambda x: np.maximum(x, 0.0, out=x),
-    "tanh": lambda x: np.tanh(x, out=x),
-}
-
 
 class Policy(Protocol):
     """Q-values from the weights last loaded."""
@@ -25,8 +19,12 @@ class Policy(Protocol):
     def load(self, weights: Sequence[np.ndarray]) -> None:
         """Takes over `weights`, in the order of the network's `weights`."""
 
-    def values(self, observation: np.ndarray) -> np.ndarray:
-        """Returns <float32>[N, A] Q-values of observations [N, *obs]."""
+    def values(self, observation: np.ndarray, noise_seed: int | None = None) -> np.ndarray:
+        """Returns <float32>[N, A] Q-values of observations [N, *obs].
+
+        Args:
+          noise_seed: of the noise of noisy layers; None: there is none.
+        """
 
 
 def nearly_greedy(
@@ -52,27 +50,3 @@ def nearly_greedy(
                 else:
                     action[i : i + 1] = choice.uniform(legal[i : i + 1], generator.random(1))
     return action
-
-
-class DensePolicy:
-    """Values of an mlp network, in NumPy."""
-
-    def __init__(self, activation: str, observation_scale: float):
-        self._activation = _ACTIVATIONS[activation]
-        self._scale = np.float32(observation_scale)
-        self._layers: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def load(self, weights: Sequence[np.ndarray]) -> None:
-        self._layers = list(zip(weights[::2], weights[1::2], strict=True))
-
-    def values(self, observation: np.ndarray) -> np.ndarray:
-        x = observation.reshape(len(observation), -1) * self._scale
-        for kernel, bias in self._layers[:-1]:
-            x = self._activation(x @ kernel + bias)
-        kernel, bias = self._layers[-1]
-        return x @ kernel + bias
-
-
-def dense(activation: str, observation_scale: float) -> DensePolicy | None:
-    """Returns the policy of an mlp network, None if its activation has no NumPy twin here."""
-    return DensePolicy(activation, observation_scale) if activation in _ACTIVATIONS else None

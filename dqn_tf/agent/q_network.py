@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dqn_tf.agent import heads, losses, policies
+from dqn_tf.agent import heads, loss_settings, losses, policies
 from dqn_tf.agent.architecture import Architecture
-from dqn_tf.config import user_code
-from dqn_tf.config.schema import Config, ConfigError
+from dqn_tf.config.schema import Config
+from dqn_tf.distribution.stateless import StatelessNetwork
 from dqn_tf.environment.spec import EnvironmentSpec
 
 
@@ -25,14 +25,26 @@ class NetworkPolicy:
           head: makes action values of the network's outputs.
         """
         self._network = network
+        self._stateless = StatelessNetwork(network, head, [True] * len(network.weights))
         self._call = tf.function(lambda x: head(network(x, training=False)), reduce_retracing=True, autograph=False)
+        self._noisy_call = tf.function(self._with_noise, reduce_retracing=True, autograph=False)
 
     def load(self, weights: Sequence[np.ndarray]) -> None:
         for variable, value in zip(self._network.weights, weights, strict=True):
             variable.assign(value)
 
-    def values(self, observation: np.ndarray) -> np.ndarray:
-        return self._call(tf.convert_to_tensor(observation)).numpy()
+    def values(self, observation: np.ndarray, noise_seed: int | None = None) -> np.ndarray:
+        observation = tf.convert_to_tensor(observation)
+        if noise_seed is None:
+            return self._call(observation).numpy()
+        return self._noisy_call(observation, tf.constant(noise_seed, tf.int64)).numpy()
+
+    def _with_noise(self, observation, seed):
+        """Returns the values of the network as in training; nothing of what it changes is kept."""
+        stateless = self._stateless
+        seeds = stateless.seeds(range(stateless.num_seeds), seed)
+        weights, state = stateless.values_of(self._network)
+        return stateless.head(stateless(weights, state, seeds, observation, training=True)[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,31 +69,4 @@ class QNetwork:
 
     def loss(self) -> losses.Loss:
         """Returns the loss that is asked for."""
-        name, double_q = self.config.learning.loss, self.config.learning.double_q
-        if name in losses.LOSSES:
-            return losses.create(losses.LOSSES[name], double_q)
-        return _OwnLoss(name, losses.create(user_code.find("loss", name), double_q))
-
-
-@dataclasses.dataclass(frozen=True)
-class _OwnLoss:
-    """A loss of the user's, --loss=`name`; what it does wrong is told when the update is traced."""
-
-    name: str
-    loss: losses.Loss
-
-    def __call__(self, online, target, transitions):
-        try:
-            loss, priority = map(tf.convert_to_tensor, self.loss(online, target, transitions))
-        except Exception as error:
-            raise user_code.failure(f"--loss={self.name}", error) from error
-        if online.outputs is None:
-            raise ConfigError(f"--loss={self.name} does not call online(observation), so there is nothing to learn.")
-        size = transitions.a_tm1.shape[0]
-        for what, tensor in (("loss", loss), ("priority", priority)):
-            if tensor.dtype != tf.float32 or not tensor.shape.is_compatible_with([size]):
-                raise ConfigError(
-                    f"--loss={self.name} made a {what} {tensor.dtype.name}{tensor.shape}, which must be float32[B], "
-                    f"here [{size}]: one for each transition."
-                )
-        return losses.LossOutput(loss, priority)
+        return loss_settings.create(self.config.network, self.config.learning)

@@ -52,16 +52,17 @@ class Update:
         self._of_tensors = tf.function(self._gradients, jit_compile=jit_compile and not one_replica, autograph=False)
         self.copy_to_target(1.0)
 
-    def __call__(self, given: Sequence[Any], wants_priority: bool) -> tuple[tf.Tensor, ...]:
-        """Makes K updates, and returns the means of METRICS over them, <float32>[4]; and priorities [K, b] if wanted.
+    def __call__(self, given: Sequence[Any], is_prioritized: bool) -> tuple[tf.Tensor, ...]:
+        """Makes K updates, and returns the means of METRICS over them, <float32>[4].
 
         Args:
-          given: per-replica values of the columns of Transitions [K, b, ...], and importance weights [K, b] if any.
+          given: per-replica values of the columns of Transitions [K, b, ...].
+          is_prioritized: importance weights [K, b] follow them, and priorities [K, b] are returned too.
         """
         num_updates = self._placement.local(given[0]).shape[0]
 
         def update(k, metrics, *priorities):
-            sent, counts, priority = self._placement.run(self._of_replica, (given, k))
+            sent, counts, priority = self._placement.run(self._of_replica, (given, k, is_prioritized))
             gradients, sums = self._reducer.sum(sent)
             if self._network.state:
                 sums = self._set_state(sums, counts)
@@ -71,17 +72,16 @@ class Update:
 
         # Not `for k in tf.range`: AutoGraph would rewrite all that is called here, a second of every start.
         begin = (tf.constant(0), tf.zeros([len(METRICS)]))
-        begin += (tf.TensorArray(tf.float32, num_updates),) if wants_priority else ()
+        begin += (tf.TensorArray(tf.float32, num_updates),) if is_prioritized else ()
         _, metrics, *priorities = tf.while_loop(
             lambda k, *_: k < num_updates, update, begin, maximum_iterations=num_updates
         )
         return metrics / num_updates, *(one.stack() for one in priorities)
 
-    def _of_replica(self, given, k):
+    def _of_replica(self, given, k, is_prioritized):
         """Returns what this replica sends, new values of state that is not sent, and priorities. In replica context."""
-        of_update = [tensor[k] for tensor in given]
-        num_columns = len(of_update) - 1 + len(of_update) % 2  # 5, or 7 with masks
-        batch, weight = of_update[:num_columns], of_update[num_columns:]
+        batch = [tensor[k] for tensor in given]
+        weight = [batch.pop()] if is_prioritized else []
         networks = self._network.values_of(self._network.model), self._network.values_of(self._target)
         update = self._optimizer.iterations.value
         gradients, sums, *others = self._of_tensors(networks, batch, weight, update, self._placement.replica())

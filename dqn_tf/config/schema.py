@@ -10,6 +10,8 @@ import json
 import types
 from typing import Any
 
+from dqn_tf.config import combinations
+
 OPTIMIZERS = (
     *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl"),
     *("lamb", "lion", "muon", "nadam", "rmsprop", "sgd"),
@@ -664,7 +666,8 @@ class Config:
 def check(config: Config) -> list[str]:
     """Returns one line for each pair of settings that contradict each other."""
     training = config.training
-    problems = _division(
+    problems = combinations.check(config.network, config.learning)
+    problems += _division(
         "round_env_steps", training.round_env_steps, training.num_envs, f"--num_envs={training.num_envs}"
     )
     updates = training.replay_ratio * training.round_env_steps

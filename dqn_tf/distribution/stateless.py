@@ -109,13 +109,14 @@ class OnlineNetwork:
     """The online network in one update: what a loss calls.
 
     Attributes:
+      head: makes action values <float32>[b, A] of outputs.
       state: of the network after the calls so far.
       outputs: of its first call in training.
       losses: its regularization losses, of the last call.
     """
 
     def __init__(self, network: StatelessNetwork, weights: Tensors, state: Tensors, seeds: Tensors):
-        self._network = network
+        self._network, self.head = network, network.head
         self._weights = weights
         self._seeds = seeds
         self.state = state
@@ -136,7 +137,7 @@ class OnlineNetwork:
 
     def values(self, observation: tf.Tensor, training: bool = True) -> tf.Tensor:
         """Returns action values <float32>[b, A], whatever the network's head gives."""
-        return self._network.head(self(observation, training))
+        return self.head(self(observation, training))
 
     def _called(self, observation, training):
         return self._network(self._weights, self.state, self._seeds, observation, training)
@@ -147,10 +148,14 @@ class OnlineNetwork:
 
 
 class TargetNetwork:
-    """The target network in one update: what a loss calls. Nothing that it does is kept."""
+    """The target network in one update: what a loss calls. Nothing that it does is kept.
+
+    Attributes:
+      head: makes action values <float32>[b, A] of outputs.
+    """
 
     def __init__(self, network: StatelessNetwork, weights: Tensors, state: Tensors, seeds: Tensors):
-        self._network = network
+        self._network, self.head = network, network.head
         self._given = (weights, state, seeds)
 
     def __call__(self, observation: tf.Tensor, training: bool = False) -> Any:
@@ -159,4 +164,4 @@ class TargetNetwork:
 
     def values(self, observation: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns action values <float32>[b, A]."""
-        return self._network.head(self(observation, training))
+        return self.head(self(observation, training))

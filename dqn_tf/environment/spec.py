@@ -35,7 +35,7 @@ class EnvironmentSpec:
       observation_space: the environment's own, before flattening.
       observation_shape: of one observation after flattening.
       observation_dtype: uint8 or float32.
-      action_space: the environment's own, of gymnasium's own class; the agent's actions are numbers, see action_numbers.py.
+      action_space: an equal one of gymnasium's own class; the agent's actions are numbers, see action_numbers.py.
       reward_threshold: the environment counts as solved from this mean return on, None if it has no threshold.
       max_episode_steps: episodes are truncated after so many steps, None if they are not.
       frames_per_step: emulator frames of one env step, None if there is no emulator.

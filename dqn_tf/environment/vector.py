@@ -158,10 +158,11 @@ def _check_spaces(env_id, action_space, observation_space):
             f"--env={env_id} has {kind} action space {_shown(action_space)}; DQN needs a Discrete, MultiDiscrete or "
             "MultiBinary one."
         )
-    if not isinstance(action_space, spaces.Discrete) and (num := action_numbers.count(action_space)) > action_numbers.MOST:
+    num_actions, most = action_numbers.count(action_space), action_numbers.MOST
+    if num_actions > most and not isinstance(action_space, spaces.Discrete):
         raise schema.ConfigError(
-            f"--env={env_id} has an action space {_shown(action_space)} of {num:,} combinations, and a network has an "
-            f"output for each; at most {action_numbers.MOST:,} are supported."
+            f"--env={env_id} has an action space {_shown(action_space)} of {num_actions:,} combinations, and a network "
+            f"has an output for each; at most {most:,} are supported."
         )
     if not _has_fixed_size(observation_space):
         raise schema.ConfigError(

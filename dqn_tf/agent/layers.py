@@ -1,0 +1,156 @@
+"""Layers of Q-networks that Keras does not have."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+EPSILON = 1e-8  # added to a variance
+CLIP = 10.0  # of normalized observations, as Stable-Baselines3's VecNormalize has it
+
+_PACKAGE = "dqn_tf"
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class ObservationNormalization(keras.layers.Layer):
+    """(x - mean) / sqrt(variance), within +-CLIP. A run sets `mean` and `variance` <float32>[*obs]: see statistics.py.
+
+    Frozen: the statistics are of all that was observed, not of a batch.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(trainable=False, **kwargs)
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.mean = self.add_weight(name="mean", shape=shape[1:], initializer="zeros", trainable=False)
+        self.variance = self.add_weight(name="variance", shape=shape[1:], initializer="ones", trainable=False)
+
+    def call(self, inputs: Any) -> Any:
+        x = (ops.cast(inputs, "float32") - self.mean) * ops.rsqrt(self.variance + EPSILON)
+        return ops.cast(ops.clip(x, -CLIP, CLIP), self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class NoisyDense(keras.layers.Dense):
+    """A dense layer with factorized Gaussian noise in training: w = mu + sigma * f(e_in) f(e_out).
+
+    f(e) = sign(e) sqrt(|e|). All rows of a call share the noise. Source: Fortunato et al. 2018 (arXiv:1706.10295).
+    """
+
+    def __init__(self, units: int, sigma: float, seed: int = 0, **kwargs: Any):
+        """See keras.layers.Dense.
+
+        Args:
+          sigma: initial noise, in 1 / sqrt(fan in).
+          seed: of the noise in a model of its own; a run gives each update a seed.
+        """
+        super().__init__(units, **kwargs)
+        self.sigma, self.seed = sigma, seed
+        self.noise = keras.random.SeedGenerator(seed)
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        super().build(shape)
+        initializer = keras.initializers.Constant(self.sigma * shape[-1] ** -0.5)
+        self.kernel_sigma = self.add_weight(
+            name="kernel_sigma", shape=(shape[-1], self.units), initializer=initializer
+        )
+        self.bias_sigma = self.add_weight(name="bias_sigma", shape=(self.units,), initializer=initializer)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training:
+            return super().call(inputs)
+        rows, columns = (
+            ops.cast(self._factor(size), self.compute_dtype) for size in (inputs.shape[-1], self.units)
+        )
+        x = ops.matmul(inputs, self.kernel) + self.bias
+        x = x + ops.matmul(inputs * rows, self.kernel_sigma) * columns + self.bias_sigma * columns
+        return self.activation(x)
+
+    def _factor(self, size):
+        e = keras.random.normal((size,), dtype="float32", seed=self.noise)
+        return ops.sign(e) * ops.sqrt(ops.abs(e))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "sigma": self.sigma, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class SpectralConv2D(keras.layers.Conv2D):
+    """A convolution whose kernel is divided by its largest singular value, by one power iteration a call in training.
+
+    Source: Miyato et al. 2018 (arXiv:1802.05957).
+    """
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        super().build(shape)
+        start = np.random.default_rng(self.filters).normal(size=self.filters)
+        self.direction = self.add_weight(
+            name="direction",
+            shape=(self.filters,),
+            initializer=lambda _, dtype: ops.cast(start / np.linalg.norm(start), dtype),
+            trainable=False,
+        )
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        matrix = ops.reshape(ops.cast(self._kernel, "float32"), (-1, self.filters))
+        fixed, right = ops.stop_gradient(matrix), ops.cast(self.direction, "float32")
+        left = _unit(ops.matmul(fixed, right))
+        if training:
+            right = _unit(ops.matmul(left, fixed))
+            self.direction.assign(ops.stop_gradient(right))
+        largest = ops.sum(left * ops.matmul(matrix, right))
+        kernel = ops.cast(ops.cast(self._kernel, "float32") / largest, self.compute_dtype)
+        x = self.convolution_op(inputs, kernel) + ops.cast(self.bias, self.compute_dtype)
+        return self.activation(x)
+
+
+def _unit(vector):
+    return vector * ops.rsqrt(ops.sum(ops.square(vector)) + 1e-12)
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class Fractions(keras.layers.Layer):
+    """Fractions tau <float32>[B, T] of implicit quantiles: random in training, evenly spaced as the network acts.
+
+    Source: Dabney et al. 2018 (arXiv:1806.06923), where acting draws them too.
+    """
+
+    def __init__(self, num_training: int, num_acting: int, seed: int = 0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.num_training, self.num_acting, self.seed = num_training, num_acting, seed
+        self.random = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        size = ops.shape(inputs)[0]
+        if training:
+            return keras.random.uniform((size, self.num_training), dtype="float32", seed=self.random)
+        return ops.tile(ops.convert_to_tensor(midpoints(self.num_acting))[None], (size, 1))
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return shape[0], None
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"num_training": self.num_training, "num_acting": self.num_acting, "seed": self.seed}
+        return {**super().get_config(), **own}
+
+
+def midpoints(count: int) -> np.ndarray:
+    """Returns <float32>[count], the middles of as many equal parts of [0, 1]."""
+    return (np.arange(count, dtype=np.float32) + np.float32(0.5)) / np.float32(count)
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class Cosines(keras.layers.Layer):
+    """cos(pi i tau) for i = 0 to N - 1: <float32>[B, T] to [B, T, N]. Source: arXiv:1806.06923, eq. 4."""
+
+    def __init__(self, num_cosines: int = 64, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.num_cosines = num_cosines
+
+    def call(self, inputs: Any) -> Any:
+        frequencies = np.pi * np.arange(self.num_cosines, dtype=np.float32)
+        return ops.cast(ops.cos(ops.cast(inputs, "float32")[..., None] * frequencies), self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_cosines": self.num_cosines}
