@@ -29,7 +29,7 @@ def make(
     """
     shape, dtype, num_actions = observations
     space = spaces.Box(0, 255 if dtype == "uint8" else 1, shape, np.dtype(dtype).type)
-    spec = EnvironmentSpec("Random-v0", space, shape, np.dtype(dtype), num_actions, 0, None, None)
+    spec = EnvironmentSpec("Random-v0", space, shape, np.dtype(dtype), spaces.Discrete(num_actions), None, None)
     network = QNetwork(architecture.ARCHITECTURES[kind], spec, config)
     reducer = GradientSum(placement, config.communication.wire_precision)
     learner = Learner(

@@ -80,15 +80,18 @@ class Run:
         title = reward_curve.title(self.config)
         return reward_curve.draw(rows.read(pathlib.Path(self.logdir) / rows.ROWS), title, self.summary["threshold"])
 
-    def act(self, observation: Any) -> Any:
+    def act(self, observation: Any, mask: Any = None) -> Any:
         """Returns the greedy action for an observation as the environment gives it, or <int64>[N] for a batch of N.
 
         Dict and Tuple observations are given as the environment gives them; a batch has one more axis in every part.
+        Actions of MultiDiscrete and MultiBinary spaces are arrays, [*shape], or [N, *shape] for a batch.
 
+        Args:
+          mask: info["action_mask"], [A] or [N, A]: 1 for each action that is legal. None: all are.
         Raises:
-          ValueError: the observation does not fit the environment's space.
+          ValueError: the observation does not fit the environment's space, or the mask its actions.
         """
-        return acting.act(self._network()[1], self._found.spec, observation)
+        return acting.act(self._network()[1], self._found.spec, observation, mask)
 
     def evaluate(
         self, episodes: int = 100, seed: int = 0, max_episode_steps: int | None = None, epsilon: float | None = None

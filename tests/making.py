@@ -20,7 +20,7 @@ def environments(env_id, **values):
 def spec(shape, dtype, num_actions, largest=1):
     """Returns the EnvironmentSpec of observations [*shape] from 0 to `largest`."""
     space = spaces.Box(0, largest, shape, np.dtype(dtype).type)
-    return EnvironmentSpec("Made-v0", space, tuple(shape), np.dtype(dtype), num_actions, 0, None, None)
+    return EnvironmentSpec("Made-v0", space, tuple(shape), np.dtype(dtype), spaces.Discrete(num_actions), None, None)
 
 
 def network(kind, shape, dtype, num_actions, *, largest=1, **values):

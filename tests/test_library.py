@@ -327,7 +327,8 @@ def test_act_takes_one_observation_a_batch_or_a_list(space, observation, action)
     import dataclasses
 
     size = (spaces.flatdim(space),)
-    spec = dataclasses.replace(making.spec(size, np.float32, 9), observation_space=space, first_action=10)
+    changed = {"observation_space": space, "action_space": spaces.Discrete(9, start=10)}
+    spec = dataclasses.replace(making.spec(size, np.float32, 9), **changed)
     policy = First()
     assert acting.act(policy, spec, observation) == 10 + action
     np.testing.assert_array_equal(acting.act(policy, spec, batch_of(space, observation)), [10 + action] * 2)

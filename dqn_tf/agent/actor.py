@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dqn_tf.agent import choice
 from dqn_tf.agent.policies import Policy
 from dqn_tf.environment.spec import Environment, EpisodeSeeds
-from dqn_tf.experience.accumulator import Steps
+from dqn_tf.experience.accumulator import MaskedSteps, Steps
 
 _REPLAYED_STEPS = 100
 
@@ -82,9 +83,10 @@ class Actor:
         """Leaves all episodes as they are and begins those of these numbers."""
         self._episode = np.array(episodes, np.int64)
         self._observation = self._environment.reset(self._seeds, episodes)
+        self._legal = self._environment.legal
         self._return = np.zeros(self._num_envs)
         self._length = np.zeros(self._num_envs, np.int64)
-        self._checksum = [zlib.crc32(one) for one in self._observation]
+        self._checksum = [self._shown(i, 0) for i in range(self._num_envs)]
         # Each <int32>[T, N]; together they are so many rows, at least all of the episodes under way.
         self._actions, self._num_rows = collections.deque(), 0
         self._keep()
@@ -99,19 +101,17 @@ class Actor:
         self._policy.load(weights)
         num_steps = len(epsilons)
         explores = np.stack([g.random(num_steps) for g in self._generators], axis=1) < np.reshape(epsilons, [-1, 1])
-        random_action = np.stack(
-            [g.integers(self._num_actions, size=num_steps, dtype=np.int32) for g in self._generators], axis=1
-        )  # [T, N]
+        drawn = np.stack([self._draw(g, num_steps) for g in self._generators], axis=1)  # [T, N]
         actions, rows, episodes = [], [], []
         for t in range(num_steps):
-            action = random_action[t]
+            action = drawn[t] if self._legal is None else choice.uniform(self._legal, drawn[t])
             if not explores[t].all():
-                greedy = self._policy.values(self._observation).argmax(axis=-1)
+                greedy = choice.greedy(self._policy.values(self._observation), self._legal)
                 action = np.where(explores[t], action, greedy).astype(np.int32)
             actions.append(action)
-            observation, step = self._observation, self._environment.step(action)
+            before, step = (self._observation, self._legal), self._environment.step(action)
             self._count(t, step, episodes)
-            rows.append(_row(observation, step))
+            rows.append(_row(*before, step))
         self._round = np.stack(actions)
         ends = np.array(episodes).reshape(-1, 3)
         return _stacked(rows), Episodes(ends[:, 0].astype(np.int64), ends[:, 1], ends[:, 2].astype(np.int64))
@@ -152,9 +152,9 @@ class Actor:
                 truncated=step.truncated | ~playing,
                 ended=step.ended & playing,
             )
-            observation = self._observation
+            before = self._observation, self._legal
             self._count(0, step, [], playing)
-            rows.append(_row(observation, step))
+            rows.append(_row(*before, step))
             if len(rows) == _REPLAYED_STEPS:
                 yield _stacked(rows)
                 rows = []
@@ -169,6 +169,17 @@ class Actor:
         """Ends the environments; what they have come to stays."""
         self._environment.close()
 
+    def _draw(self, generator, num_steps):
+        """Returns random actions <int32>[T]; under masks fractions <float64>[T], to choose among legal ones."""
+        if self._legal is not None:
+            return generator.random(num_steps)
+        return generator.integers(self._num_actions, size=num_steps, dtype=np.int32)
+
+    def _shown(self, i, before):
+        """Returns the checksum `before` of environment i with what it shows now."""
+        checksum = zlib.crc32(self._observation[i], before)
+        return checksum if self._legal is None else zlib.crc32(self._legal[i], checksum)
+
     def _keep(self):
         """Notes where the environments stand at the end of a round."""
         longest = int(self._length.max())
@@ -179,13 +190,13 @@ class Actor:
 
     def _count(self, t, step, episodes, playing=True):
         """Counts a step of those that are `playing`, and adds the episodes that it ends."""
-        self._observation = step.observation
+        self._observation, self._legal = step.observation, step.legal
         self._return += step.reward
         self._length += playing
         paid = step.reward.tobytes()
         for i in np.flatnonzero(playing) if playing is not True else range(self._num_envs):
             before = 0 if step.ended[i] else zlib.crc32(paid[4 * i : 4 * i + 4], self._checksum[i])
-            self._checksum[i] = zlib.crc32(step.observation[i], before)
+            self._checksum[i] = self._shown(i, before)
         if step.ended.any():
             for i in np.flatnonzero(step.ended):
                 episodes.append((t, self._return[i], self._length[i]))
@@ -194,10 +205,12 @@ class Actor:
             self._episode += step.ended
 
 
-def _row(observation, step):
+def _row(observation, legal, step):
     """Returns the row of Steps that a step from `observation` is."""
-    return observation, step.action, step.reward, step.terminated, step.truncated, step.next_observation
+    row = observation, step.action, step.reward, step.terminated, step.truncated, step.next_observation
+    return row if legal is None else (*row, legal, step.next_legal)
 
 
 def _stacked(rows):
-    return Steps(*(np.stack(column) for column in zip(*rows, strict=True)))
+    columns = [np.stack(column) for column in zip(*rows, strict=True)]
+    return Steps(*columns) if len(columns) == len(Steps._fields) else MaskedSteps(*columns)

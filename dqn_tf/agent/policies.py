@@ -10,6 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from dqn_tf.agent import choice
+
 
 class Policy(Protocol):
     """Q-values from the weights last loaded."""
@@ -26,17 +28,25 @@ class Policy(Protocol):
 
 
 def nearly_greedy(
-    policy: Policy, observation: np.ndarray, epsilon: float, generators: Sequence[np.random.Generator]
+    policy: Policy,
+    observation: np.ndarray,
+    epsilon: float,
+    generators: Sequence[np.random.Generator],
+    legal: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Returns <int32>[N] the actions of largest value, each replaced by a random one with probability `epsilon`.
+    """Returns <int32>[N] the legal actions of largest value, each replaced by a random one with probability `epsilon`.
 
     Args:
       generators: one for each of the N observations; none where epsilon is 0.
+      legal: <bool>[N, A], None: all are.
     """
     values = policy.values(observation)
-    action = values.argmax(axis=-1).astype(np.int32)
+    action = choice.greedy(values, legal).astype(np.int32)
     if epsilon:
         for i, generator in enumerate(generators):
             if generator.random() < epsilon:
-                action[i] = generator.integers(values.shape[-1])
+                if legal is None:
+                    action[i] = generator.integers(values.shape[-1])
+                else:
+                    action[i : i + 1] = choice.uniform(legal[i : i + 1], generator.random(1))
     return action

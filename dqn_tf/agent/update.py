@@ -18,7 +18,7 @@ from dqn_tf.config.schema import Learning
 from dqn_tf.distribution import noise, packing
 from dqn_tf.distribution.reducer import Reducer
 from dqn_tf.distribution.stateless import StatelessNetwork, TargetNetwork
-from dqn_tf.experience.accumulator import Transitions
+from dqn_tf.experience import accumulator
 
 METRICS = ("loss", "q_mean", "td_error_mean", "gradient_norm")
 
@@ -89,7 +89,7 @@ class Update:
 
     def _gradients(self, networks, batch, weight, update, replica):
         """Returns gradients and sums over this replica's part of the batch, as a function of tensors alone."""
-        network, num_replicas, transitions = self._network, self._placement.num_replicas, Transitions(*batch)
+        network, num_replicas, transitions = self._network, self._placement.num_replicas, accumulator.of_columns(batch)
         online = self._reducer.online(*networks[0], network.seeds(self._seeds, update))
         target = TargetNetwork(network, *networks[1], network.seeds(self._seeds, update, is_target=True))
         with contextlib.ExitStack() as stack:

@@ -19,6 +19,7 @@ import gymnasium
 import numpy as np
 
 from dqn_tf.config import schema
+from dqn_tf.environment import action_numbers
 from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds, Step, aligned
 
 FRAMES_PER_STEP = 4
@@ -54,15 +55,14 @@ def describe(env_id: str, settings: schema.Atari) -> EnvironmentSpec:
     """
     game = _game(env_id)
     environment = _make(game, 1, settings, 1)
-    space, actions = environment.single_observation_space, environment.single_action_space
+    space, action_space = environment.single_observation_space, environment.single_action_space
     environment.close()
     return EnvironmentSpec(
         env_id=env_id,
         observation_space=space,
         observation_shape=space.shape,
         observation_dtype=np.dtype(np.uint8),
-        num_actions=int(actions.n),
-        first_action=0,
+        action_space=action_numbers.plain(action_space),
         reward_threshold=None,
         max_episode_steps=_MAX_FRAMES // FRAMES_PER_STEP,
         frames_per_step=FRAMES_PER_STEP,
@@ -98,6 +98,8 @@ class AtariEnvironment:
       spec: what `describe` returns.
       num_envs: N.
     """
+
+    legal = None
 
     def __init__(self, env_id: str, num_envs: int, settings: schema.Atari, num_threads: int = 0, render: bool = False):
         """Makes the games; `reset` them before the first step.

@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dqn_tf.config.user_code import line, told
+from dqn_tf.environment import action_mask, action_numbers
 from dqn_tf.environment.spec import EnvironmentFailure, EnvironmentSpec, EpisodeSeeds
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -27,6 +28,7 @@ class Outcome(NamedTuple):
       reward: in the range of float32.
       terminated, truncated: gymnasium's.
       observation: [*obs] to act on next: the same array, or, if the episode ended, the first of a new one.
+      next_legal, legal: <bool>[A] actions that are legal in these, None without masks; see spec.Step.
     """
 
     next_observation: np.ndarray
@@ -34,10 +36,16 @@ class Outcome(NamedTuple):
     terminated: bool
     truncated: bool
     observation: np.ndarray
+    next_legal: np.ndarray | None = None
+    legal: np.ndarray | None = None
 
 
 class Instance:
-    """One environment. Each episode has its own seed, and starts in the step that ends the episode before."""
+    """One environment. Each episode has its own seed, and starts in the step that ends the episode before.
+
+    Attributes:
+      gives_mask: whether the info of the last reset had an action mask.
+    """
 
     def __init__(self, make: Callable[[], gymnasium.Env], spec: EnvironmentSpec, number: int):
         """Makes the environment; call `begin` before the first step.
@@ -52,16 +60,19 @@ class Instance:
         self._is_array = is_array(spec.observation_space)
         self._seeds: EpisodeSeeds | None = None
         self._episode = self._step = 0
+        self._has_masks, self._num_actions = spec.has_masks, spec.num_actions
+        self.gives_mask = False
         self._env = self._call(make)
         space = self._call(lambda: self._env.action_space)
-        if space.n != spec.num_actions:
+        if action_numbers.count(space) != spec.num_actions:
             raise self._failure(f"it has the action space {line(space)}, others have {spec.num_actions} actions")
-        # In the dtype of the space: arithmetic of int32 overflows in other cases than that of int64.
-        self._actions = [space.dtype.type(space.start + number) for number in range(spec.num_actions)]
+        self._actions = action_numbers.table(space)
 
-    def begin(self, seeds: EpisodeSeeds, episode: int) -> np.ndarray:
-        """Starts an episode, also in the middle of another; returns its first observation, [*obs].
+    def begin(self, seeds: EpisodeSeeds, episode: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Starts an episode, also in the middle of another.
 
+        Returns:
+          Its first observation, [*obs], and what is legal then, <bool>[A]; None without masks.
         Raises:
           EnvironmentFailure: the environment raises, or returns something invalid.
         """
@@ -69,7 +80,9 @@ class Instance:
         given = self._call(self._env.reset, seed=seeds(episode))
         if not (isinstance(given, tuple) and len(given) == 2):
             raise self._failure(f"reset returned {_shown(given)} instead of an observation and an info")
-        return self._observed(given[0], "reset returned an observation")
+        self.gives_mask = action_mask.is_in(given[1])
+        legal = self._legal("reset", given[1]) if self._has_masks else None
+        return self._observed(given[0], "reset returned an observation"), legal
 
     def step(self, action: int) -> Outcome:
         """Takes an action in [0, num_actions). Raises EnvironmentFailure, as `begin`."""
@@ -85,10 +98,12 @@ class Instance:
         next_observation = self._observed(given[0], "step returned an observation")
         reward = self._reward(given[1])
         terminated, truncated = self._flag("terminated", given[2]), self._flag("truncated", given[3])
+        is_over = terminated or truncated
         observation = next_observation
-        if terminated or truncated:
-            observation = self.begin(self._seeds, self._episode + 1)
-        return Outcome(next_observation, reward, terminated, truncated, observation)
+        next_legal = legal = self._legal("step", given[4], is_over) if self._has_masks else None
+        if is_over:
+            observation, legal = self.begin(self._seeds, self._episode + 1)
+        return Outcome(next_observation, reward, terminated, truncated, observation, next_legal, legal)
 
     def render(self) -> Any:
         """Returns a picture, or what the environment returns instead."""
@@ -155,6 +170,21 @@ class Instance:
     def _flattened(self, given, dtype):
         check_numbers(self._spec.observation_space, given)
         return np.asarray(spaces.flatten(self._spec.observation_space, given), dtype)
+
+    def _legal(self, name, info, is_over=False):
+        """Returns <bool>[A] what is legal by an info that `name` returned."""
+        if not action_mask.is_in(info):
+            raise self._failure(f"{name} returned an info without action_mask, which it had before: {_shown(info)}")
+        given = info[action_mask.KEY]
+        try:
+            legal = action_mask.legal(given, (self._num_actions,))
+        except Exception as error:  # any error of the user's object
+            raise self._failure(f"{name} returned the action_mask {_shown(given)}: {line(error)}") from error
+        if not legal.any():
+            if not is_over:
+                raise self._failure(f"{name} returned an action_mask without a legal action")
+            legal[:] = True
+        return legal
 
     def _reward(self, given):
         reward = given

@@ -6,6 +6,7 @@ exist is gone afterwards. Its changes of global state do not reach the run. And 
 names it.
 """
 
+import dataclasses
 import functools
 import logging
 import multiprocessing
@@ -80,12 +81,25 @@ def _how(exit_code):
     return f"by signal {-exit_code}" if exit_code < 0 else f"with exit code {exit_code}"
 
 
-def _play(environment, made: EnvironmentSpec) -> None:
-    """Raises ConfigError if the environment does not fit its spaces; observations out of bounds are a warning."""
+def _play(environment, made: EnvironmentSpec) -> EnvironmentSpec:
+    """Returns the spec, with `has_masks`; observations out of bounds are a warning.
+
+    Raises:
+      ConfigError: the environment does not fit its spaces.
+    """
     try:
         instance = Instance(lambda: environment, made, 0)
-        seen = [instance.begin(lambda episode: episode, 0)]
-        seen += [instance.step(action).next_observation for action in (0, made.num_actions - 1)]
+        observation, legal = instance.begin(lambda episode: episode, 0)
+        if instance.gives_mask:  # once more, and from now on masks are checked
+            made = dataclasses.replace(made, has_masks=True)
+            instance = Instance(lambda: environment, made, 0)
+            observation, legal = instance.begin(lambda episode: episode, 0)
+        seen = [observation]
+        for which in (0, -1):  # the first and the last action that is legal
+            number = range(made.num_actions)[which] if legal is None else int(np.flatnonzero(legal)[which])
+            outcome = instance.step(number)
+            seen.append(outcome.next_observation)
+            legal = outcome.legal
     except EnvironmentFailure as failure:
         where = user_code.place(failure.__cause__) if failure.__cause__ else ""
         raise ConfigError(f"{failure}{where}") from failure
@@ -102,3 +116,4 @@ def _play(environment, made: EnvironmentSpec) -> None:
             break
     if (low == high).all():
         _log.warning("--env=%s has an observation space that holds a single observation", made.env_id)
+    return made

@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from dqn_tf.config import schema
 from dqn_tf.config.user_code import UserCodeFailure, import_module, line, module_of
+from dqn_tf.environment import action_numbers
 
 # Returns the seed, in [0, 2**31), of an episode by its number, from 0. It can be pickled.
 EpisodeSeeds = Callable[[int], int]
@@ -34,22 +35,32 @@ class EnvironmentSpec:
       observation_space: the environment's own, before flattening.
       observation_shape: of one observation after flattening.
       observation_dtype: uint8 or float32.
-      num_actions: actions are 0 to num_actions - 1.
-      first_action: the environment's number of action 0.
+      action_space: an equal one of gymnasium's own class; the agent's actions are numbers, see action_numbers.py.
       reward_threshold: the environment counts as solved from this mean return on, None if it has no threshold.
       max_episode_steps: episodes are truncated after so many steps, None if they are not.
       frames_per_step: emulator frames of one env step, None if there is no emulator.
+      has_masks: the environment tells which actions are legal, see action_mask.py.
     """
 
     env_id: str
     observation_space: gymnasium.Space
     observation_shape: tuple[int, ...]
     observation_dtype: np.dtype
-    num_actions: int
-    first_action: int
+    action_space: action_numbers.Actions
     reward_threshold: float | None
     max_episode_steps: int | None
     frames_per_step: int | None = None
+    has_masks: bool = False
+
+    @property
+    def num_actions(self) -> int:
+        """Returns A: the agent's actions are 0 to A - 1."""
+        return action_numbers.count(self.action_space)
+
+    @property
+    def mask_nbytes(self) -> int:
+        """Returns the bytes of one mask of A bits, 0 without masks."""
+        return -(-self.num_actions // 8) if self.has_masks else 0
 
     @property
     def observation_scale(self) -> float:
@@ -59,8 +70,8 @@ class EnvironmentSpec:
 
     def spaces(self) -> dict[str, str]:
         """Returns the spaces in words, without bounds that do not matter to a network."""
-        actions = spaces.Discrete(self.num_actions, start=self.first_action)
-        return {"observations": _in_words(self.observation_space), "actions": _in_words(actions)}
+        masks = " with action masks" if self.has_masks else ""
+        return {"observations": _in_words(self.observation_space), "actions": _in_words(self.action_space) + masks}
 
 
 class Step(NamedTuple):
@@ -75,6 +86,7 @@ class Step(NamedTuple):
       observation: [N, *obs] to act on next; where the episode ended, the first of a new one. The same array as
         next_observation if no episode ended.
       action: <int32>[N] the actions taken: those given, or FIRE if a game waits for it.
+      next_legal, legal: None: there are no masks. See MaskedStep.
     """
 
     next_observation: np.ndarray
@@ -84,6 +96,28 @@ class Step(NamedTuple):
     ended: np.ndarray
     observation: np.ndarray
     action: np.ndarray
+    next_legal = None
+    legal = None
+
+
+class MaskedStep(NamedTuple):
+    """A Step of environments with action masks: the columns of Step, and two more.
+
+    Attributes:
+      next_legal: <bool>[N, A] actions that are legal in next_observation. No row is empty: where an episode ended
+        without a legal action, all are.
+      legal: <bool>[N, A] those of `observation`.
+    """
+
+    next_observation: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    ended: np.ndarray
+    observation: np.ndarray
+    action: np.ndarray
+    next_legal: np.ndarray
+    legal: np.ndarray
 
 
 class Environment(Protocol):
@@ -92,10 +126,12 @@ class Environment(Protocol):
     Attributes:
       spec: what the program knows of it.
       num_envs: N.
+      legal: <bool>[N, A] actions that are legal in the observations to act on next, None without masks.
     """
 
     spec: EnvironmentSpec
     num_envs: int
+    legal: np.ndarray | None
 
     def reset(self, seeds: Sequence[EpisodeSeeds], episodes: Sequence[int] | None = None) -> np.ndarray:
         """Starts a new episode in each environment and returns the first observations, [N, *obs].
@@ -105,10 +141,10 @@ class Environment(Protocol):
           episodes: numbers of the episodes that start now, 0 by default; later episodes count from there.
         """
 
-    def step(self, action: np.ndarray) -> Step:
+    def step(self, action: np.ndarray) -> Step | MaskedStep:
         """Takes the actions <int32>[N], in [0, num_actions)."""
 
-    def replay(self, actions: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Step]]:
+    def replay(self, actions: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Step | MaskedStep]]:
         """Repeats actions after a `reset`. All environments take their last action in the last step.
 
         So an environment with fewer actions than others starts its episode later.

@@ -14,21 +14,21 @@ import numpy as np
 from gymnasium import spaces
 
 from dqn_tf.config import schema, user_code
-from dqn_tf.environment import pool
+from dqn_tf.environment import action_numbers, pool
 from dqn_tf.environment.instance import Instance, Outcome, is_array
 from dqn_tf.environment.maker import Maker
-from dqn_tf.environment.spec import EnvironmentSpec, EpisodeSeeds, Step, aligned
+from dqn_tf.environment.spec import EnvironmentSpec, EpisodeSeeds, MaskedStep, Step, aligned
 
 _log = logging.getLogger(__name__)
 
 
 def describe(
-    maker: Maker, play: Callable[[gymnasium.Env, EnvironmentSpec], None] = lambda environment, made: None
+    maker: Maker, play: Callable[[gymnasium.Env, EnvironmentSpec], EnvironmentSpec] = lambda environment, made: made
 ) -> EnvironmentSpec:
     """Makes an environment, returns its spec, and closes it.
 
     Args:
-      play: called with the environment before it is closed.
+      play: called with the environment before it is closed; returns the spec with what only playing shows: has_masks.
     Raises:
       config.ConfigError: there is no such environment, it cannot be made, or DQN cannot learn it.
     """
@@ -40,8 +40,7 @@ def describe(
     except (Exception, SystemExit) as error:  # of the user's code: any exception is a mistake in --env
         raise schema.ConfigError(f"{called} cannot be made: {user_code.told(error)}{user_code.place(error)}") from error
     try:
-        made = _spec(maker, environment)
-        play(environment, made)
+        made = play(environment, _spec(maker, environment))
     except AttributeError as error:
         raise schema.ConfigError(f"{called} has no spaces: {user_code.told(error)}{user_code.place(error)}") from error
     finally:
@@ -61,8 +60,7 @@ def _spec(maker, environment):
         observation_space=observation_space,
         observation_shape=shape,
         observation_dtype=dtype,
-        num_actions=int(action_space.n),
-        first_action=int(action_space.start),
+        action_space=action_numbers.plain(action_space),
         reward_threshold=getattr(registered, "reward_threshold", None),
         max_episode_steps=None if limit == -1 else limit,  # gymnasium: no limit
     )
@@ -74,6 +72,7 @@ class VectorEnvironment:
     Attributes:
       spec: the result of `describe`.
       num_envs: N.
+      legal: <bool>[N, A] actions that are legal in the observations to act on next, None without masks.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class VectorEnvironment:
           vectorization: sync steps the environments in turn, async in one process each.
           render_mode: gymnasium's; rgb_array for `render`.
           first_number: number of the first environment in the run, for messages.
-          made: an earlier result of `describe`; else it is called here.
+          made: an earlier result of `describe`; else it is called here, nothing is played, and masks are not used.
         Raises:
           config.ConfigError: as `describe`.
           spec.EnvironmentFailure: one cannot be made.
@@ -100,6 +99,7 @@ class VectorEnvironment:
         self.num_envs = num_envs
         make = maker.maker(render_mode)
         makers = [functools.partial(Instance, make, self.spec, first_number + i) for i in range(num_envs)]
+        self.legal: np.ndarray | None = None
         self._observation = None  # [N, *obs] to act on next
         self._pool = pool.Processes(makers, first_number) if vectorization == "async" else pool.Here(makers)
 
@@ -107,28 +107,36 @@ class VectorEnvironment:
         if episodes is None:
             episodes = [0] * self.num_envs
         arguments = [(one, int(episode)) for one, episode in zip(seeds, episodes, strict=True)]
-        self._observation = np.stack(self._pool.call("begin", arguments))
+        observation, legal = zip(*self._pool.call("begin", arguments), strict=True)
+        self._observation, self.legal = np.stack(observation), np.stack(legal) if self.spec.has_masks else None
         return self._observation
 
-    def step(self, action: np.ndarray) -> Step:
+    def step(self, action: np.ndarray) -> Step | MaskedStep:
         return self._joined(self._pool.call("step", [(number,) for number in action.tolist()]), action)
 
-    def replay(self, actions: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Step]]:
+    def replay(self, actions: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Step | MaskedStep]]:
         for _, playing, action in aligned(actions):
             arguments = [(number,) if plays else None for number, plays in zip(action.tolist(), playing, strict=True)]
             outcomes = self._pool.call("step", arguments)
-            idle = (Outcome(one, 0.0, False, False, one) for one in self._observation)
+            masks = self.legal if self.spec.has_masks else [None] * self.num_envs
+            shown = zip(self._observation, masks, strict=True)
+            idle = (Outcome(one, 0.0, False, False, one, legal, legal) for one, legal in shown)
             outcomes = [outcome or one for outcome, one in zip(outcomes, idle, strict=True)]
             yield playing, self._joined(outcomes, action)
 
     def _joined(self, outcomes, action):
         """Returns the Step of all environments from their outcomes."""
-        next_observation, reward, terminated, truncated, observation = zip(*outcomes, strict=True)
+        next_observation, reward, terminated, truncated, observation, next_legal, legal = zip(*outcomes, strict=True)
         next_observation, terminated, truncated = np.stack(next_observation), np.array(terminated), np.array(truncated)
         ended = terminated | truncated
         self._observation = np.stack(observation) if ended.any() else next_observation
         reward = np.array(reward, np.float32)
-        return Step(next_observation, reward, terminated, truncated, ended, self._observation, action)
+        step = Step(next_observation, reward, terminated, truncated, ended, self._observation, action)
+        if not self.spec.has_masks:
+            return step
+        next_legal = np.stack(next_legal)
+        self.legal = np.stack(legal) if ended.any() else next_legal
+        return MaskedStep(*step, next_legal, self.legal)
 
     def render(self) -> Sequence[np.ndarray]:
         return self._pool.call("render", [()] * self.num_envs)
@@ -143,11 +151,18 @@ class VectorEnvironment:
 
 
 def _check_spaces(env_id, action_space, observation_space):
-    if not isinstance(action_space, spaces.Discrete):
+    if not isinstance(action_space, action_numbers.Actions):
         is_continuous = isinstance(action_space, spaces.Box) and action_space.dtype.kind == "f"
         kind = "a continuous" if is_continuous else "an"
         raise schema.ConfigError(
-            f"--env={env_id} has {kind} action space {_shown(action_space)}; DQN needs a Discrete one."
+            f"--env={env_id} has {kind} action space {_shown(action_space)}; DQN needs a Discrete, MultiDiscrete or "
+            "MultiBinary one."
+        )
+    num_actions, most = action_numbers.count(action_space), action_numbers.MOST
+    if num_actions > most and not isinstance(action_space, spaces.Discrete):
+        raise schema.ConfigError(
+            f"--env={env_id} has an action space {_shown(action_space)} of {num_actions:,} combinations, and a network "
+            f"has an output for each; at most {most:,} are supported."
         )
     if not _has_fixed_size(observation_space):
         raise schema.ConfigError(

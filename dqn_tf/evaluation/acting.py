@@ -5,19 +5,25 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from dqn_tf.agent import choice
 from dqn_tf.agent.policies import Policy
 from dqn_tf.config import user_code
+from dqn_tf.environment import action_mask, action_numbers
 from dqn_tf.environment.instance import check_numbers, is_array
 from dqn_tf.environment.spec import EnvironmentSpec
 
 
-def act(policy: Policy, spec: EnvironmentSpec, observation: Any) -> Any:
+def act(policy: Policy, spec: EnvironmentSpec, observation: Any, mask: Any = None) -> Any:
     """Returns the greedy action for an observation as an int, or for a batch of N as <int64>[N].
 
-    Actions are the environment's own. An observation is what its space holds; a batch of them has one more axis in
-    front, in every part of a Dict or Tuple, or is a list of observations.
+    Actions are the environment's own: those of MultiDiscrete and MultiBinary spaces are arrays, [*shape] or
+    [N, *shape]. An observation is what its space holds; a batch of them has one more axis in front, in every part of a
+    Dict or Tuple, or is a list of observations.
+
+    Args:
+      mask: [A], or [N, A] for a batch: 1 for each action that is legal, as in info["action_mask"]. None: all are.
     Raises:
-      ValueError: it does not fit the observation space.
+      ValueError: the observation does not fit its space, or the mask the actions.
     """
     try:
         is_one = _is_one(spec.observation_space, observation)
@@ -25,9 +31,20 @@ def act(policy: Policy, spec: EnvironmentSpec, observation: Any) -> Any:
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise _misfit(spec.observation_space, error) from None
     if not len(given):
-        return np.empty(0, np.int64)
-    actions = spec.first_action + policy.values(_encoded(spec, given)).argmax(axis=-1)
-    return int(actions[0]) if is_one else actions.astype(np.int64)
+        return action_numbers.own(spec.action_space, np.empty(0, np.int64))
+    legal = None if mask is None else _legal([mask] if is_one else mask, (len(given), spec.num_actions))
+    number = choice.greedy(policy.values(_encoded(spec, given)), legal)
+    own = action_numbers.own(spec.action_space, number)
+    if not is_one:
+        return own
+    return int(own[0]) if isinstance(spec.action_space, spaces.Discrete) else own[0]
+
+
+def _legal(masks, shape):
+    legal = action_mask.legal(masks, shape)
+    if not legal.any(axis=-1).all():
+        raise ValueError("the mask has no legal action")
+    return legal
 
 
 def _encoded(spec, observations):

@@ -138,13 +138,13 @@ class Evaluator:
         num_envs = environment.num_envs
         sequences = [np.random.SeedSequence((seed, first + i)) for i in range(num_envs)]
         generators = [np.random.default_rng(sequence) for sequence in sequences] if self._epsilon else []
-        returns, running = np.zeros(num_envs), np.ones(num_envs, bool)
+        returns, running, legal = np.zeros(num_envs), np.ones(num_envs, bool), environment.legal
         for _ in range(self.max_episode_steps):
             check()
-            step = environment.step(policies.nearly_greedy(policy, observation, self._epsilon, generators))
+            step = environment.step(policies.nearly_greedy(policy, observation, self._epsilon, generators, legal))
             returns += np.where(running, step.reward, 0.0)
             running &= ~step.ended
-            observation = step.observation
+            observation, legal = step.observation, step.legal
             if not running.any():
                 break
         return returns

@@ -21,7 +21,9 @@ def export(network: keras.Model, spec: EnvironmentSpec, directory: pathlib.Path)
 
     The .keras model takes observations as the network does: Discrete, Dict and the like flattened. The SavedModel's
     serving_default signature takes a batch of raw observations (for Dict and Tuple one named tensor for
-    each entry, see input_names) and returns <float32>[B, A] `q_values`.
+    each entry, see input_names) and returns <float32>[B, A] `q_values`. Column i is of the action `start` + i of a
+    Discrete space; of MultiDiscrete and MultiBinary ones of that with the entries np.unravel_index(i, sizes) + start,
+    in C order. Masks are not applied.
     """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "q_network.keras").unlink(missing_ok=True)  # where it has another name too, that keeps what it is

@@ -64,12 +64,13 @@ def record(
     generators = [np.random.default_rng(seed)]
     with contextlib.closing(environments.make(1, render=True)) as environment:
         observation, frames, total = environment.reset([lambda _: seed]), [environment.render()[0]], 0.0
+        legal = environment.legal
         for _ in range(max_episode_steps):
-            step = environment.step(policies.nearly_greedy(policy, observation, epsilon, generators))
+            step = environment.step(policies.nearly_greedy(policy, observation, epsilon, generators, legal))
             total += float(step.reward[0])
             if step.ended[0]:
                 break
-            observation = step.observation
+            observation, legal = step.observation, step.legal
             frames.append(environment.render()[0])
         fps = environment.frames_per_second
     save_video.save_video(frames, str(directory), episode_trigger=lambda _: True, fps=fps, name_prefix="greedy")

@@ -4,6 +4,7 @@ A transition in which the episode terminated has a `discount_t` of 0. If a time 
 bootstraps from the true last observation, as any other does.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ class Steps(NamedTuple):
       terminated: <bool>[T, N] no reward follows: the episode ended, or a life was lost and counts as the end.
       truncated: <bool>[T, N] a time limit cut the episode here.
       next_observation: [T, N, *obs] after the action; where the episode ended, its last observation.
+      legal, next_legal: None: there are no masks. See MaskedSteps.
     """
 
     observation: np.ndarray
@@ -27,6 +29,26 @@ class Steps(NamedTuple):
     terminated: np.ndarray
     truncated: np.ndarray
     next_observation: np.ndarray
+    legal = None
+    next_legal = None
+
+
+class MaskedSteps(NamedTuple):
+    """Steps of environments with action masks: the columns of Steps, and two more.
+
+    Attributes:
+      legal: <bool>[T, N, A] actions that are legal in `observation`, at least one.
+      next_legal: <bool>[T, N, A] those of next_observation.
+    """
+
+    observation: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    next_observation: np.ndarray
+    legal: np.ndarray
+    next_legal: np.ndarray
 
 
 class Transitions(NamedTuple):
@@ -38,7 +60,7 @@ class Transitions(NamedTuple):
       r_t: <float32>[...] discounted sum of the k <= n rewards that follow.
       discount_t: <float32>[...] discount^k, 0 where the episode terminated within those k steps.
       s_t: [..., *obs] k steps later.
-      legal_tm1, legal_t: <uint8>[..., ceil(A / 8)] bits of the legal actions in s_tm1 and in s_t; None: all are.
+      legal_tm1, legal_t: None: there are no masks. See MaskedTransitions.
     """
 
     s_tm1: np.ndarray
@@ -46,8 +68,33 @@ class Transitions(NamedTuple):
     r_t: np.ndarray
     discount_t: np.ndarray
     s_t: np.ndarray
-    legal_tm1: np.ndarray | None = None
-    legal_t: np.ndarray | None = None
+    legal_tm1 = None
+    legal_t = None
+
+
+class MaskedTransitions(NamedTuple):
+    """Transitions of environments with action masks: the columns of Transitions, and two more.
+
+    Whatever takes Transitions takes these too; `_make` of either gives one of the same kind.
+
+    Attributes:
+      legal_tm1: <uint8>[..., ceil(A / 8)] actions that are legal in s_tm1, at least one; a bit each, the lowest first.
+      legal_t: those of s_t.
+    """
+
+    s_tm1: np.ndarray
+    a_tm1: np.ndarray
+    r_t: np.ndarray
+    discount_t: np.ndarray
+    s_t: np.ndarray
+    legal_tm1: np.ndarray
+    legal_t: np.ndarray
+
+
+def of_columns(columns: Sequence[np.ndarray]) -> Transitions | MaskedTransitions:
+    """Returns the transitions of 5 columns, or of 7 with masks, in the order of the fields; also of tensors."""
+    kind = Transitions if len(columns) == len(Transitions._fields) else MaskedTransitions
+    return kind(*columns)
 
 
 class Accumulator:
@@ -95,8 +142,10 @@ class Accumulator:
         """
         if self._reward_clip:
             steps = steps._replace(reward=np.clip(steps.reward, -self._reward_clip, self._reward_clip))
+        if steps.legal is not None:
+            steps = steps._replace(legal=_bits(steps.legal), next_legal=_bits(steps.next_legal))
         if self._given is None:
-            self._waiting = Steps(*(column[:0] for column in steps))
+            self._waiting = steps._make(column[:0] for column in steps)
             self._given = np.zeros(steps.action[:0].shape, bool)
         num_waiting = len(self._given)
         reward, terminated, truncated = (
@@ -116,8 +165,14 @@ class Accumulator:
             discount_t=np.where(terminated[last, environment], np.float32(0), self._powers[length[is_new]]),
             s_t=steps.next_observation[last - num_waiting, environment],
         )
+        if steps.legal is not None:
+            transitions = MaskedTransitions(
+                *transitions,
+                legal_tm1=self._select(self._waiting.legal, steps.legal, is_new),
+                legal_t=steps.next_legal[last - num_waiting, environment],
+            )
         self._given = _last(given[:0], given | is_new, self._n_step - 1)
-        self._waiting = Steps(*(_last(*rows, self._n_step - 1) for rows in zip(self._waiting, steps, strict=True)))
+        self._waiting = steps._make(_last(*rows, self._n_step - 1) for rows in zip(self._waiting, steps, strict=True))
         return transitions
 
     def _chains(self, reward, ended):
@@ -136,6 +191,11 @@ class Accumulator:
     def _select(waiting, new, mask):
         """Returns [M, ...], what mask <bool>[P + T, N] selects of waiting [P, N, ...] and new [T, N, ...]."""
         return np.concatenate((waiting[mask[: len(waiting)]], new[mask[len(waiting) :]]))
+
+
+def _bits(mask):
+    """Returns masks <bool>[..., A] as bits <uint8>[..., ceil(A / 8)]."""
+    return np.packbits(mask, axis=-1, bitorder="little")
 
 
 def _last(waiting, new, num_rows):

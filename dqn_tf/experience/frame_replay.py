@@ -18,9 +18,11 @@ def create(
     observation_shape: tuple[int, ...],
     observation_dtype: np.typing.DTypeLike,
     generator: np.random.Generator,
+    mask_nbytes: int = 0,
 ) -> replay.Replay:
     """Returns an empty buffer of the `kind` for the observations."""
-    return kind(observation_shape, observation_dtype)(capacity, observation_shape, observation_dtype, generator)
+    made = kind(observation_shape, observation_dtype)
+    return made(capacity, observation_shape, observation_dtype, generator, mask_nbytes)
 
 
 def kind(observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeLike) -> type[replay.Replay]:
@@ -46,6 +48,7 @@ class FrameReplay(replay.Replay):
         observation_shape: tuple[int, ...],
         observation_dtype: np.typing.DTypeLike,
         generator: np.random.Generator,
+        mask_nbytes: int = 0,
     ):
         """See Replay."""
         self._shape = tuple(observation_shape)
@@ -53,7 +56,7 @@ class FrameReplay(replay.Replay):
         self._stack_shape, self._stack_axis = _stack(self._shape)
         self._plane_shape = self._stack_shape[: self._stack_axis] + self._stack_shape[self._stack_axis + 1 :]
         num_planes, num_words = self._stack_shape[self._stack_axis], _num_words(self._plane_shape, self._dtype)
-        super().__init__(capacity, (num_planes,), np.int32, generator)  # slots instead of observations
+        super().__init__(capacity, (num_planes,), np.int32, generator, mask_nbytes)  # slots instead of observations
         self._multipliers = np.random.default_rng(0).integers(1 << 64, size=num_words, dtype=np.uint64)
         self.clear()
 
@@ -85,7 +88,7 @@ class FrameReplay(replay.Replay):
 
     @staticmethod
     def expected_nbytes(
-        capacity: int, observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeLike
+        capacity: int, observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeLike, mask_nbytes: int = 0
     ) -> int:
         """Returns the expected bytes of a full buffer if each env step brings one new plane.
 
@@ -95,13 +98,14 @@ class FrameReplay(replay.Replay):
         stack_shape, axis = _stack(tuple(observation_shape))
         num_slots = capacity + _growth(capacity)
         slot_nbytes = 8 * _num_words(stack_shape[:axis] + stack_shape[axis + 1 :], observation_dtype) + 4 + 4
-        return replay.Replay.expected_nbytes(capacity, (stack_shape[axis],), np.int32) + num_slots * slot_nbytes
+        rows_nbytes = replay.Replay.expected_nbytes(capacity, (stack_shape[axis],), np.int32, mask_nbytes)
+        return rows_nbytes + num_slots * slot_nbytes
 
     def add(self, transitions: accumulator.Transitions) -> None:
         """See Replay. Also raises MemoryError: there is no memory for more frames."""
         num_rows = len(self._chunk)
         for start in range(0, len(transitions.r_t), num_rows):
-            self._add(accumulator.Transitions(*(column[start : start + num_rows] for column in transitions)))
+            self._add(_part(transitions, slice(start, start + num_rows)))
 
     def sample(self, num_batches: int, batch_size: int) -> replay.Sample:
         rows = super().sample(num_batches, batch_size).transitions
@@ -124,9 +128,9 @@ class FrameReplay(replay.Replay):
         for numbers in (columns.s_tm1, columns.s_t):
             if ((numbers < 0) | (numbers >= len(planes))).any():
                 raise ValueError("a stack names a plane that is not there")
-        columns = accumulator.Transitions(*(column[rows] for column in columns))
+        columns = _part(columns, rows)
         for start in range(0, len(columns.r_t), len(self._chunk)):
-            part = accumulator.Transitions(*(column[start : start + len(self._chunk)] for column in columns))
+            part = _part(columns, slice(start, start + len(self._chunk)))
             self._add(part._replace(s_tm1=self._stacks(planes[part.s_tm1]), s_t=self._stacks(planes[part.s_t])))
 
     def _stacks(self, planes):
@@ -217,6 +221,10 @@ class FrameReplay(replay.Replay):
         unused = np.unique(slots[self._use_count[slots] == 0])
         self._free[self._num_free : self._num_free + len(unused)] = unused
         self._num_free += len(unused)
+
+
+def _part(transitions, rows):
+    return transitions._make(column[rows] for column in transitions)
 
 
 def _stack(shape):

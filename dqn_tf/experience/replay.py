@@ -36,8 +36,12 @@ class Replay:
         observation_shape: tuple[int, ...],
         observation_dtype: np.typing.DTypeLike,
         generator: np.random.Generator,
+        mask_nbytes: int = 0,
     ):
         """Makes an empty buffer of `capacity` >= 1 transitions; shape and dtype are of one observation.
+
+        Args:
+          mask_nbytes: bytes of the legal actions of an observation; 0: there are no masks.
         """
         observations = (capacity, *observation_shape)
         self._capacity = capacity
@@ -52,6 +56,9 @@ class Replay:
             discount_t=np.empty(capacity, np.float32),
             s_t=np.empty(observations, observation_dtype),
         )
+        if mask_nbytes:
+            masks = (np.empty((capacity, mask_nbytes), np.uint8) for _ in range(2))
+            self._storage = accumulator.MaskedTransitions(*self._storage, *masks)
 
     def __len__(self) -> int:
         """Number of transitions held."""
@@ -69,11 +76,11 @@ class Replay:
 
     @staticmethod
     def expected_nbytes(
-        capacity: int, observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeLike
+        capacity: int, observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeLike, mask_nbytes: int = 0
     ) -> int:
         """Returns the bytes of a full buffer."""
         observation_nbytes = math.prod(observation_shape) * np.dtype(observation_dtype).itemsize
-        return capacity * (observation_nbytes + 4 + 4 + 4 + observation_nbytes)
+        return capacity * (observation_nbytes + 4 + 4 + 4 + observation_nbytes + 2 * mask_nbytes)
 
     def add(self, transitions: accumulator.Transitions) -> None:
         """Stores transitions of leading shape [M] in place of the oldest; of M > capacity it keeps the newest.
@@ -95,8 +102,7 @@ class Replay:
         """Returns copies of the transitions that num_new <= capacity new ones will overwrite, oldest first."""
         num_held = len(self)
         num_lost = max(num_held + num_new - self._capacity, 0)
-        index = (self._num_added - num_held + np.arange(num_lost)) % self._capacity
-        return accumulator.Transitions(*(column.take(index, axis=0) for column in self._storage))
+        return self._rows((self._num_added - num_held + np.arange(num_lost)) % self._capacity)
 
     def sample(self, num_batches: int, batch_size: int) -> Sample:
         """Returns copies of transitions drawn uniformly with replacement, of leading shape [num_batches, batch_size].
@@ -109,12 +115,15 @@ class Replay:
         index = self.generator.integers(len(self), size=(num_batches, batch_size))
         if len(self) < self._capacity:
             index = (self._origin + index) % self._capacity
-        return Sample(accumulator.Transitions(*(column.take(index, axis=0) for column in self._storage)))
+        return Sample(self._rows(index))
+
+    def _rows(self, index):
+        """Returns copies of the transitions in rows <int>[...]."""
+        return self._storage._make(column.take(index, axis=0) for column in self._storage)
 
     def packed(self, first: int, end: int) -> dict[str, np.ndarray]:
         """Returns copies of the transitions numbered first to end - 1, which the buffer must hold, by column."""
-        index = np.arange(first, end) % self._capacity
-        return {name: column.take(index, axis=0) for name, column in self._storage._asdict().items()}
+        return self._rows(np.arange(first, end) % self._capacity)._asdict()
 
     def begin_at(self, number: int) -> None:
         """Sets the number of the first transition, in an empty buffer; so the rows are the same as before a resume."""
@@ -128,7 +137,7 @@ class Replay:
         Raises:
           KeyError, ValueError: it is no such result, or of another environment.
         """
-        columns = accumulator.Transitions(*(arrays[name] for name in accumulator.Transitions._fields))
+        columns = self._storage._make(arrays[name] for name in self._storage._fields)
         for name, column, stored in zip(columns._fields, columns, self._storage, strict=True):
             if (column.dtype, column.shape) != (stored.dtype, (len(columns.r_t), *stored.shape[1:])):
                 raise ValueError(f"{name} is {column.dtype}{list(column.shape)}")
@@ -140,7 +149,7 @@ class Replay:
 
     def add_packed(self, arrays: Mapping[str, np.ndarray], rows: slice) -> None:
         """Adds `rows` of a result of `packed`. Raises as `unpacked` does."""
-        self.add(accumulator.Transitions(*(column[rows] for column in self.unpacked(arrays))))
+        self.add(self._storage._make(column[rows] for column in self.unpacked(arrays)))
 
     def clear(self) -> None:
         """Forgets all transitions."""

@@ -6,19 +6,20 @@ import logging
 
 import keras
 import numpy as np
+from gymnasium import spaces
 
 from dqn_tf.agent import architecture, policies
 from dqn_tf.agent.actor import Actor
 from dqn_tf.agent.learner import Learner
 from dqn_tf.agent.q_network import QNetwork
-from dqn_tf.config import seeding, settings
+from dqn_tf.config import seeding, settings, user_code
 from dqn_tf.config.seeding import Stream
 from dqn_tf.distribution.averaging import Averaging
 from dqn_tf.distribution.reducer import GradientSum, Reducer
 from dqn_tf.distribution.strategy import Placement
 from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.evaluation.evaluator import Evaluator, episode_limit
-from dqn_tf.experience.accumulator import Accumulator, Transitions
+from dqn_tf.experience.accumulator import Accumulator, MaskedTransitions, Transitions
 from dqn_tf.experience.replay import Replay, Sample
 from dqn_tf.persistence.checkpoints import Checkpoints
 from dqn_tf.persistence.progress import Progress
@@ -65,6 +66,8 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
     best_model = make.build()
     if plan.architecture.check:
         plan.architecture.check(best_model, spec, config)
+    if placement.is_chief:
+        _log_actions(spec)
     learner = _learner(make, placement)
     seed, worker = config.run.seed, placement.worker_index
     generator = seeding.generator(seed, Stream.REPLAY, worker, 0)
@@ -131,7 +134,18 @@ def _zeros(spec, *leading):
     """Returns Transitions of this leading shape."""
     observations = np.zeros((*leading, *spec.observation_shape), spec.observation_dtype)
     numbers = np.zeros(leading, np.float32)
-    return Transitions(observations, np.zeros(leading, np.int32), numbers, numbers, observations)
+    made = Transitions(observations, np.zeros(leading, np.int32), numbers, numbers, observations)
+    if spec.has_masks:
+        bits = np.full((*leading, spec.mask_nbytes), 255, np.uint8)
+        made = MaskedTransitions(*made, bits, bits)
+    return made
+
+
+def _log_actions(spec):
+    if not isinstance(spec.action_space, spaces.Discrete):
+        _log.info("actions: %d, the combinations of %s", spec.num_actions, user_code.line(spec.action_space))
+    if spec.has_masks:
+        _log.info("actions: only legal ones, because %s gives action masks", spec.env_id)
 
 
 def _evaluator(plan):

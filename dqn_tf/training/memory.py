@@ -46,8 +46,9 @@ def make_replay(
 ) -> replay.Replay:
     """Returns an empty replay of one worker; its pages are taken as it fills. Raises ConfigError."""
     capacity = config.training.replay_capacity
+    shape, dtype = spec.observation_shape, spec.observation_dtype
     try:
-        return frame_replay.create(capacity // num_workers, spec.observation_shape, spec.observation_dtype, generator)
+        return frame_replay.create(capacity // num_workers, shape, dtype, generator, spec.mask_nbytes)
     except (MemoryError, ValueError) as error:  # NumPy says the latter of sizes that no machine has
         raise ConfigError(
             f"--replay_capacity={capacity} does not fit into memory: {error}; use less, this run adds "
@@ -65,7 +66,7 @@ def _check_replay(config, spec, num_workers, num_local_workers, available):
     kind = frame_replay.kind(spec.observation_shape, spec.observation_dtype)
     held = min(training.replay_capacity, _num_added(training))
     here = held * num_local_workers // num_workers
-    needed = kind.expected_nbytes(here, spec.observation_shape, spec.observation_dtype)
+    needed = kind.expected_nbytes(here, spec.observation_shape, spec.observation_dtype, spec.mask_nbytes)
     available = max(available - _PROGRAM_NBYTES * num_local_workers, available // 4)
     if needed <= available:
         return []
@@ -89,5 +90,6 @@ def _batches(config, spec, num_workers):
     """Returns the bytes of a worker's transitions of a round's updates, which are drawn at once, and their number."""
     training = config.training
     count = training.updates_per_round * training.batch_size
-    nbytes = replay.Replay.expected_nbytes(count // num_workers, spec.observation_shape, spec.observation_dtype)
+    row = spec.observation_shape, spec.observation_dtype, spec.mask_nbytes
+    nbytes = replay.Replay.expected_nbytes(count // num_workers, *row)
     return nbytes, f"{count} transitions to learn from in a round"

@@ -17,6 +17,8 @@ class Script:
     out in place of the one given.
     """
 
+    legal = None
+
     def __init__(self, reward, terminated=None, truncated=None, ended=None, pressed=None):
         self._reward = np.asarray(reward, np.float32)
         nothing = np.zeros(self._reward.shape, bool)

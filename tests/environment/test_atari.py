@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from dqn_tf.config import schema
 from dqn_tf.environment import atari, spec
@@ -107,7 +108,7 @@ def test_describe_of_a_game_gives_its_spec(game, actions, num_actions):
     assert (described.observation_shape, described.observation_dtype) == ((4, 84, 84), np.dtype(np.uint8))
     space = described.observation_space
     assert (space.shape, space.dtype, space.low.max(), space.high.min()) == ((4, 84, 84), np.uint8, 0, 255)
-    assert (described.num_actions, described.first_action) == (num_actions, 0)
+    assert described.action_space == spaces.Discrete(num_actions)
     # Half an hour at 60 frames a second: 30 * 60 * 60 / 4 steps.
     assert (described.frames_per_step, described.max_episode_steps) == (4, 27_000)
     assert described.reward_threshold is None

@@ -15,7 +15,7 @@ WHERE = "--env=Giving-v0: environment 7, episode"
 
 def make(make_env=Giving, space=Giving().observation_space, num_actions=2):
     shape, dtype = vector._observation_shape_and_dtype(space)
-    described = spec.EnvironmentSpec("Giving-v0", space, shape, dtype, num_actions, 0, None, None)
+    described = spec.EnvironmentSpec("Giving-v0", space, shape, dtype, spaces.Discrete(num_actions), None, None)
     return instance.Instance(make_env, described, 7)
 
 
@@ -26,7 +26,7 @@ def row_of(number):
 @pytest.mark.parametrize("number", TAKEN, ids=row_of)
 def test_step_of_what_can_be_used_gives_it_as_floats_and_flags(number):
     made = make()
-    first = made.begin(*seeds(number), 3)
+    first, _ = made.begin(*seeds(number), 3)
     outcome = made.step(1)
     assert (outcome.reward, type(outcome.reward)) == (1.0, float)
     assert (outcome.terminated, outcome.truncated) == (False, False)
@@ -71,7 +71,7 @@ def test_step_that_ends_an_episode_begins_the_next_with_its_seed(name, flag):
             return [seed / 1000, 0], {}
 
     made = make(Ends)
-    np.testing.assert_array_equal(made.begin(*seeds(7), 3), np.float32([0.307, 0]))
+    np.testing.assert_array_equal(made.begin(*seeds(7), 3)[0], np.float32([0.307, 0]))
     outcome = made.step(0)
     assert (getattr(outcome, name), outcome.terminated + outcome.truncated) == (True, 1)
     np.testing.assert_array_equal(outcome.next_observation, [0, 0])
@@ -145,7 +145,7 @@ def begun(space, observation):
         def reset(self, *, seed=None, options=None):
             return observation, {}
 
-    return make(Shows, space).begin(*seeds(0), 0)
+    return make(Shows, space).begin(*seeds(0), 0)[0]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_observations_are_arrays_of_their_own():
             return shared, 0.0, False, False, {}
 
     made = make(Writes)
-    seen = [made.begin(*seeds(0), 0), made.step(0).observation, made.step(0).observation]
+    seen = [made.begin(*seeds(0), 0)[0], made.step(0).observation, made.step(0).observation]
     np.testing.assert_array_equal(seen, [[0, 0], [1, 1], [2, 2]])
 
 

@@ -67,7 +67,7 @@ def problem(function, *args, **kwargs):
 def test_describe_resets_once_steps_with_the_first_and_the_last_action_and_closes(make, caplog):
     made = make()
     assert Env.log == ["reset", -1, 1, "close"]
-    assert (made.num_actions, made.first_action, made.observation_shape) == (3, -1, (2,))
+    assert (made.action_space, made.observation_shape) == (spaces.Discrete(3, start=-1), (2,))
     assert caplog.text == ""
 
 
@@ -221,5 +221,6 @@ def test_check_environment_of_a_checkpoint_of_other_spaces_names_both(make, tmp_
     ],
 )
 def test_spaces_in_words_have_all_that_a_network_depends_on(space, words):
-    made = spec.EnvironmentSpec("Env-v0", space, (3,), np.dtype(np.float32), 2, 1, None, None)
+    actions = spaces.Discrete(2, start=1)
+    made = spec.EnvironmentSpec("Env-v0", space, (3,), np.dtype(np.float32), actions, None, None)
     assert made.spaces() == {"observations": words, "actions": "Discrete(2, start=1)"}

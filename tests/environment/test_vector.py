@@ -125,14 +125,14 @@ def test_describe_when_cartpole_gives_its_spec():
     assert spec.env_id == "CartPole-v1"
     assert (spec.observation_shape, spec.observation_dtype) == ((4,), np.dtype(np.float32))
     assert isinstance(spec.observation_space, spaces.Box)
-    assert (spec.num_actions, spec.first_action) == (2, 0)
+    assert spec.action_space == spaces.Discrete(2)
     assert (spec.reward_threshold, spec.max_episode_steps) == (475.0, 500)
 
 
 def test_describe_when_actions_start_elsewhere_gives_the_first(register):
     register("dqn_tf/Start-v0", CountingEnv, kwargs={"length": 2, "first_action": 5})
     spec = vector.describe(Maker("dqn_tf/Start-v0"))
-    assert (spec.num_actions, spec.first_action) == (3, 5)
+    assert spec.action_space == spaces.Discrete(3, start=5)
     assert (spec.reward_threshold, spec.max_episode_steps) == (None, None)
 
 
@@ -173,7 +173,8 @@ def test_describe_when_a_module_registers_the_environment_imports_it(register, t
         ),
         (
             "Pendulum-v1",
-            "--env=Pendulum-v1 has a continuous action space Box(-2.0, 2.0, (1,), float32); DQN needs a Discrete one.",
+            "--env=Pendulum-v1 has a continuous action space Box(-2.0, 2.0, (1,), float32); DQN needs a Discrete, "
+            "MultiDiscrete or MultiBinary one.",
         ),
     ],
 )
@@ -211,14 +212,14 @@ def test_describe_when_the_environment_cannot_be_made_gives_its_reason(register)
     "action_space, expected",
     [
         (spaces.Box(0, 1, (2,)), "a continuous action space Box(0.0, 1.0, (2,), float32)"),
-        (spaces.MultiDiscrete([2, 3]), "an action space MultiDiscrete([2 3])"),
         (spaces.Tuple([spaces.Discrete(2)]), "an action space Tuple(Discrete(2))"),
     ],
 )
 def test_describe_when_actions_are_not_discrete_names_their_space(register, action_space, expected):
     kwargs = {"space": spaces.Discrete(2), "observations": (0, 1), "action_space": action_space}
     register("dqn_tf/Actions-v0", TwoObservationsEnv, kwargs=kwargs)
-    assert problem("dqn_tf/Actions-v0") == f"--env=dqn_tf/Actions-v0 has {expected}; DQN needs a Discrete one."
+    needed = "DQN needs a Discrete, MultiDiscrete or MultiBinary one."
+    assert problem("dqn_tf/Actions-v0") == f"--env=dqn_tf/Actions-v0 has {expected}; {needed}"
 
 
 @pytest.mark.parametrize(

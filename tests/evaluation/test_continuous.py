@@ -9,6 +9,7 @@ import time
 
 import keras
 import pytest
+from gymnasium import spaces
 
 from dqn_tf.config import flags, schema
 from dqn_tf.environment import maker, probe
@@ -97,7 +98,7 @@ def test_evaluator_of_an_environment_that_has_changed_refuses_it(logdir, monkeyp
     config_json = (logdir / "config.json").rename(logdir / "later.json")
     made = plan.make(*flags.parse(argv), {}, time.time(), flags.typed(argv))
     config_json.rename(logdir / "config.json")
-    now = dataclasses.replace(probe.describe(maker.Maker("CartPole-v1")), num_actions=3)
+    now = dataclasses.replace(probe.describe(maker.Maker("CartPole-v1")), action_space=spaces.Discrete(3))
     monkeypatch.setattr(probe, "describe", lambda *_: now)
     with pytest.raises(schema.ConfigError) as error:
         follow(argv, {}) if when == "at once" else run.evaluate(made)

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from dqn_tf.config import schema, seeding, settings
 from dqn_tf.environment import spec, vector
@@ -189,8 +190,10 @@ def test_evaluation_with_epsilon_is_a_function_of_the_seed(played):
 class Lives:
     """Stands for a Factory, and is the Environment it makes: a life is lost every 2 steps, the game ends at step 5."""
 
+    legal = None
+
     def __init__(self):
-        self.spec = spec.EnvironmentSpec("Lives", None, (1,), np.dtype(np.float32), 2, 0, None, None)
+        self.spec = spec.EnvironmentSpec("Lives", None, (1,), np.dtype(np.float32), spaces.Discrete(2), None, None)
 
     def make(self, num_envs):
         self.num_envs = num_envs

@@ -18,7 +18,7 @@ class Game:
     A life is lost at step 2, and the game ends at step 4.
     """
 
-    env_id, frames_per_second = "Game", 12
+    env_id, frames_per_second, legal = "Game", 12, None
 
     def __init__(self):
         self.asked, self.actions, self.is_closed = None, [], False
