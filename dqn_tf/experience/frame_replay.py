@@ -107,6 +107,7 @@ class FrameReplay(replay.Replay):
             self._add(accumulator.Transitions(*(column[start : start + num_rows] for column in transitions)))
 
     def sample(self, num_batches: int, batch_size: int, importance_exponent: float = 0.0) -> replay.Sample:
+        """See Replay."""
         sample = super().sample(num_batches, batch_size, importance_exponent)
         slots = sample.transitions
         observations = dict(s_tm1=self._observations(slots.s_tm1), s_t=self._observations(slots.s_t))
