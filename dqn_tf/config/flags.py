@@ -9,6 +9,7 @@ from absl import flags as absl_flags
 from dqn_tf.config import files, presets
 from dqn_tf.config import schema as config_lib
 from dqn_tf.config import settings, words
+from dqn_tf.config.algorithms import ALGORITHMS
 from dqn_tf.config.schema import Config, ConfigError
 
 

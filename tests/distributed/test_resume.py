@@ -31,6 +31,8 @@ MORE_KINDS = {
     "n-step 10": ["--n_step=10"],
     "async": ["--vectorization=async"],
     "Dict observations": ["--env=tests.environments:Mixed-v0"],
+    "prioritized": ["--replay=prioritized", "--replay_capacity=600"],  # it wraps
+    "prioritized, two workers": ["--replay=prioritized", "--strategy=multiworker"],
 }
 # The rows and the checkpoints of these fall between one another.
 PERIODS = ["--log_period=120", "--checkpoint_period=280", "--eval_period=360"]
