@@ -343,7 +343,7 @@ SHAPE = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", 
             [
                 "--lernrate=1 is an unknown flag; did you mean --learning_rate?",
                 "--seed=-1 must be a whole number from 0 to 2147483647.",
-                f"--preset=a\\nb must be one of auto, {', '.join(presets.PRESETS)}.",
+                f"--preset=a\\nb must be one of auto, {', '.join([*presets.PRESETS, *presets.ALGORITHMS])}.",
                 "--env=CartPol-v1 is not a registered environment; did you mean CartPole-v1 or CartPole-v0?",
                 f'TF_CONFIG cannot be used (it is a list, not an object): "[]"; it must look like {SHAPE}.',
             ],

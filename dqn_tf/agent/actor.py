@@ -1,4 +1,4 @@
-"""The actor: epsilon-greedy steps in the environments with a snapshot of the weights.
+"""The actor: steps in the environments with a snapshot of the weights, exploring.
 
 Every environment has its own generator, so what it explores depends on the seed and its number in the run, not
 on which worker runs it or how many share the run.
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dqn_tf.agent import choice
+from dqn_tf.agent.exploration import Explored
 from dqn_tf.agent.policies import Policy
 from dqn_tf.environment.spec import Environment, EpisodeSeeds
 from dqn_tf.experience.accumulator import MaskedSteps, Steps
@@ -91,22 +92,26 @@ class Actor:
         self._actions, self._num_rows = collections.deque(), 0
         self._keep()
 
-    def collect(self, weights: Sequence[np.ndarray], epsilons: Sequence[float]) -> tuple[Steps, Episodes]:
+    def collect(self, weights: Sequence[np.ndarray], explored: Explored) -> tuple[Steps, Episodes]:
         """Returns one round, [T, N, ...], and the episodes that ended in it.
 
         Args:
           weights: the snapshot to act with.
-          epsilons: the exploration probability of each of the T steps.
+          explored: how, in each of the T steps.
         """
         self._policy.load(weights)
-        num_steps = len(epsilons)
-        explores = np.stack([g.random(num_steps) for g in self._generators], axis=1) < np.reshape(epsilons, [-1, 1])
+        epsilon, temperature, noise_seed = explored
+        num_steps = len(epsilon)
+        explores = np.stack([g.random(num_steps) for g in self._generators], axis=1) < epsilon
         drawn = np.stack([self._draw(g, num_steps) for g in self._generators], axis=1)  # [T, N]
         actions, rows, episodes = [], [], []
         for t in range(num_steps):
             action = drawn[t] if self._legal is None else choice.uniform(self._legal, drawn[t])
             if not explores[t].all():
-                greedy = choice.greedy(self._policy.values(self._observation), self._legal)
+                values = self._policy.values(self._observation, *([] if noise_seed is None else [noise_seed[t]]))
+                if temperature:
+                    values = choice.perturbed(values, temperature, self._generators)
+                greedy = choice.greedy(values, self._legal)
                 action = np.where(explores[t], action, greedy).astype(np.int32)
             actions.append(action)
             before, step = (self._observation, self._legal), self._environment.step(action)

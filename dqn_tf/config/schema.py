@@ -409,7 +409,7 @@ class Network:
     )
     noisy: bool = field(
         False,
-        "noisy layers after the torso, which explore; evaluation has no noise. --epsilon_... still applies",
+        "noisy layers after the torso, which explore; evaluation has no noise. Random actions by epsilon come on top",
         source="Fortunato et al. 2018, arXiv:1706.10295",
     )
     noisy_sigma: float = field(
@@ -504,7 +504,12 @@ class Learning:
         0.03, "temperature of its policy", unit="return", minimum=1e-6, source="arXiv:2007.14430"
     )
     munchausen_clip: float = field(
-        -1.0, "least log-probability times tau", unit="return", maximum=0, source="arXiv:2007.14430"
+        -1.0,
+        "least log-probability times tau",
+        unit="return",
+        minimum=-1e6,
+        maximum=0,
+        source="arXiv:2007.14430",
     )
     loss: str = field(
         "huber",

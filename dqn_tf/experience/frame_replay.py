@@ -18,12 +18,12 @@ def create(
     observation_shape: tuple[int, ...],
     observation_dtype: np.typing.DTypeLike,
     generator: np.random.Generator,
-    mask_nbytes: int = 0,
     sampler: sampling.Uniform | None = None,
+    mask_nbytes: int = 0,
 ) -> replay.Replay:
     """Returns an empty buffer of the `kind` for the observations. See Replay."""
     made = kind(observation_shape, observation_dtype)
-    return made(capacity, observation_shape, observation_dtype, generator, mask_nbytes, sampler)
+    return made(capacity, observation_shape, observation_dtype, generator, sampler, mask_nbytes)
 
 
 def kind(observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeLike) -> type[replay.Replay]:
@@ -49,8 +49,8 @@ class FrameReplay(replay.Replay):
         observation_shape: tuple[int, ...],
         observation_dtype: np.typing.DTypeLike,
         generator: np.random.Generator,
-        mask_nbytes: int = 0,
         sampler: sampling.Uniform | None = None,
+        mask_nbytes: int = 0,
     ):
         """See Replay."""
         self._shape = tuple(observation_shape)
@@ -59,7 +59,7 @@ class FrameReplay(replay.Replay):
         self._plane_shape = self._stack_shape[: self._stack_axis] + self._stack_shape[self._stack_axis + 1 :]
         num_planes, num_words = self._stack_shape[self._stack_axis], _num_words(self._plane_shape, self._dtype)
         # Slots instead of observations.
-        super().__init__(capacity, (num_planes,), np.int32, generator, mask_nbytes, sampler)
+        super().__init__(capacity, (num_planes,), np.int32, generator, sampler, mask_nbytes)
         self._multipliers = np.random.default_rng(0).integers(1 << 64, size=num_words, dtype=np.uint64)
         self.clear()
 

@@ -37,8 +37,8 @@ class Replay:
         observation_shape: tuple[int, ...],
         observation_dtype: np.typing.DTypeLike,
         generator: np.random.Generator,
-        mask_nbytes: int = 0,
         sampler: sampling.Uniform | None = None,
+        mask_nbytes: int = 0,
     ):
         """Makes an empty buffer of `capacity` >= 1 transitions; shape and dtype are of one observation.
 

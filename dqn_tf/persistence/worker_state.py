@@ -16,6 +16,7 @@ from dqn_tf.persistence.archive import Invalid
 
 _EPISODES = ("episode", "length", "action", "checksum")
 _ACTING = "acting_"
+_STATISTICS = "statistics"
 _PRIORITIES = ("priorities", "largest_priority")  # of a run with prioritized replay
 
 
@@ -30,6 +31,7 @@ class WorkerState:
       round_metrics: <float32>[R, M] metrics of the rounds since the last row.
       acting: the weights to act with in the next round; empty if there were no updates yet.
       priorities: of the transitions in the replay; None if it samples uniformly.
+      statistics: <float64>[1 + 2 D] moments of observations; None if they are not normalized.
     """
 
     episodes: Unfinished
@@ -38,6 +40,7 @@ class WorkerState:
     round_metrics: np.ndarray
     acting: Sequence[np.ndarray] = ()
     priorities: Priorities | None = None
+    statistics: np.ndarray | None = None
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Returns the state as named arrays."""
@@ -49,6 +52,7 @@ class WorkerState:
             "episode_rows": self.episode_rows,
             "round_metrics": self.round_metrics,
             **{f"{_ACTING}{i}": array for i, array in enumerate(self.acting)},
+            **({} if self.statistics is None else {_STATISTICS: self.statistics}),
             **(dict(zip(_PRIORITIES, map(np.asarray, self.priorities), strict=True)) if self.priorities else {}),
         }
 
@@ -79,6 +83,7 @@ class WorkerState:
                 episode_rows=arrays["episode_rows"],
                 round_metrics=arrays["round_metrics"],
                 acting=[arrays[f"{_ACTING}{i}"] for i in range(sum(name.startswith(_ACTING) for name in arrays))],
+                statistics=arrays[_STATISTICS] if _STATISTICS in arrays else None,
                 priorities=None if num_priorities is None else Priorities(*(arrays[name] for name in _PRIORITIES)),
             )
             made._check(num_envs, num_actions)
@@ -112,8 +117,17 @@ class WorkerState:
             raise ValueError("its episodes are none")
         if ((action < 0) | (action >= num_actions)).any():
             raise ValueError(f"an action is not below {num_actions}")
+        if self.statistics is not None:
+            _check_statistics(self.statistics)
         for generator in (*exploration, *filter(None, [self.sampling])):
             np.random.PCG64().state = generator
+
+
+def _check_statistics(moments):
+    """Raises ValueError if these cannot be moments of observations."""
+    is_whole = moments.dtype == np.float64 and moments.ndim == 1 and len(moments) % 2 == 1
+    if not is_whole or not np.isfinite(moments).all() or (moments[len(moments) // 2 + 1 :] < 0).any():
+        raise ValueError("its statistics of observations are none")
 
 
 def _check_priorities(held, largest, count):
@@ -140,6 +154,7 @@ def deal(states: Sequence[WorkerState], num_workers: int) -> list[WorkerState]:
             episode_rows=episode_rows if worker == 0 else episode_rows[:0],
             round_metrics=states[0].round_metrics,
             acting=states[0].acting,
+            statistics=states[0].statistics,
         )
         for worker in range(num_workers)
     ]

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import logging
+import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ from dqn_tf.agent import architecture, policies
 from dqn_tf.agent.actor import Actor
 from dqn_tf.agent.learner import Learner
 from dqn_tf.agent.q_network import QNetwork
+from dqn_tf.agent.statistics import ObservationStatistics
 from dqn_tf.config import seeding, settings, user_code
 from dqn_tf.config.seeding import Stream
 from dqn_tf.distribution.averaging import Averaging
@@ -40,6 +43,8 @@ class Components:
     Attributes:
       is_followed: an evaluator task evaluates the run; the same on all workers.
       best_model: the best by evaluation, which is exported.
+      numbers: of this worker's environments in the run.
+      statistics: of observations, None if they are not normalized.
     """
 
     spec: EnvironmentSpec
@@ -53,6 +58,15 @@ class Components:
     is_followed: bool
     best_model: keras.Model
     checkpoints: Checkpoints
+    numbers: Sequence[int]
+    statistics: ObservationStatistics | None
+
+    def keep(self, transitions: Transitions) -> None:
+        """Counts the round that was acted, and remembers its transitions. All workers must call it."""
+        self.actor.keep()
+        self.replay.add(transitions)
+        if self.statistics:
+            self.statistics.add(transitions.s_tm1)
 
 
 def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage) -> Components:
@@ -98,6 +112,8 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
         is_followed=bool(placement.max(float(placement.is_chief and plan.is_followed))),
         best_model=best_model,
         checkpoints=checkpoints,
+        numbers=numbers,
+        statistics=_statistics(config, placement, learner),
     )
 
 
@@ -128,6 +144,13 @@ def _learner(make, placement):
     if reducer.num_sent:
         _log.info("all-reduce: %d numbers for %d weights; %s", reducer.num_sent, learner.network.count_params(), how)
     return learner
+
+
+def _statistics(config, placement, learner):
+    if not config.network.normalize_observations:
+        return None
+    size = math.prod(learner.network.input_shape[1:])
+    return ObservationStatistics(placement, [learner.network, learner.target], size)
 
 
 def _zeros(config, spec, *leading):

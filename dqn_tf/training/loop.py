@@ -141,10 +141,9 @@ class Loop:
                 self._save()
             self._leave_if(number)
         self._acting, self._is_logged = None, False
-        parts.actor.keep()
+        parts.keep(transitions)
         if sample is not None:
             self.utilization.add(time.perf_counter() - begin, acting_seconds, learning_seconds)
-        parts.replay.add(transitions)
         self._progress.env_steps = before + training.round_env_steps
         for step, episode_return, length in zip(*episodes, strict=True):
             self._episode_rows.append((before + (step + 1) * training.num_envs, episode_return, length))
@@ -152,12 +151,12 @@ class Loop:
 
     def _act(self, weights):
         begin = time.perf_counter()
-        steps, episodes = self._parts.actor.collect(weights, self._epsilons(self._steps_per_round))
+        steps, episodes = self._parts.actor.collect(weights, self._explored(self._steps_per_round))
         transitions = self._parts.accumulator.add(steps)
         return transitions, episodes, time.perf_counter() - begin
 
-    def _epsilons(self, num_steps):
-        return exploration.epsilons(self._config, self._progress.env_steps, num_steps)
+    def _explored(self, num_steps):
+        return exploration.explored(self._config, self._progress.env_steps, num_steps, self._parts.numbers)
 
     def _learn(self, sample):
         learner = self._parts.learner
@@ -238,7 +237,7 @@ class Loop:
             means = np.mean(self._round_metrics, axis=0)
             metrics = dict(zip((f"train/{name}" for name in METRICS), map(float, means), strict=True))
             metrics["train/learning_rate"] = self._parts.learner.learning_rate
-        metrics["train/epsilon"] = self._epsilons(1)[0]
+        metrics["train/epsilon"] = float(self._explored(1).epsilon.mean())
         metrics |= {f"time/{name}": share for name, share in self.utilization.since_last().items()}
         self._reporter.log(self._progress, rows, metrics, self._parts.learner.num_updates)
         self._callbacks.tell("on_episode", self._progress, *((float(row[1]), int(row[2])) for row in rows))
@@ -292,6 +291,7 @@ class Loop:
             round_metrics=np.array(self._round_metrics, np.float32).reshape(-1, len(METRICS)),
             acting=self._acting or (),
             priorities=parts.replay.priorities(),
+            statistics=parts.statistics.moments if parts.statistics else None,
         )
         is_saved = parts.checkpoints.save(worker, self._reporter.journal, is_again)
         if is_saved:

@@ -51,7 +51,7 @@ def make_replay(
         sampler = sampling.Uniform()
         if config.replay.replay == "prioritized":
             sampler = sampling.Prioritized(mine, config.replay.priority_exponent)
-        return frame_replay.create(mine, shape, dtype, generator, spec.mask_nbytes, sampler)
+        return frame_replay.create(mine, shape, dtype, generator, sampler, spec.mask_nbytes)
     except (MemoryError, ValueError) as error:  # NumPy says the latter of sizes that no machine has
         raise ConfigError(
             f"--replay_capacity={capacity} does not fit into memory: {error}; use less, this run adds "

@@ -171,6 +171,10 @@ def make(
     is_evaluator = cluster is not None and cluster.is_evaluator
     spec = None if is_evaluator else attempt(environments.describe)
     architecture = spec and attempt(architecture_lib.choose, config.network.network, spec)
+    if architecture and config.network.normalize_observations and architecture.is_convolutional:
+        problems.append(
+            f"--normalize_observations is not for images, which --network={architecture.name} scales; leave it out."
+        )
     if ":" in config.learning.loss:
         attempt(user_code.check, "loss", config.learning.loss)
     problems += problems_of_cluster

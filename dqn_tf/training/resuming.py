@@ -34,6 +34,8 @@ def restore(plan: Plan, parts: Components, progress: Progress) -> Restored | Non
             fresh = seeding.generator(config.run.seed, Stream.REPLAY, placement.worker_index, progress.env_steps)
             state = fresh.bit_generator.state
         parts.replay.generator.bit_generator.state = state
+        if parts.statistics:
+            parts.statistics.restore(restored.worker.statistics)
     return restored
 
 

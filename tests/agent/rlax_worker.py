@@ -88,9 +88,9 @@ def main(path):
     for seed in range(NUM_SEEDS):
         given = inputs(seed)
         for name, by, function in cases():
-            batched = jax.vmap(lambda x, g, function=function: function(x, g))
             rest = {key: value for key, value in given.items() if key != by}
-            loss, gradient = batched(given[by], rest), jax.grad(lambda x: batched(x, rest).sum())(given[by])
+            loss = jax.vmap(function)(given[by], rest)
+            gradient = jax.vmap(jax.grad(function))(given[by], rest)
             found[f"{name}/{seed}/loss"], found[f"{name}/{seed}/gradient"] = np.asarray(loss), np.asarray(gradient)
     np.savez(path, **found)
 

@@ -91,7 +91,7 @@ def test_restart_begins_an_episode_of_each_environment_with_its_own_seeds():
 
 def test_restart_leaves_the_episodes_under_way_uncounted():
     acting = make_actor(Script([[1, 10], [2, 20], [4, 40]], terminated=[[0, 0], [0, 0], [1, 1]]))
-    acting.collect([0], [0.0] * 2)
+    acting.collect([0], exploring([0.0] * 2))
     acting.restart([3, 4])
     steps, episodes = played(acting, [0.0])
     assert_episodes(episodes, (0, 4, 1), (0, 40, 1))
@@ -101,7 +101,7 @@ def test_restart_leaves_the_episodes_under_way_uncounted():
 
 def test_collect_when_epsilon_is_0_acts_greedily_on_the_observation_of_each_step():
     script, policy = Script(np.zeros((4, 2)), truncated=[[0, 0], [0, 1], [0, 0], [0, 0]]), StepPolicy(3)
-    steps, _ = make_actor(script, policy).collect([1], [0.0] * 4)
+    steps, _ = make_actor(script, policy).collect([1], exploring([0.0] * 4))
     expected = [
         [(0 + 1 + 0) % 3, (1 + 1 + 0) % 3],
         [(0 + 1 + 1) % 3, (1 + 1 + 1) % 3],
@@ -116,8 +116,8 @@ def test_collect_when_epsilon_is_0_acts_greedily_on_the_observation_of_each_step
 def test_collect_loads_the_weights_of_the_round_once():
     policy = StepPolicy(3)
     acting = make_actor(Script(np.zeros((4, 1))), policy)
-    first, _ = acting.collect([0], [0.0] * 2)
-    second, _ = acting.collect([1], [0.0] * 2)
+    first, _ = acting.collect([0], exploring([0.0] * 2))
+    second, _ = acting.collect([1], exploring([0.0] * 2))
     assert policy.loaded == [[0], [1]]
     np.testing.assert_array_equal(first.action[:, 0], [0, 1])
     np.testing.assert_array_equal(second.action[:, 0], [(1 + 2) % 3, (1 + 3) % 3])
@@ -125,7 +125,7 @@ def test_collect_loads_the_weights_of_the_round_once():
 
 def test_collect_when_epsilon_is_1_asks_no_policy():
     policy = StepPolicy(3)
-    make_actor(Script(np.zeros((5, 2))), policy).collect([0], [1.0] * 5)
+    make_actor(Script(np.zeros((5, 2))), policy).collect([0], exploring([1.0] * 5))
     assert policy.seen == []
 
 
@@ -147,13 +147,13 @@ def assert_uniform(actions, num_actions):
 
 
 def test_collect_when_epsilon_is_1_acts_uniformly_in_every_environment():
-    steps, _ = make_actor(Script(np.zeros((4000, 3))), num_actions=4).collect([0], [1.0] * 4000)
+    steps, _ = make_actor(Script(np.zeros((4000, 3))), num_actions=4).collect([0], exploring([1.0] * 4000))
     for column in steps.action.T:
         assert_uniform(column, 4)
 
 
 def test_collect_when_epsilon_is_between_explores_uniformly_in_that_share_of_steps():
-    steps, _ = make_actor(Script(np.zeros((8000, 1))), ZeroPolicy(4), 4).collect([0], [0.25] * 8000)
+    steps, _ = make_actor(Script(np.zeros((8000, 1))), ZeroPolicy(4), 4).collect([0], exploring([0.25] * 8000))
     others = steps.action[steps.action > 0]
     # A step explores with probability 0.25 and then hits one of the 3 others of 4: p = 0.1875, and the standard
     # deviation of the count is sqrt(8000 * 0.1875 * 0.8125) = 35.
@@ -162,15 +162,20 @@ def test_collect_when_epsilon_is_between_explores_uniformly_in_that_share_of_ste
 
 
 def test_collect_when_epsilons_differ_uses_that_of_each_step():
-    steps, _ = make_actor(Script(np.zeros((4, 100))), ZeroPolicy(2), 2).collect([0], [1.0, 0.0, 1.0, 0.0])
+    steps, _ = make_actor(Script(np.zeros((4, 100))), ZeroPolicy(2), 2).collect([0], exploring([1.0, 0.0, 1.0, 0.0]))
     assert [bool(row.any()) for row in steps.action] == [True, False, True, False]
+
+
+def exploring(epsilons):
+    """Returns how actors explore with an epsilon for each step."""
+    return exploration.Explored(np.reshape(np.float64(epsilons), [-1, 1]))
 
 
 def explored(numbers, own, num_rounds=2):
     """Returns what the environment whose generator has the seed `own` does beside those of the other seeds."""
     acting = actor.Actor(Script(np.zeros((60, len(numbers)))), ZeroPolicy(5), 5, numbers, generators(*numbers))
     acting.restart([0] * len(numbers))
-    actions = [acting.collect([0], [0.5] * (60 // num_rounds))[0].action for _ in range(num_rounds)]
+    actions = [acting.collect([0], exploring([0.5] * (60 // num_rounds)))[0].action for _ in range(num_rounds)]
     return np.concatenate(actions)[:, numbers.index(own)]
 
 
@@ -196,7 +201,7 @@ def test_collect_when_episodes_end_counts_them_in_order_of_time_then_environment
         terminated=[[0, 0, 0], [1, 0, 1], [0, 0, 0], [1, 0, 0]],
         truncated=[[0, 1, 0], [0, 0, 0], [0, 0, 0], [0, 1, 0]],
     )
-    _, episodes = make_actor(script).collect([0], [0.0] * 4)
+    _, episodes = make_actor(script).collect([0], exploring([0.0] * 4))
     assert_episodes(
         episodes,
         (0, 10, 1),
@@ -213,14 +218,14 @@ def test_collect_when_an_episode_goes_over_rounds_counts_it_where_it_ends():
         terminated=[[0, 0], [0, 1], [0, 0], [0, 0], [1, 0], [0, 1]],
     )
     acting = make_actor(script)
-    rounds = [acting.collect([0], [0.0] * 2)[1] for _ in range(3)]
+    rounds = [acting.collect([0], exploring([0.0] * 2))[1] for _ in range(3)]
     assert_episodes(rounds[0], (1, 10 + 20, 2))
     assert_episodes(rounds[1])
     assert_episodes(rounds[2], (0, 1 + 2 + 4 + 8 + 16, 5), (1, 40 + 80 + 160 + 320, 4))
 
 
 def test_collect_when_both_flags_are_set_counts_one_episode():
-    _, episodes = make_actor(Script([[5]], terminated=[[1]], truncated=[[1]])).collect([0], [0.0])
+    _, episodes = make_actor(Script([[5]], terminated=[[1]], truncated=[[1]])).collect([0], exploring([0.0]))
     assert_episodes(episodes, (0, 5, 1))
 
 
@@ -231,7 +236,7 @@ def test_collect_when_a_life_is_lost_counts_the_episode_on_to_its_end():
         truncated=[[0, 0], [0, 0], [0, 0], [0, 1]],
         ended=[[0, 0], [0, 0], [1, 0], [0, 1]],
     )
-    steps, episodes = make_actor(script).collect([0], [0.0] * 4)
+    steps, episodes = make_actor(script).collect([0], exploring([0.0] * 4))
     assert_episodes(episodes, (2, 1 + 2 + 4, 3), (3, 10 + 20 + 40 + 80, 4))
     np.testing.assert_array_equal(steps.terminated, [[1, 0], [0, 0], [1, 1], [0, 0]])  # learning is told all of them
     # (environment, episode, step of the episode): a lost life begins no new one.
@@ -240,7 +245,7 @@ def test_collect_when_a_life_is_lost_counts_the_episode_on_to_its_end():
 
 def test_collect_when_rewards_are_clipped_for_learning_counts_them_raw():
     script = Script([[5], [-7], [0.5], [3]], terminated=[[0], [0], [0], [1]])
-    steps, episodes = make_actor(script).collect([0], [0.0] * 4)
+    steps, episodes = make_actor(script).collect([0], exploring([0.0] * 4))
     batch = accumulator.Accumulator(2, 0.5, reward_clip=1.0).add(steps)
     assert_episodes(episodes, (3, 5 - 7 + 0.5 + 3, 4))
     np.testing.assert_array_equal(batch.r_t, [1 + 0.5 * -1, -1 + 0.5 * 0.5, 0.5 + 0.5 * 1, 1])
@@ -249,14 +254,14 @@ def test_collect_when_rewards_are_clipped_for_learning_counts_them_raw():
 def test_collect_when_another_action_is_carried_out_keeps_that():
     # FIRE is 1 here; the policy's actions are (n + step of the episode) modulo 3.
     script = Script(np.zeros((3, 2)), pressed=[[-1, -1], [-1, 1], [1, -1]])
-    steps, _ = make_actor(script).collect([0], [0.0] * 3)
+    steps, _ = make_actor(script).collect([0], exploring([0.0] * 3))
     np.testing.assert_array_equal(script.actions, [[0, 1], [1, 2], [2, 0]])
     np.testing.assert_array_equal(steps.action, [[0, 1], [1, 1], [1, 0]])
 
 
 def test_collect_when_rewards_are_small_sums_them_in_float64():
     # 2**-25 is lost when it is added to 1 in float32.
-    _, episodes = make_actor(Script([[1], [2**-25]], terminated=[[0], [1]])).collect([0], [0.0] * 2)
+    _, episodes = make_actor(Script([[1], [2**-25]], terminated=[[0], [1]])).collect([0], exploring([0.0] * 2))
     assert_episodes(episodes, (1, 1 + 2**-25, 2))
 
 
@@ -264,7 +269,7 @@ def test_collect_returns_the_steps_with_the_last_observation_where_an_episode_en
     script = Script(
         reward=[[1, 10], [2, 20], [3, 30]], terminated=[[0, 0], [1, 0], [0, 0]], truncated=[[0, 1], [0, 0], [0, 0]]
     )
-    steps, _ = make_actor(script).collect([0], [0.0] * 3)
+    steps, _ = make_actor(script).collect([0], exploring([0.0] * 3))
     # (environment, episode, step of the episode)
     np.testing.assert_array_equal(
         steps.observation, [[(0, 0, 0), (1, 0, 0)], [(0, 0, 1), (1, 1, 0)], [(0, 1, 0), (1, 1, 1)]]
@@ -279,8 +284,8 @@ def test_collect_returns_the_steps_with_the_last_observation_where_an_episode_en
 
 def test_collect_when_called_again_goes_on_from_the_last_observation():
     acting = make_actor(Script(np.zeros((4, 1)), truncated=[[0], [1], [0], [0]]))
-    first, _ = acting.collect([0], [0.0] * 2)
-    second, _ = acting.collect([0], [0.0] * 2)
+    first, _ = acting.collect([0], exploring([0.0] * 2))
+    second, _ = acting.collect([0], exploring([0.0] * 2))
     np.testing.assert_array_equal(first.next_observation[-1], [(0, 0, 2)])
     np.testing.assert_array_equal(second.observation, [[(0, 1, 0)], [(0, 1, 1)]])
 
@@ -288,7 +293,7 @@ def test_collect_when_called_again_goes_on_from_the_last_observation():
 @pytest.mark.parametrize("epsilon", [0.0, 0.5, 1.0])
 def test_collect_gives_the_documented_shapes_and_dtypes(epsilon):
     script = Script(np.zeros((5, 2)))
-    steps, _ = make_actor(script).collect([0], [epsilon] * 5)
+    steps, _ = make_actor(script).collect([0], exploring([epsilon] * 5))
     assert [column.shape for column in steps] == [(5, 2, 3), (5, 2), (5, 2), (5, 2), (5, 2), (5, 2, 3)]
     assert [column.dtype for column in steps] == [np.float32, np.int32, np.float32, bool, bool, np.float32]
     assert {action.dtype for action in script.actions} == {np.dtype(np.int32)}
@@ -300,7 +305,7 @@ def test_collect_when_observations_are_bytes_keeps_them_so():
         def _observation(self):
             return super()._observation().astype(np.uint8)
 
-    steps, _ = make_actor(Bytes(np.zeros((2, 1)))).collect([0], [0.0] * 2)
+    steps, _ = make_actor(Bytes(np.zeros((2, 1)))).collect([0], exploring([0.0] * 2))
     assert steps.observation.dtype == steps.next_observation.dtype == np.uint8
 
 
@@ -330,7 +335,7 @@ def assert_equal(a, b):
 
 def played(acting, epsilons):
     """Returns what `collect` does, in a round that all workers end."""
-    collected = acting.collect([0], epsilons)
+    collected = acting.collect([0], exploring(epsilons))
     acting.keep()
     return collected
 
@@ -381,13 +386,13 @@ def test_unfinished_is_of_the_end_of_the_last_round_where_an_environment_has_rai
 
     acting._environment.step = fail
     with pytest.raises(StopIteration):
-        acting.collect([0], [0.5] * 9)
+        acting.collect([0], exploring([0.5] * 9))
     assert_equal(acting.unfinished(), other.unfinished())
 
 
 def test_unfinished_is_of_the_end_of_the_last_round_where_another_worker_has_failed_in_this_one(play):
     acting, other = begun(2, 3, play()), begun(2, 3, play())
-    acting.collect([0], [0.5] * 9)  # and no keep
+    acting.collect([0], exploring([0.5] * 9))  # and no keep
     assert_equal(acting.unfinished(), other.unfinished())
 
 

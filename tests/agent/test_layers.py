@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from dqn_tf.agent import heads, layers, losses, munchausen, statistics
-from dqn_tf.experience.accumulator import Transitions
+from dqn_tf.experience import accumulator
 from tests.agent.test_rlax import Fixed
 from tests.placements import one_replica
 
@@ -112,10 +112,11 @@ def test_munchausen_target_is_that_of_equation_2(has_masks):
     discount_t = np.float32([0.9, 0, 0.9, 0.9, 0.9, 0.9])
     legal = np.random.default_rng(5).random((size, num_actions)) < 0.5
     legal[:, 2] = True
-    columns = [None, np.packbits(legal, axis=1, bitorder="little")] if has_masks else []
+    bits = np.packbits(legal, axis=1, bitorder="little")
+    columns = [np.full_like(bits, 255), bits] if has_masks else []
     soft = munchausen.Munchausen(0.9, 0.5, -1.0)
     online, target = Fixed(tf.identity, q), Fixed(tf.identity, target_tm1, target_t)
-    transitions = Transitions(0, *map(tf.constant, (a_tm1, r_t, discount_t)), 1, *columns)
+    transitions = accumulator.of_columns([0, *map(tf.constant, (a_tm1, r_t, discount_t)), 1, *columns])
     found = losses.MunchausenQLearning(losses.squared, soft)(online, target, transitions)
     expected = by_hand(target_tm1, target_t, a_tm1, r_t, discount_t, legal=legal if has_masks else None)
     error = expected - q[np.arange(size), a_tm1]
@@ -127,7 +128,7 @@ def test_maxmin_target_is_the_largest_of_the_least_values():
     q, q_t = normal(4, 3, 2), normal(4, 3, 2, seed=1)  # [B, N, A]
     a_tm1, r_t, discount_t = np.int32([0, 1, 1, 0]), normal(4, seed=2), np.float32([0.9, 0.9, 0, 0.9])
     head = heads.Maxmin().values
-    transitions = Transitions(0, *map(tf.constant, (a_tm1, r_t, discount_t)), 1)
+    transitions = accumulator.Transitions(0, *map(tf.constant, (a_tm1, r_t, discount_t)), 1)
     loss = losses.MaxminQLearning(losses.squared, double_q=False)
     found = loss(Fixed(head, tf.constant(q)), Fixed(head, None, tf.constant(q_t)), transitions)
     errors = (r_t + discount_t * q_t.min(axis=1).max(axis=1))[:, None] - q[np.arange(4), :, a_tm1]
@@ -139,7 +140,7 @@ def test_q_learning_target_counts_legal_actions_alone():
     q_t, legal = np.float32([[5, 1, 3], [5, 1, 3]]), np.array([[False, True, True], [True, True, True]])
     bits = np.packbits(legal, axis=1, bitorder="little")
     zeros = tf.zeros([2])
-    transitions = Transitions(0, tf.constant([0, 0]), zeros, zeros + 1, 1, None, bits)
+    transitions = accumulator.of_columns([0, tf.constant([0, 0]), zeros, zeros + 1, 1, bits, bits])
     online, target = Fixed(tf.identity, tf.zeros([2, 3]), q_t), Fixed(tf.identity, None, q_t)
     for double_q in (False, True):
         found = losses.QLearning(losses.squared, double_q)(online, target, transitions)

@@ -55,9 +55,25 @@ atari:
   atari_protocol=auto: one of auto, machado, nature
   atari_actions=auto: one of auto, minimal, full
 network:
-  network=auto: one of auto, mlp, nature_cnn, or module:function of your own
+  network=auto: one of auto, mlp, nature_cnn, impala_cnn, minatar_cnn, or module:function of your own
   hidden_units=128,128: whole numbers separated by commas, each of at least 1
   activation=relu: one of ACTIVATIONS
+  width=1: a whole number from 1 to 16
+  pooling=0: a whole number of at least 0
+  spectral_norm=false: true or false
+  normalization=none: one of none, layer
+  normalize_observations=false: true or false
+  head=expected: one of expected, categorical, quantile, implicit_quantile
+  dueling=false: true or false
+  noisy=false: true or false
+  noisy_sigma=0.5: a number of at least 0
+  num_atoms=51: a whole number from 2 to 1001
+  v_min=-10.0: a number
+  v_max=10.0: a number
+  num_quantiles=200: a whole number from 1 to 1000
+  num_tau_samples=64: a whole number from 1 to 1000
+  num_policy_tau_samples=32: a whole number from 1 to 1000
+  num_critics=1: a whole number from 1 to 16
 learning:
   optimizer=adam: one of OPTIMIZERS
   learning_rate=0.001: a number of at least 0
@@ -69,11 +85,20 @@ learning:
   n_step=3: a whole number of at least 1
   reward_clip=0.0: a number of at least 0
   double_q=true: true or false
+  munchausen=false: true or false
+  munchausen_alpha=0.9: a number from 0 to 1
+  munchausen_tau=0.03: a number of at least 1e-06
+  munchausen_clip=-1.0: a number from -1000000.0 to 0
   loss=huber: one of huber, squared, or module:function of your own
+  huber_kappa=1.0: a number of at least 0
   clip_norm=10.0: a number of at least 0
   target_update_period=0: a whole number of at least 0
   target_update_rate=0.005: a number from 0 to 1
 exploration:
+  exploration=linear_epsilon: one of linear_epsilon, ape_x, boltzmann
+  ape_x_epsilon=0.4: a number from 0 to 1
+  ape_x_alpha=7.0: a number of at least 0
+  temperature=1.0: a number of at least 1e-06
   epsilon_initial=1.0: a number from 0 to 1
   epsilon_final=0.05: a number from 0 to 1
   epsilon_decay_env_steps=10000: a whole number of at least 0
@@ -106,6 +131,7 @@ def known_presets(monkeypatch):
     small = {"batch_size": 8, "n_step": 2, "discount": 0.5}
     monkeypatch.setattr(presets, "PRESETS", {"none": {}, "small": small, "pong": {"n_step": 3}})
     monkeypatch.setattr(presets, "_BY_ENVIRONMENT", {"Pong-v0": "pong"})
+    monkeypatch.setattr(presets, "ALGORITHMS", {})
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ def known(monkeypatch):
     named = {"none": {}, "classic": {"n_step": 1}, "pole": {"n_step": 3}, "atari": {"n_step": 4}}
     monkeypatch.setattr(presets, "PRESETS", named)
     monkeypatch.setattr(presets, "_BY_ENVIRONMENT", {"Pole-v0": "pole"})
+    monkeypatch.setattr(presets, "ALGORITHMS", {})
 
 
 @pytest.mark.parametrize(
@@ -116,3 +117,14 @@ def test_presets_of_environments_exist():
 def test_presets_say_nothing_of_what_is_run_or_where():
     sections = {settings.SETTINGS[key].section for preset in presets.PRESETS.values() for key in preset}
     assert not sections & {"run", "cluster"}
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "ALE/Pong-v5"])
+@pytest.mark.parametrize("name", presets.ALGORITHMS)
+def test_algorithms_change_the_preset_of_the_environment_and_fit_together(name, env):
+    algorithm, found = presets.ALGORITHMS[name], presets.find(name, env)
+    assert {key: settings.SETTINGS[key].parse(value) for key, value in found.items()} == found
+    used = algorithm.parts if env == "CartPole-v1" else {**algorithm.parts, **algorithm.games}
+    assert found == {**presets.find("auto", env), **used}
+    assert presets.left_out(name, env) == (algorithm.games if env == "CartPole-v1" else {})
+    assert schema.check(settings.build({"env": env, "preset": name, **found})) == []
