@@ -90,7 +90,7 @@ def kill_when(kind, logdir, is_time):
         kill(process)
 
 
-@pytest.mark.parametrize("kind", ["default", *marks.thorough("mirrored", "multiworker", "atari")])
+@pytest.mark.parametrize("kind", ["default", *marks.thorough("mirrored", "multiworker", "atari", "prioritized")])
 def test_run_killed_after_a_checkpoint_comes_to_the_same(kind, left_alone, tmp_path):
     expected, _ = left_alone(kind)
     first = 200 if kind == "atari" else 280

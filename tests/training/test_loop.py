@@ -146,6 +146,7 @@ def test_epsilon_is_1_until_learning_starts_and_falls_linearly_from_there_on_the
         ["--env=tests.environments:Mixed-v0", "--activation=gelu", "--learning_rate_schedule=cosine"],
         ["--precision=bfloat16", "--learning_rate_schedule=inverse_time", "--learning_rate_decay=0.01"],
         ["--target_update_period=7", "--loss=squared", "--clip_norm=0", "--nodouble_q", "--optimizer=rmsprop"],
+        ["--replay=prioritized", "--priority_exponent=0.7", "--replay_capacity=240", "--jit_compile=true"],
         *marks.thorough(
             (["--reward_clip=0.5", "--optimizer_epsilon=1e-4", "--eval_epsilon=0.5", "--hidden_units="],),
             (["--env=tests.environments:Pixel-v0", "--network=mlp", "--jit_compile=true"],),
