@@ -34,10 +34,10 @@ def make(sampler):
 @pytest.mark.parametrize("theirs", [0.1, 5.0])
 def test_importance_weights_are_divided_by_the_largest_in_their_batch_of_all_workers(theirs):
     buffer = make(sampling.Prioritized(4, 1.0))
-    buffer.update_priorities(np.array([[0, 1]]), np.array([[1, 3]], np.float32))
+    buffer.update_priorities(np.array([[0, 1]]), np.array([[1, 63]], np.float32))
     sample = batches.sample(CONFIG, buffer, Workers(theirs), 0)
     assert sample.row.shape == (80 // 2, 8 // 2)
-    expected = np.where(sample.row == 0, (2 * 1 / 4) ** -0.4, (2 * 3 / 4) ** -0.4)
+    expected = np.where(sample.row == 0, (2 * 1 / 64) ** -0.4, (2 * 63 / 64) ** -0.4)
     assert len(np.unique(expected.max(axis=1))) == 2  # batches with and without the rarer one
     expected /= np.maximum(expected.max(axis=1, keepdims=True), theirs)
     np.testing.assert_allclose(sample.importance_weight, expected, rtol=1e-5)
