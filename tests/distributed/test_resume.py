@@ -30,6 +30,7 @@ KINDS = {
 MORE_KINDS = {
     "n-step 10": ["--n_step=10"],
     "async": ["--vectorization=async"],
+    "masks": ["--env=tests.environments:Mines-v0"],
     "Dict observations": ["--env=tests.environments:Mixed-v0"],
 }
 # The rows and the checkpoints of these fall between one another.
@@ -88,7 +89,7 @@ def kill_when(kind, logdir, is_time):
         kill(process)
 
 
-@pytest.mark.parametrize("kind", ["default", *marks.thorough("mirrored", "multiworker", "atari")])
+@pytest.mark.parametrize("kind", ["default", "masks", *marks.thorough("mirrored", "multiworker", "atari")])
 def test_run_killed_after_a_checkpoint_comes_to_the_same(kind, left_alone, tmp_path):
     expected, _ = left_alone(kind)
     first = 200 if kind == "atari" else 280
