@@ -30,5 +30,5 @@ def legal_of(bits: tf.Tensor | None, num_actions: int) -> tf.Tensor | None:
     """Returns <bool>[B, A] of bits <uint8>[B, ceil(A / 8)], the lowest first; None of None: all actions are legal."""
     if bits is None:
         return None
-    parts = tf.bitwise.right_shift(bits[..., tf.newaxis], tf.range(8, dtype=tf.uint8)) % 2
+    parts = tf.bitwise.right_shift(tf.cast(bits, tf.int32)[..., tf.newaxis], tf.range(8)) % 2
     return tf.reshape(parts, [-1, 8 * bits.shape[-1]])[:, :num_actions] > 0

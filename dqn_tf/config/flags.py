@@ -9,6 +9,7 @@ from absl import flags as absl_flags
 from dqn_tf.config import files, presets
 from dqn_tf.config import schema as config_lib
 from dqn_tf.config import settings, words
+from dqn_tf.config.algorithms import ALGORITHMS
 from dqn_tf.config.schema import Config, ConfigError
 
 
@@ -142,13 +143,22 @@ def help_text() -> str:
                 lines += words.describe(setting)
         lines.append("")
     lines.append("  What --preset stands for")
-    lines += [f"      {name}: {_preset_flags(name)}" for name in presets.PRESETS]
+    lines += [f"      {name}: {text}" for name, text in _preset_rows()]
     return "\n".join(lines)
 
 
-def _preset_flags(name):
-    flags = " ".join(f"--{key}={settings.to_text(value)}" for key, value in presets.PRESETS[name].items())
-    return (flags or "the defaults") + presets.taken_by(name)
+def _preset_rows():
+    """Yields the name of each preset, and the flags that it stands for."""
+    for name, values in presets.PRESETS.items():
+        yield name, (_as_text(values) or "the defaults") + presets.taken_by(name)
+    for name, algorithm in ALGORITHMS.items():
+        yield name, (
+            f"{_as_text(algorithm.parts)}; and for Atari games {_as_text(algorithm.games)} ({algorithm.source})"
+        )
+
+
+def _as_text(values):
+    return " ".join(f"--{key}={settings.to_text(value)}" for key, value in values.items())
 
 
 def markdown() -> str:
@@ -165,7 +175,7 @@ def markdown() -> str:
                 lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
     lines += ["## Presets", "", "| preset | flags |", "|---|---|"]
-    lines += [f"| {name} | {_preset_flags(name)} |" for name in presets.PRESETS]
+    lines += [f"| {name} | {text} |" for name, text in _preset_rows()]
     return "\n".join(lines) + "\n"
 
 

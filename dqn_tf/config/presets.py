@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from dqn_tf.config.algorithms import ALGORITHMS
 from dqn_tf.config.schema import ConfigError, is_atari
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -16,6 +17,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "epsilon_final": 0.02,
             "epsilon_decay_env_steps": 3_000,
             "eval_episodes": 50,
+            "v_min": 0.0,  # of a discounted return
+            "v_max": 100.0,
         },
         # Dopamine's schedule (Castro et al. 2018, arXiv:1812.06110) with n-step returns and double Q-learning.
         "atari": {
@@ -59,14 +62,26 @@ _BY_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"CartPole-v0": "cartpole"
 
 
 def find(name: str, env: str) -> Mapping[str, Any]:
-    """Returns the values of preset `name`; auto takes the one for `env`. Raises ConfigError if there is none."""
+    """Returns the values of preset `name`; auto takes the one for `env`. Raises ConfigError if there is none.
+
+    An algorithm changes the preset for `env`.
+    """
+    if name in ALGORITHMS:
+        algorithm = ALGORITHMS[name]
+        return {**find("auto", env), **algorithm.parts, **(algorithm.games if is_atari(env) else {})}
     if name == "auto":
         name = "atari" if is_atari(env) else _BY_ENVIRONMENT.get(env, "none")
     if name not in PRESETS:
-        nearest = difflib.get_close_matches(name, PRESETS, n=1)
+        known = (*PRESETS, *ALGORITHMS)
+        nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {nearest[0]}?" if nearest else "."
-        raise ConfigError(f"--preset={name} must be one of auto, {', '.join(PRESETS)}{hint}")
+        raise ConfigError(f"--preset={name} must be one of auto, {', '.join(known)}{hint}")
     return PRESETS[name]
+
+
+def left_out(name: str, env: str) -> Mapping[str, Any]:
+    """Returns the settings of preset `name` that were found for Atari games and are not used for `env`."""
+    return ALGORITHMS[name].games if name in ALGORITHMS and not is_atari(env) else {}
 
 
 def taken_by(name: str) -> str:

@@ -91,6 +91,7 @@ def _section(branch, help):
 
 _ROUNDS = "Daley & Amato 2021, arXiv:2111.01264"
 _MNIH = "Mnih et al. 2015, doi:10.1038/nature14236"
+_SCHAUL = "Schaul et al. 2016, arXiv:1511.05952"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,6 +288,42 @@ class Training:
     def updates_per_round(self) -> int:
         """Number of updates in a round."""
         return round(self.replay_ratio * self.round_env_steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplaySettings:
+    """See Config.replay."""
+
+    replay: str = field(
+        "uniform",
+        "uniform draws all transitions equally often; prioritized draws in proportion to how wrong they were",
+        choices=("uniform", "prioritized"),
+        source=_SCHAUL,
+    )
+    priority_exponent: float = field(
+        0.5,
+        "alpha of prioritized: 0 draws uniformly, 1 in proportion to the priorities",
+        minimum=0,
+        maximum=1,
+        unit="exponent",
+        source=_SCHAUL,
+    )
+    importance_exponent: float = field(
+        0.4,
+        "beta of prioritized at the start: how much importance weights make up for what is drawn more often; 1: all",
+        minimum=0,
+        maximum=1,
+        unit="exponent",
+        source=_SCHAUL,
+    )
+    importance_exponent_final: float = field(
+        1.0,
+        "beta at the end of --train_env_steps; linear in between",
+        minimum=0,
+        maximum=1,
+        unit="exponent",
+        source=_SCHAUL,
+    )
 
 
 def is_atari(env_id: str) -> bool:
@@ -652,6 +689,7 @@ class Config:
     run: RunSettings = _section(RunSettings, "What is trained and where it is kept.")
     cluster: Cluster = _section(Cluster, "Where it runs. The strategy changes the speed, never the algorithm.")
     training: Training = _section(Training, "How a run goes: rounds of acting and learning at the same time.")
+    replay: ReplaySettings = _section(ReplaySettings, "Which transitions are learned from.")
     atari: Atari = _section(Atari, "How an Atari game (ALE/<Game>-v5) is played; refused for any other environment.")
     network: Network = _section(Network, "The Q-network.")
     learning: Learning = _section(Learning, "What is learned, and how fast.")

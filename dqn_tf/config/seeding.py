@@ -14,6 +14,7 @@ class Stream(enum.IntEnum):
     EVALUATION = 4
     FINAL_EVALUATION = 5
     NETWORK = 6
+    NOISE = 7
 
 
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dqn_tf.environment import spec
-from dqn_tf.experience import accumulator, replay
+from dqn_tf.experience import accumulator, replay, sampling
 
 _WINDOW = 1 << 14  # frames remembered at least: more than (n_step + stack size) * environments
 _CHUNK_NBYTES = 1 << 20  # of observations added at a time: about the cache of a core
@@ -19,10 +19,11 @@ def create(
     observation_dtype: np.typing.DTypeLike,
     generator: np.random.Generator,
     mask_nbytes: int = 0,
+    sampler: sampling.Uniform | None = None,
 ) -> replay.Replay:
-    """Returns an empty buffer of the `kind` for the observations."""
+    """Returns an empty buffer of the `kind` for the observations. See Replay."""
     made = kind(observation_shape, observation_dtype)
-    return made(capacity, observation_shape, observation_dtype, generator, mask_nbytes)
+    return made(capacity, observation_shape, observation_dtype, generator, mask_nbytes, sampler)
 
 
 def kind(observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeLike) -> type[replay.Replay]:
@@ -49,6 +50,7 @@ class FrameReplay(replay.Replay):
         observation_dtype: np.typing.DTypeLike,
         generator: np.random.Generator,
         mask_nbytes: int = 0,
+        sampler: sampling.Uniform | None = None,
     ):
         """See Replay."""
         self._shape = tuple(observation_shape)
@@ -56,7 +58,8 @@ class FrameReplay(replay.Replay):
         self._stack_shape, self._stack_axis = _stack(self._shape)
         self._plane_shape = self._stack_shape[: self._stack_axis] + self._stack_shape[self._stack_axis + 1 :]
         num_planes, num_words = self._stack_shape[self._stack_axis], _num_words(self._plane_shape, self._dtype)
-        super().__init__(capacity, (num_planes,), np.int32, generator, mask_nbytes)  # slots instead of observations
+        # Slots instead of observations.
+        super().__init__(capacity, (num_planes,), np.int32, generator, mask_nbytes, sampler)
         self._multipliers = np.random.default_rng(0).integers(1 << 64, size=num_words, dtype=np.uint64)
         self.clear()
 
@@ -107,9 +110,12 @@ class FrameReplay(replay.Replay):
         for start in range(0, len(transitions.r_t), num_rows):
             self._add(_part(transitions, slice(start, start + num_rows)))
 
-    def sample(self, num_batches: int, batch_size: int) -> replay.Sample:
-        rows = super().sample(num_batches, batch_size).transitions
-        return replay.Sample(rows._replace(s_tm1=self._observations(rows.s_tm1), s_t=self._observations(rows.s_t)))
+    def sample(self, num_batches: int, batch_size: int, importance_exponent: float = 0.0) -> replay.Sample:
+        """See Replay."""
+        sample = super().sample(num_batches, batch_size, importance_exponent)
+        slots = sample.transitions
+        observations = dict(s_tm1=self._observations(slots.s_tm1), s_t=self._observations(slots.s_t))
+        return sample._replace(transitions=slots._replace(**observations))
 
     def packed(self, first: int, end: int) -> dict[str, np.ndarray]:
         """See Replay. Columns of observations have numbers <int32>[end - first, C] of planes in the array `planes`."""

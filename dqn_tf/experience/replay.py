@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dqn_tf.experience import accumulator
+from dqn_tf.experience import accumulator, sampling
 
 
 class Sample(NamedTuple):
@@ -15,7 +15,8 @@ class Sample(NamedTuple):
     Attributes:
       transitions: of leading shape [K, B].
       importance_weight: <float32>[K, B] factors of their losses; None: 1.
-      row: <int64>[K, B] their rows in the buffer, by which priorities are updated; None if there are none.
+      row: <int64>[K, B] their rows in the buffer, by which priorities are updated; None if there are none. Weights and
+        rows come together or not at all.
     """
 
     transitions: accumulator.Transitions
@@ -24,7 +25,7 @@ class Sample(NamedTuple):
 
 
 class Replay:
-    """Keeps the newest `capacity` transitions and samples them uniformly.
+    """Keeps the newest `capacity` transitions and samples them, uniformly or as it is told.
 
     Attributes:
       generator: the only source of randomness of `sample`.
@@ -37,15 +38,18 @@ class Replay:
         observation_dtype: np.typing.DTypeLike,
         generator: np.random.Generator,
         mask_nbytes: int = 0,
+        sampler: sampling.Uniform | None = None,
     ):
         """Makes an empty buffer of `capacity` >= 1 transitions; shape and dtype are of one observation.
 
         Args:
           mask_nbytes: bytes of the legal actions of an observation; 0: there are no masks.
+          sampler: chooses what is sampled, and serves this buffer alone; None: a uniform one.
         """
         observations = (capacity, *observation_shape)
         self._capacity = capacity
         self.generator = generator
+        self._sampler = sampler or sampling.Uniform()
         self._origin = 0  # the number of the first transition; number n is kept in row n % capacity
         self._num_added = 0
         # np.empty: the system gives memory only to pages that are written.
@@ -97,6 +101,7 @@ class Replay:
             np.copyto(stored[start : start + num_first], kept[:num_first])
             np.copyto(stored[: num_kept - num_first], kept[num_first:])
         self._num_added += num_new
+        self._sampler.add(start, num_kept)
 
     def overwritten(self, num_new: int) -> accumulator.Transitions:
         """Returns copies of the transitions that num_new <= capacity new ones will overwrite, oldest first."""
@@ -104,22 +109,42 @@ class Replay:
         num_lost = max(num_held + num_new - self._capacity, 0)
         return self._rows((self._num_added - num_held + np.arange(num_lost)) % self._capacity)
 
-    def sample(self, num_batches: int, batch_size: int) -> Sample:
-        """Returns copies of transitions drawn uniformly with replacement, of leading shape [num_batches, batch_size].
+    def sample(self, num_batches: int, batch_size: int, importance_exponent: float = 0.0) -> Sample:
+        """Returns copies of transitions drawn with replacement, of leading shape [num_batches, batch_size].
 
+        Args:
+          importance_exponent: of the weights, see sampling.Prioritized; uniform samples have none.
         Raises:
           ValueError: the buffer is empty.
         """
         if not len(self):
             raise ValueError("The replay buffer is empty; add transitions before sampling.")
-        index = self.generator.integers(len(self), size=(num_batches, batch_size))
-        if len(self) < self._capacity:
-            index = (self._origin + index) % self._capacity
-        return Sample(self._rows(index))
+        ring = sampling.Ring(self._origin, len(self), self._capacity)
+        row, weight = self._sampler.draw(self.generator, num_batches, batch_size, ring, importance_exponent)
+        transitions = self._rows(row)
+        return Sample(transitions) if weight is None else Sample(transitions, weight, row)
 
     def _rows(self, index):
         """Returns copies of the transitions in rows <int>[...]."""
         return self._storage._make(column.take(index, axis=0) for column in self._storage)
+
+    def update_priorities(self, row: np.ndarray, priority: np.ndarray) -> None:
+        """Sets the priorities of a sample's transitions, with nothing added since: `row` of the Sample, `priority`
+        <float32>[K, B]. Of a transition that was drawn several times the last one counts.
+        """
+        self._sampler.update(row, priority)
+
+    def priorities(self) -> sampling.Priorities | None:
+        """Returns the priorities of all transitions held; None if it samples uniformly."""
+        return self._sampler.priorities(self._held_rows())
+
+    def restore_priorities(self, priorities: sampling.Priorities) -> None:
+        """Takes back what `priorities` has returned when the buffer held these transitions."""
+        self._sampler.restore(self._held_rows(), priorities)
+
+    def _held_rows(self):
+        """Returns the rows <int64>[N] of all transitions held, oldest first."""
+        return np.arange(self._num_added - len(self), self._num_added) % self._capacity
 
     def packed(self, first: int, end: int) -> dict[str, np.ndarray]:
         """Returns copies of the transitions numbered first to end - 1, which the buffer must hold, by column."""
@@ -154,3 +179,4 @@ class Replay:
     def clear(self) -> None:
         """Forgets all transitions."""
         self._origin = self._num_added = 0
+        self._sampler.clear()

@@ -118,7 +118,8 @@ class Recovery:
             self._read_model(made)
             for one in states:
                 self._check_acting(made, one.acting)
-            self.segments.restore(made.workers, capacity, self.num_actions)
+            priorities = [one.priorities for one in states if one.priorities]
+            self.segments.restore(made.workers, capacity, self.num_actions, priorities)
         except Invalid:
             raise
         except Damaged as error:
@@ -139,8 +140,12 @@ class Recovery:
         path, num_workers = self.root / part.state.path, len(made.workers)
         arrays = archive.read(path)
         try:
-            num_envs = self.config["training"]["num_envs"] // num_workers
-            return WorkerState.from_arrays(arrays, num_envs, self.num_actions, made.env_steps, num_workers)
+            training = self.config["training"]
+            num_envs, capacity = training["num_envs"] // num_workers, training["replay_capacity"] // num_workers
+            num_held = min(part.num_added - part.replay[0].first, capacity) if part.replay else 0
+            num_priorities = num_held if self.config["replay"]["replay"] == "prioritized" else None
+            counts = num_envs, self.num_actions, made.env_steps, num_workers, num_priorities
+            return WorkerState.from_arrays(arrays, *counts)
         except Invalid as error:
             raise Invalid(f"{path}: {error}") from None
 

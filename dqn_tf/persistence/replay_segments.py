@@ -5,7 +5,10 @@ import pathlib
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
 from dqn_tf.experience.replay import Replay
+from dqn_tf.experience.sampling import Priorities
 from dqn_tf.persistence import archive
 from dqn_tf.persistence.manifest import Segment, WorkerPart
 
@@ -62,12 +65,17 @@ class ReplaySegments:
         """Notes the segments of a committed checkpoint, which the next `write` need not write."""
         self._segments = tuple(segments)
 
-    def restore(self, workers: Sequence[WorkerPart], capacity: int, num_actions: int) -> None:
+    def restore(
+        self, workers: Sequence[WorkerPart], capacity: int, num_actions: int, priorities: Sequence[Priorities] = ()
+    ) -> None:
         """Restores the replay. If the number of workers has changed, each takes its share of all transitions.
+
+        These keep their priorities. New ones then get the largest that any worker knew of.
 
         Args:
           workers: those that wrote the checkpoint.
           capacity: of all workers together.
+          priorities: of these workers; none if the replay samples uniformly.
         Raises:
           archive.Damaged: a file cannot be read.
           archive.Invalid: a file holds no transitions of this run.
@@ -75,7 +83,7 @@ class ReplaySegments:
         self._replay.clear()
         report_at = time.monotonic() + _REPORT_SECONDS
         parts = self._parts(workers, capacity)
-        for number, (segment, rows) in enumerate(parts):
+        for number, (_, segment, rows) in enumerate(parts):
             arrays = archive.read(self._root / segment.file.path)
             try:
                 self._replay.add_packed(arrays, rows)
@@ -88,19 +96,32 @@ class ReplaySegments:
                 _log.info("resume: replay, %d of %d files", number + 1, len(parts))
                 report_at = time.monotonic() + _REPORT_SECONDS
 
+        if priorities and parts:
+            self._replay.restore_priorities(_priorities_of(parts, workers, priorities))
+
     def _parts(self, workers, capacity):
-        """Returns pairs of a segment and the slice of its rows for this worker, oldest first."""
+        """Returns for this worker, oldest first: the worker that wrote a segment, the segment, a slice of its rows."""
         if len(workers) == self._num_workers:
             worker = workers[self._worker_index]
             self._segments = worker.replay
             self._replay.begin_at(worker.replay[0].first if worker.replay else worker.num_added)
-            return [(segment, slice(None)) for segment in worker.replay]
+            return [(self._worker_index, segment, slice(None)) for segment in worker.replay]
         parts, dealt = [], 0
         all_of_them = [(i, segment) for i, worker in enumerate(workers) for segment in worker.replay]
         for i, segment in sorted(all_of_them, key=lambda pair: pair[1].end - workers[pair[0]].num_added):
             first_held = workers[i].num_added - capacity // len(workers)
             skipped = max(first_held - segment.first, 0)
             mine = (self._worker_index - dealt) % self._num_workers
-            parts.append((segment, slice(skipped + mine, None, self._num_workers)))
+            parts.append((i, segment, slice(skipped + mine, None, self._num_workers)))
             dealt += segment.end - segment.first - skipped
         return parts
+
+
+def _priorities_of(parts, workers, priorities):
+    """Returns the Priorities of the transitions of ReplaySegments._parts that are still held."""
+    held = []
+    for i, segment, rows in parts:
+        numbers = np.arange(segment.first, segment.end)[rows]
+        first_held = workers[i].num_added - len(priorities[i].held)
+        held.append(priorities[i].held[numbers[numbers >= first_held] - first_held])
+    return Priorities(np.concatenate(held), max(float(priorities[i].largest) for i, _, _ in parts))

@@ -11,10 +11,12 @@ from dqn_tf.agent.actor import Unfinished
 from dqn_tf.agent.learner import METRICS
 from dqn_tf.config import files
 from dqn_tf.config.schema import one_line
+from dqn_tf.experience.sampling import Priorities
 from dqn_tf.persistence.archive import Invalid
 
 _EPISODES = ("episode", "length", "action", "checksum")
 _ACTING = "acting_"
+_PRIORITIES = ("priorities", "largest_priority")  # of a run with prioritized replay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,7 @@ class WorkerState:
       episode_rows: <float64>[E, 3] ended episodes that are not yet in a row of metrics.
       round_metrics: <float32>[R, M] metrics of the rounds since the last row.
       acting: the weights to act with in the next round; empty if there were no updates yet.
+      priorities: of the transitions in the replay; None if it samples uniformly.
     """
 
     episodes: Unfinished
@@ -34,6 +37,7 @@ class WorkerState:
     episode_rows: np.ndarray
     round_metrics: np.ndarray
     acting: Sequence[np.ndarray] = ()
+    priorities: Priorities | None = None
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Returns the state as named arrays."""
@@ -45,17 +49,25 @@ class WorkerState:
             "episode_rows": self.episode_rows,
             "round_metrics": self.round_metrics,
             **{f"{_ACTING}{i}": array for i, array in enumerate(self.acting)},
+            **(dict(zip(_PRIORITIES, map(np.asarray, self.priorities), strict=True)) if self.priorities else {}),
         }
 
     @classmethod
     def from_arrays(
-        cls, arrays: Mapping[str, np.ndarray], num_envs: int, num_actions: int, env_steps: int, num_workers: int
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        num_envs: int,
+        num_actions: int,
+        env_steps: int,
+        num_workers: int,
+        num_priorities: int | None = None,
     ) -> "WorkerState":
         """Returns the state that `to_arrays` was called on.
 
         Args:
           num_envs: of this worker.
           env_steps: of all `num_workers`.
+          num_priorities: transitions in this worker's replay; None if it samples uniformly.
         Raises:
           Invalid: the arrays are not the state of such a worker.
         """
@@ -67,8 +79,11 @@ class WorkerState:
                 episode_rows=arrays["episode_rows"],
                 round_metrics=arrays["round_metrics"],
                 acting=[arrays[f"{_ACTING}{i}"] for i in range(sum(name.startswith(_ACTING) for name in arrays))],
+                priorities=None if num_priorities is None else Priorities(*(arrays[name] for name in _PRIORITIES)),
             )
             made._check(num_envs, num_actions)
+            if made.priorities:
+                _check_priorities(*made.priorities, num_priorities)
             longest, last = made.episodes.length.max(initial=0), made.episode_rows[:, 0].max(initial=0)
             if longest * num_envs * num_workers > env_steps or last > env_steps:
                 raise ValueError(f"its episodes are longer than {env_steps} env steps")
@@ -101,10 +116,19 @@ class WorkerState:
             np.random.PCG64().state = generator
 
 
+def _check_priorities(held, largest, count):
+    """Raises ValueError if these cannot be the priorities of `count` transitions."""
+    if (held.dtype, held.shape, largest.dtype, largest.shape) != (np.float64, (count,), np.float64, ()):
+        raise ValueError(f"they are not the priorities of {count} transitions")
+    if not (np.isfinite(largest) and largest > 0 and ((held >= 0) & (held <= largest)).all()):
+        raise ValueError("its priorities are none")
+
+
 def deal(states: Sequence[WorkerState], num_workers: int) -> list[WorkerState]:
     """Returns states for `num_workers` from those of another number of workers. Environments keep their order.
 
-    The chief gets the rows of metrics. Sampling starts with new generators.
+    The chief gets the rows of metrics. Sampling starts with new generators. Priorities are dealt with the transitions,
+    see ReplaySegments.restore.
     """
     each = [one for state in states for one in _single(state.episodes)]
     episode_rows = np.concatenate([state.episode_rows for state in states])

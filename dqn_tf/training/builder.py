@@ -73,7 +73,7 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
     generator = seeding.generator(seed, Stream.REPLAY, worker, 0)
     replay = memory.make_replay(config, spec, placement.num_workers, generator)
     if ":" in config.learning.loss:  # before anything is collected
-        learner.trace(Sample(_zeros(spec, training.updates_per_round, training.batch_size // placement.num_workers)))
+        learner.trace(_zeros(config, spec, training.updates_per_round, training.batch_size // placement.num_workers))
     segments = ReplaySegments(plan.directory.checkpoints, replay, worker, placement.num_workers)
     about = (settings.to_json(config), machine(plan), spec.spaces())
     checkpoints = Checkpoints(
@@ -130,15 +130,17 @@ def _learner(make, placement):
     return learner
 
 
-def _zeros(spec, *leading):
-    """Returns Transitions of this leading shape."""
+def _zeros(config, spec, *leading):
+    """Returns a Sample of this leading shape, as the replay gives them."""
     observations = np.zeros((*leading, *spec.observation_shape), spec.observation_dtype)
     numbers = np.zeros(leading, np.float32)
-    made = Transitions(observations, np.zeros(leading, np.int32), numbers, numbers, observations)
+    transitions = Transitions(observations, np.zeros(leading, np.int32), numbers, numbers, observations)
     if spec.has_masks:
         bits = np.full((*leading, spec.mask_nbytes), 255, np.uint8)
-        made = MaskedTransitions(*made, bits, bits)
-    return made
+        transitions = MaskedTransitions(*transitions, bits, bits)
+    if config.replay.replay == "uniform":
+        return Sample(transitions)
+    return Sample(transitions, numbers, np.zeros(leading, np.int64))
 
 
 def _log_actions(spec):

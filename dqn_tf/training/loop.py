@@ -28,7 +28,7 @@ from dqn_tf.persistence.worker_state import WorkerState
 from dqn_tf.process.stopping import Interrupted, Stop, Stopped
 from dqn_tf.reporting.reporter import Reporter
 from dqn_tf.reporting.utilization import Utilization
-from dqn_tf.training import resuming, selection
+from dqn_tf.training import batches, resuming, selection
 from dqn_tf.training.builder import Components
 from dqn_tf.training.callbacks import Callbacks
 
@@ -70,7 +70,6 @@ class Loop:
         self._callbacks = callbacks
         training = config.training
         self._steps_per_round = training.round_env_steps // training.num_envs
-        self._worker_batch_size = training.batch_size // components.placement.num_workers
         self._has_learned = False
         self.utilization = Utilization()
         self._round_metrics: list[np.ndarray] = []
@@ -122,7 +121,7 @@ class Loop:
         if weights is None:
             weights = parts.learner.weights()
             if before >= training.learning_starts:
-                sample = parts.replay.sample(training.updates_per_round, self._worker_batch_size)
+                sample = batches.sample(self._config, parts.replay, parts.placement, before)
         begin = time.perf_counter()
         acting = executor.submit(self._act, weights)
         if not training.overlap:
@@ -292,6 +291,7 @@ class Loop:
             episode_rows=np.array(self._episode_rows, np.float64).reshape(-1, 3),
             round_metrics=np.array(self._round_metrics, np.float32).reshape(-1, len(METRICS)),
             acting=self._acting or (),
+            priorities=parts.replay.priorities(),
         )
         is_saved = parts.checkpoints.save(worker, self._reporter.journal, is_again)
         if is_saved:

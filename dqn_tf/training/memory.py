@@ -5,7 +5,7 @@ import numpy as np
 from dqn_tf.agent.architecture import Architecture
 from dqn_tf.config.schema import Config, ConfigError
 from dqn_tf.environment.spec import EnvironmentSpec
-from dqn_tf.experience import frame_replay, replay
+from dqn_tf.experience import frame_replay, replay, sampling
 from dqn_tf.process import hardware
 
 _PROGRAM_NBYTES = 1_000_000_000  # of a process that trains the Nature network, without its replay
@@ -46,9 +46,12 @@ def make_replay(
 ) -> replay.Replay:
     """Returns an empty replay of one worker; its pages are taken as it fills. Raises ConfigError."""
     capacity = config.training.replay_capacity
-    shape, dtype = spec.observation_shape, spec.observation_dtype
+    mine, shape, dtype = capacity // num_workers, spec.observation_shape, spec.observation_dtype
     try:
-        return frame_replay.create(capacity // num_workers, shape, dtype, generator, spec.mask_nbytes)
+        sampler = sampling.Uniform()
+        if config.replay.replay == "prioritized":
+            sampler = sampling.Prioritized(mine, config.replay.priority_exponent)
+        return frame_replay.create(mine, shape, dtype, generator, spec.mask_nbytes, sampler)
     except (MemoryError, ValueError) as error:  # NumPy says the latter of sizes that no machine has
         raise ConfigError(
             f"--replay_capacity={capacity} does not fit into memory: {error}; use less, this run adds "
@@ -67,6 +70,8 @@ def _check_replay(config, spec, num_workers, num_local_workers, available):
     held = min(training.replay_capacity, _num_added(training))
     here = held * num_local_workers // num_workers
     needed = kind.expected_nbytes(here, spec.observation_shape, spec.observation_dtype, spec.mask_nbytes)
+    if config.replay.replay == "prioritized":
+        needed += sampling.Prioritized.expected_nbytes(here)
     available = max(available - _PROGRAM_NBYTES * num_local_workers, available // 4)
     if needed <= available:
         return []

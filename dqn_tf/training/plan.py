@@ -10,8 +10,9 @@ from typing import Any
 from dqn_tf.agent import architecture as architecture_lib
 from dqn_tf.agent.architecture import Architecture
 from dqn_tf.cluster import gpus, membership, proxies, topology
+from dqn_tf.config import presets
 from dqn_tf.config import schema as config_lib
-from dqn_tf.config import user_code
+from dqn_tf.config import settings, user_code
 from dqn_tf.config.schema import Config, ConfigError
 from dqn_tf.environment.factory import Factory
 from dqn_tf.environment.spec import EnvironmentSpec
@@ -206,6 +207,12 @@ def make(
     if problems:
         raise ConfigError(*problems)
     if plan.is_chief:
+        if unused := presets.left_out(config.run.preset, config.run.env):
+            _log.info(
+                "preset: %s leaves out what was found for Atari games: %s",
+                config.run.preset,
+                " ".join(f"--{name}={settings.to_text(value)}" for name, value in unused.items()),
+            )
         try:
             locations.prepare(where)
         except ConfigError:

@@ -46,6 +46,11 @@ training:
   learning_starts=1000: a whole number of at least 1
   overlap=true: true or false
   vectorization=sync: one of sync, async
+replay:
+  replay=uniform: one of uniform, prioritized
+  priority_exponent=0.5: a number from 0 to 1
+  importance_exponent=0.4: a number from 0 to 1
+  importance_exponent_final=1.0: a number from 0 to 1
 atari:
   atari_protocol=auto: one of auto, machado, nature
   atari_actions=auto: one of auto, minimal, full

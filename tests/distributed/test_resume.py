@@ -32,6 +32,8 @@ MORE_KINDS = {
     "async": ["--vectorization=async"],
     "masks": ["--env=tests.environments:Mines-v0"],
     "Dict observations": ["--env=tests.environments:Mixed-v0"],
+    "prioritized": ["--replay=prioritized", "--replay_capacity=600"],  # it wraps
+    "prioritized, two workers": ["--replay=prioritized", "--strategy=multiworker"],
 }
 # The rows and the checkpoints of these fall between one another.
 PERIODS = ["--log_period=120", "--checkpoint_period=280", "--eval_period=360"]

@@ -183,6 +183,16 @@ def test_replay_of_images_needs_memory_for_each_frame_once(make, memory):
     assert line.startswith("--replay_capacity=1000 needs 0.0 GB of memory for 1000 transitions of tests.environments:")
 
 
+@pytest.mark.parametrize("available, is_enough", [(4 * 1000 * (44 + 16), True), (4 * 1000 * (44 + 16) - 1, False)])
+def test_prioritized_replay_needs_memory_for_its_sums_too(make, memory, available, is_enough):
+    memory(available)
+    if is_enough:
+        make(replay="prioritized")
+    else:
+        (line,) = refused(make, replay="prioritized")
+        assert line.startswith("--replay_capacity=1000 needs ")
+
+
 @pytest.mark.parametrize(
     "env, num_workers, share",
     [("CartPole-v1", 1, 0.1), ("CartPole-v1", 3, 0.999), ("CartPole-v1", 8, 0.37), (PIXEL, 1, 0.999), (PIXEL, 7, 0.37)],
