@@ -1,12 +1,10 @@
 """The actor in scripted environments: what it does, what it returns, which episodes it counts."""
 
-import types
-
 import numpy as np
 import pytest
 
-from dqn_tf.agent import actor, choice, exploration
-from dqn_tf.environment import maker, probe, spec, vector
+from dqn_tf.agent import actor, exploration
+from dqn_tf.environment import maker, spec, vector
 from dqn_tf.experience import accumulator
 from tests.environment.scripted import seeds
 
@@ -443,57 +441,3 @@ def test_linear_epsilon_when_there_is_no_decay_is_final_from_the_start():
 
 def test_linear_epsilon_when_final_is_larger_rises():
     assert exploration.linear_epsilon(1, 0.0, 0.5, 4) == 0.125
-
-
-# Masks.
-
-MINES = maker.Maker("tests.environments:Mines-v0")
-
-
-def in_mines(numbers, first_number=0):
-    """Returns an actor in an environment for each number, which gives its episodes and its exploration."""
-    made = probe.describe(MINES)
-    envs = vector.VectorEnvironment(MINES, len(numbers), first_number=first_number, made=made)
-    policy = types.SimpleNamespace(load=lambda weights: None, values=lambda x: x[:, :1] * np.float32([9, 8, 7, 3, 2, 1]))
-    acting = actor.Actor(envs, policy, 6, seeds(*numbers), generators(*numbers))
-    acting.restart([0] * len(numbers))
-    return acting
-
-
-@pytest.mark.parametrize("epsilon", [0.0, 0.5, 1.0])
-def test_collect_under_masks_takes_legal_actions_only_and_returns_masks_of_each_observation(epsilon):
-    steps, _ = in_mines([3, 4]).collect([0], [epsilon] * 200)  # a step on a mine raises
-    legal = np.take_along_axis(steps.legal, steps.action[..., np.newaxis], axis=-1)
-    assert legal.all() and not steps.legal.all()
-    follows = ~steps.truncated[:-1]
-    np.testing.assert_array_equal(steps.next_legal[:-1][follows], steps.legal[1:][follows])
-    assert (steps.next_legal[:-1][~follows] != steps.legal[1:][~follows]).any()
-    if epsilon == 0:  # all values are of one sign
-        values = np.where(steps.legal, steps.observation[..., :1] * np.float32([9, 8, 7, 3, 2, 1]), -np.inf)
-        np.testing.assert_array_equal(steps.action, values.argmax(axis=-1))
-
-
-def test_collect_under_masks_explores_the_same_however_many_environments_there_are():
-    together, _ = in_mines([3, 4, 5]).collect([0], [0.5] * 100)
-    alone, _ = in_mines([4], 1).collect([0], [0.5] * 100)
-    assert_equal(alone, together._make(column[:, 1:2] for column in together))
-
-
-def test_replay_under_masks_goes_on_as_if_nothing_had_been():
-    acting, other = in_mines([3, 4, 5]), in_mines([3, 4, 5])
-    for _ in range(3):
-        played(acting, [0.5] * 6)
-    for _ in other.replay(acting.unfinished()):
-        pass
-    assert_equal(other.unfinished(), acting.unfinished())
-    (steps, _), (steps_too, _) = (played(one, [0.5] * 20) for one in (acting, other))
-    assert_equal(steps_too, steps)
-
-
-def test_uniform_among_legal_actions_is_that():
-    legal = np.array([[0, 1, 0, 1, 1, 0, 0]] * 6, bool)
-    fraction = np.array([0, 0.333, 0.334, 0.666, 0.667, np.nextafter(1, 0)])
-    np.testing.assert_array_equal(choice.uniform(legal, fraction), np.int32([1, 1, 3, 3, 4, 4]), strict=True)
-    numbers = np.arange(1, 4097)
-    last = choice.uniform(np.tri(4096, dtype=bool), np.full(4096, np.nextafter(1, 0)))
-    np.testing.assert_array_equal(last, numbers - 1)  # never one more

@@ -64,7 +64,7 @@ def test_describe_of_an_environment_that_masks_finds_that_and_steps_on_no_mine()
     assert probe.describe(maker.Maker(taxi)).has_masks
 
 
-@pytest.mark.parametrize("mask", [np.int8([0, 1, 1]), [False, True, True], [0.0, 1.0, 1], np.array([False, True, True])])
+@pytest.mark.parametrize("mask", [np.int8([0, 1, 1]), [0.0, 1, True], np.array([False, True, True])])
 def test_mask_of_any_type_is_taken(mask):
     environment = telling([mask] * 2)
     environment.reset(seeds(0))
