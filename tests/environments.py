@@ -237,6 +237,43 @@ class Mixed(gymnasium.Env):
         return observation
 
 
+class Mines(gymnasium.Env):
+    """Six fields, some of them mined: its masks say which. A step on a mine raises.
+
+    The other fields pay 1. An episode is cut after 5 steps; in some there is no field left to go to then.
+    """
+
+    metadata = {"render_modes": ["rgb_array"]}
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+        self.observation_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
+        self.action_space = spaces.MultiDiscrete([2, 3], start=[0, 5])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._step = 0
+        return self._show()
+
+    def step(self, action):
+        assert action in self.action_space
+        if not self._mask[np.ravel_multi_index(action - self.action_space.start, (2, 3))]:
+            raise RuntimeError("the mine has gone off")
+        action[:] = 9  # it is the environment's own
+        self._step += 1
+        observation, info = self._show()
+        return observation, 1.0, False, self._step == 5, info
+
+    def render(self):
+        return np.zeros((2, 2, 3), np.uint8)
+
+    def _show(self):
+        self._mask = (self.np_random.random(6) < 0.4).astype(np.int8)
+        if self._step < 5:
+            self._mask[self.np_random.integers(6)] = 1
+        return self.np_random.uniform(-1, 1, 3).astype(np.float32), {"action_mask": self._mask}
+
+
 gymnasium.register("Chain-v0", entry_point=Chain, max_episode_steps=30, reward_threshold=1.0)
 gymnasium.register("Tape-v0", entry_point=Tape)
 gymnasium.register("Frail-v0", entry_point=Frail)
@@ -247,6 +284,7 @@ gymnasium.register("Moody-v0", entry_point=Moody)
 for ill in ("stuck", "slow", "killed", "left", "raises"):
     gymnasium.register(f"{ill.title()}-v0", entry_point=Ailing, kwargs={"ill": ill, "index": 1})
     gymnasium.register(f"{ill.title()}Chief-v0", entry_point=Ailing, kwargs={"ill": ill, "index": 0})
+gymnasium.register("Mines-v0", entry_point=Mines)
 gymnasium.register("Pixel-v0", entry_point=Pixel, max_episode_steps=12)
 gymnasium.register("Mixed-v0", entry_point=Mixed, max_episode_steps=10)
 gymnasium.register("Fixed-v0", entry_point=Endless, max_episode_steps=150)

@@ -1,5 +1,6 @@
 """Short runs, and what a run leaves behind, for tests to look at."""
 
+import collections
 import contextlib
 import hashlib
 import json
@@ -172,12 +173,12 @@ def fingerprint(logdir):
 
 def transitions(root, worker, capacity=None):
     """Returns the transitions a worker of a manifest holds, oldest first, by column, and the number of the next one."""
-    columns = {name: [] for name in accumulator.Transitions._fields}
+    columns = collections.defaultdict(list)
     for segment in worker.replay:
         arrays = archive.read(root / segment.file.path)
-        for name, column in columns.items():
+        for name in (name for name in accumulator.MaskedTransitions._fields if name in arrays):
             is_stack = name.startswith("s_t") and "planes" in arrays
-            column.append(arrays["planes"][arrays[name]] if is_stack else arrays[name])
+            columns[name].append(arrays["planes"][arrays[name]] if is_stack else arrays[name])
     whole = {name: np.concatenate(column) for name, column in columns.items()}
     return {"num_added": worker.num_added} | {name: column[-(capacity or 0) :] for name, column in whole.items()}
 

@@ -1,5 +1,6 @@
 """dqn_tf in Python: the blocks of docs/library.md, the notebook, and what a library leaves alone."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 
 import gymnasium
 import numpy as np
@@ -324,8 +326,6 @@ def cast(space, observation):
 
 @pytest.mark.parametrize(("space", "observation", "action"), SPACES)
 def test_act_takes_one_observation_a_batch_or_a_list(space, observation, action):
-    import dataclasses
-
     size = (spaces.flatdim(space),)
     changed = {"observation_space": space, "action_space": spaces.Discrete(9, start=10)}
     spec = dataclasses.replace(making.spec(size, np.float32, 9), **changed)
@@ -333,6 +333,28 @@ def test_act_takes_one_observation_a_batch_or_a_list(space, observation, action)
     assert acting.act(policy, spec, observation) == 10 + action
     np.testing.assert_array_equal(acting.act(policy, spec, batch_of(space, observation)), [10 + action] * 2)
     np.testing.assert_array_equal(acting.act(policy, spec, [cast(space, observation)] * 2), [10 + action] * 2)
+
+
+@pytest.mark.parametrize(
+    "actions, own",
+    [
+        (spaces.Discrete(6, start=10), [11, 13]),
+        (spaces.MultiDiscrete([2, 3], start=[0, 5]), np.int64([[0, 6], [1, 5]])),
+        (spaces.MultiDiscrete([[2], [3]], dtype=np.int8), np.int8([[[0], [1]], [[1], [0]]])),
+    ],
+)
+def test_act_of_any_action_space_gives_the_environments_own_legal_actions(actions, own):
+    spec = dataclasses.replace(making.spec((6,), np.float32, 6), action_space=actions)
+    seen, masks = np.float32([[0, 5, 4, 3, 2, 1], [9, 8, 7, 6, 5, 4]]) / 9, [[1] * 6, [0, 0, 0, 1, 1, 1]]
+    policy = types.SimpleNamespace(values=lambda observation: observation)
+    np.testing.assert_array_equal(acting.act(policy, spec, seen, masks), own, strict=isinstance(own, np.ndarray))
+    for one, mask, action in zip(seen, masks, own, strict=True):
+        np.testing.assert_array_equal(acting.act(policy, spec, one, mask), action)
+    np.testing.assert_array_equal(acting.act(policy, spec, seen[0]), own[0])
+    assert len(acting.act(policy, spec, seen[:0])) == 0
+    for mask in ([1] * 5, [0] * 6, [2] * 6, masks):
+        with pytest.raises(ValueError, match="mask"):
+            acting.act(policy, spec, seen[0], mask)
 
 
 def test_act_refuses_what_does_not_fit(trained):

@@ -41,7 +41,10 @@ def act(policy: Policy, spec: EnvironmentSpec, observation: Any, mask: Any = Non
 
 
 def _legal(masks, shape):
-    legal = action_mask.legal(masks, shape)
+    try:
+        legal = action_mask.legal(masks, shape)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"the mask does not fit the actions: {user_code.line(error)}") from None
     if not legal.any(axis=-1).all():
         raise ValueError("the mask has no legal action")
     return legal

@@ -30,6 +30,7 @@ KINDS = {
 MORE_KINDS = {
     "n-step 10": ["--n_step=10"],
     "async": ["--vectorization=async"],
+    "masks": ["--env=tests.environments:Mines-v0"],
     "Dict observations": ["--env=tests.environments:Mixed-v0"],
     "prioritized": ["--replay=prioritized", "--replay_capacity=600"],  # it wraps
     "prioritized, two workers": ["--replay=prioritized", "--strategy=multiworker"],
@@ -90,7 +91,9 @@ def kill_when(kind, logdir, is_time):
         kill(process)
 
 
-@pytest.mark.parametrize("kind", ["default", *marks.thorough("mirrored", "multiworker", "atari", "prioritized")])
+@pytest.mark.parametrize(
+    "kind", ["default", *marks.thorough("mirrored", "multiworker", "atari", "prioritized", "masks")]
+)
 def test_run_killed_after_a_checkpoint_comes_to_the_same(kind, left_alone, tmp_path):
     expected, _ = left_alone(kind)
     first = 200 if kind == "atari" else 280

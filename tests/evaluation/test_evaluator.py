@@ -288,3 +288,12 @@ def test_evaluation_that_is_left_by_its_check_begins_anew():
     assert list(made.evaluate(FIRST, 4)) == list(evaluate(FIRST, seed=4, num_episodes=5))
     assert few.made == [5]
     made.close()
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.5])
+def test_evaluation_under_masks_takes_legal_actions_only(epsilon):
+    factory = dataclasses.replace(factory_of("Mines-v0"), spec=factory_of("Mines-v0").describe())
+    by_number = Greedy(lambda observation: observation[:, :1] * np.float32([9, 8, 7, 3, 2, 1]))
+    made = evaluator.Evaluator(factory, 60, 100, epsilon)
+    assert list(made.evaluate(by_number, 0)) == [5.0] * 60  # a step on a mine raises
+    made.close()

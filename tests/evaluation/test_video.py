@@ -1,5 +1,6 @@
 """What a film shows, of a game played by a script; the file itself is gymnasium's and moviepy's."""
 
+import dataclasses
 import sys
 import types
 
@@ -94,3 +95,11 @@ def test_record_explores_as_the_seed_says(saved, tmp_path):
     for game, epsilon in zip(games, (1.0, 1.0, 0.0), strict=True):
         video.record(game, never, 7, 100, tmp_path / "film", epsilon)
     assert games[0].actions == games[1].actions != games[2].actions == [[0]] * 4
+
+
+def test_record_under_masks_takes_legal_actions_only(saved, tmp_path):
+    mines = making.environments("tests.environments:Mines-v0")
+    mines = dataclasses.replace(mines, spec=mines.describe())
+    policy = types.SimpleNamespace(values=lambda observation: np.float32([[9, 8, 7, 3, 2, 1]]))
+    for seed in range(9):
+        assert video.record(mines, policy, seed, 100, tmp_path / "film") == 5.0  # a step on a mine raises

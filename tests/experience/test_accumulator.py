@@ -262,3 +262,38 @@ def test_add_when_nothing_is_pending_goes_on_as_a_new_accumulator(before, after,
     fresh = accumulator.Accumulator(n_step, GAMMA).add(second)
     for field, a, b in zip(fresh._fields, collector.add(second), fresh, strict=True):
         assert a.tobytes() == b.tobytes(), field
+
+
+def masked(steps, legal, next_legal):
+    """Returns MaskedSteps of steps and of masks [T, N, A]."""
+    return accumulator.MaskedSteps(*steps, np.array(legal, bool), np.array(next_legal, bool))
+
+
+# Of ten actions, of which 0, 1, 8 and 9 are legal in turn: bits 1, 2, and 1, 2 of the second byte.
+MASKS = np.eye(10, dtype=bool)[[[0], [1], [8], [9]]]
+BITS = [[1, 0], [2, 0], [0, 1], [0, 2]]
+
+
+@pytest.mark.parametrize("sizes", [[4], [1, 1, 1, 1], [3, 1]])
+def test_add_of_masked_steps_gives_the_bits_of_the_first_and_of_the_last_observation(sizes):
+    # The second step is the last of a truncated episode, whose last observation has other legal actions, 0 and 9.
+    after = np.concatenate((MASKS[1:], MASKS[:1]))
+    after[1] = MASKS[0] | MASKS[3]
+    steps = masked(make_steps(column(1, 2, 4, 8), truncated=column(0, 1, 0, 0)), MASKS, after)
+    collector, start, batches = accumulator.Accumulator(2, GAMMA), 0, []
+    for size in sizes:
+        batches.append(collector.add(steps._make(one[start : start + size] for one in steps)))
+        start += size
+    batch = accumulator.MaskedTransitions(*map(np.concatenate, zip(*batches, strict=True)))
+    np.testing.assert_array_equal(batch.a_tm1, [0, 10, 20])
+    np.testing.assert_array_equal(batch.legal_tm1, np.uint8(BITS[:3]), strict=True)
+    np.testing.assert_array_equal(batch.legal_t, np.uint8([[1, 2], [1, 2], BITS[0]]), strict=True)
+
+
+def test_add_of_masked_steps_changes_no_other_column():
+    steps = make_steps(np.arange(12).reshape(6, 2), terminated=np.arange(12).reshape(6, 2) % 5 == 4)
+    plain = accumulator.Accumulator(3, GAMMA).add(steps)
+    legal = np.ones((6, 2, 3), bool)
+    for x, y in zip(plain, accumulator.Accumulator(3, GAMMA).add(masked(steps, legal, legal)), strict=False):
+        np.testing.assert_array_equal(x, y, strict=True)
+    assert (plain.legal_tm1, plain.legal_t) == (None, None)

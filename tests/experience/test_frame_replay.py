@@ -498,3 +498,38 @@ def test_nbytes_when_pong_is_played_is_a_frame_a_transition():
     # Some 5 % of Pong's pictures are those of a moment ago, such as the wait for the ball.
     expected = frame_replay.FrameReplay.expected_nbytes(20_000, (4, 84, 84), np.uint8)
     assert 0.9 * expected < buffer.nbytes < 1.03 * expected
+
+
+@pytest.mark.parametrize("kind", [replay.Replay, frame_replay.FrameReplay])
+def test_replay_of_masked_transitions_keeps_masks_with_their_rows(kind):
+    made = random_transitions(np.random.default_rng(0), 11, (4, 6, 5))
+    made = made._replace(discount_t=made.discount_t / 30)
+    number = made.a_tm1.astype(np.uint8)
+    bits = np.stack((number, number + 100), axis=-1)
+    transitions = accumulator.MaskedTransitions(*made, bits, bits + 50)
+    buffers = [kind(7, (4, 6, 5), np.uint8, np.random.default_rng(1), mask_nbytes=2) for _ in range(2)]
+    for part in split_masked(transitions, 3):  # wraps
+        buffers[0].add(part)
+    buffers[1].begin_at(4)
+    buffers[1].add_packed(buffers[0].packed(4, 11), slice(None))
+    for buffer in buffers:
+        sample = buffer.sample(3, 40).transitions
+        row = sample.a_tm1  # [3, 40]
+        assert set(row.ravel()) == set(range(4, 11))
+        for column, expected in zip(sample, transitions, strict=True):
+            np.testing.assert_array_equal(column, expected[row], strict=True)
+    lost = buffers[0].overwritten(2)
+    np.testing.assert_array_equal(lost.legal_t, transitions.legal_t[4:6])
+
+
+def split_masked(transitions, size):
+    for start in range(0, len(transitions.r_t), size):
+        yield transitions._make(column[start : start + size] for column in transitions)
+
+
+def test_replay_without_masks_has_the_columns_it_always_had():
+    plain, masked = (replay.Replay(3, (2,), np.float32, np.random.default_rng(0), nbytes) for nbytes in (0, 2))
+    assert masked.nbytes == plain.nbytes + 3 * 2 * 2 == replay.Replay.expected_nbytes(3, (2,), np.float32, 2)
+    assert [*plain.packed(0, 0)] == ["s_tm1", "a_tm1", "r_t", "discount_t", "s_t"]
+    with pytest.raises(KeyError, match="legal_tm1"):
+        masked.unpacked(plain.packed(0, 0))
