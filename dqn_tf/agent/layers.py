@@ -31,8 +31,15 @@ class ObservationNormalization(keras.layers.Layer):
         return ops.cast(ops.clip(x, -CLIP, CLIP), self.compute_dtype)
 
 
+class _SavesAll:
+    """Saves all variables of a layer: those of Keras save kernel and bias alone."""
+
+    save_own_variables = keras.layers.Layer.save_own_variables
+    load_own_variables = keras.layers.Layer.load_own_variables
+
+
 @keras.saving.register_keras_serializable(_PACKAGE)
-class NoisyDense(keras.layers.Dense):
+class NoisyDense(_SavesAll, keras.layers.Dense):
     """A dense layer with factorized Gaussian noise in training: w = mu + sigma * f(e_in) f(e_out).
 
     f(e) = sign(e) sqrt(|e|). All rows of a call share the noise. Source: Fortunato et al. 2018 (arXiv:1706.10295).
@@ -76,7 +83,7 @@ class NoisyDense(keras.layers.Dense):
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
-class SpectralConv2D(keras.layers.Conv2D):
+class SpectralConv2D(_SavesAll, keras.layers.Conv2D):
     """A convolution whose kernel is divided by its largest singular value, by one power iteration a call in training.
 
     Source: Miyato et al. 2018 (arXiv:1802.05957).

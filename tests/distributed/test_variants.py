@@ -1,0 +1,122 @@
+"""Every variant of DQN: the same under 1 replica, 2 mirrored and 2 processes; acts, is exported and loaded alike."""
+
+import keras
+import numpy as np
+import pytest
+
+from dqn_tf.agent import dense_policy, heads
+from dqn_tf.evaluation import export
+from tests import marks, runs, variants
+from tests.distributed import test_parity
+from tests.placements import one_replica, two_replicas
+
+TOLERANCE = 1e-6
+ALL = [*variants.VARIANTS, *variants.CONVOLUTIONAL]
+EACH = ["rainbow", *marks.thorough(*(name for name in ALL if name != "rainbow"))]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """Returns a function from a variant to what came out of its updates by one replica."""
+    known = {}
+
+    def alone(name):
+        if name not in known:
+            known[name] = variants.train(one_replica(), name)
+        return known[name]
+
+    return alone
+
+
+def assert_same(found, expected, tolerance=TOLERANCE):
+    assert found.keys() == expected.keys()
+    for name in expected.keys() - {"num_traces"}:
+        scale = max(np.abs(expected[name]).max(), 1e-3)
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=tolerance * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_updates_by_two_mirrored_replicas_equal_those_of_one_and_are_traced_once(alone, name):
+    expected = alone(name)
+    before = variants.network_of(name).build().get_weights()
+    moved = [np.abs(expected[f"network/{i}"] - one).max() for i, one in enumerate(before)]
+    assert max(moved) > 1e-3 and np.isfinite(expected["priority"]).all() and (expected["priority"] >= 0).all()
+    assert_same(variants.train(two_replicas(), name), expected)
+    assert expected["num_traces"] == 1
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory):
+    """Returns what came out of the updates of all variants by each of two processes."""
+    directory, ports = tmp_path_factory.mktemp("variants"), runs.addresses(2)
+    commands = {str(index): [str(index), *ports] for index in range(2)}
+    with test_parity.started(directory, commands, variants.__name__) as processes:
+        test_parity.wait_for(processes, directory)
+    found = []
+    for process in commands:
+        with np.load(directory / f"{process}.npz") as file:
+            found.append(dict(file))
+    return found
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", ALL)
+def test_updates_by_two_processes_equal_those_of_one(alone, workers, name):
+    first, second = (
+        {key.split("|")[1]: array for key, array in found.items() if key.startswith(f"{name}|")} for found in workers
+    )
+    for key in first.keys() - {"priority"}:
+        np.testing.assert_array_equal(first[key], second[key], err_msg=key)
+    assert_same({**first, "priority": np.concatenate([first["priority"], second["priority"]], axis=1)}, alone(name))
+
+
+@pytest.mark.parametrize("name", ["categorical", *marks.thorough("quantile", "maxmin", "rainbow", "btr")])
+def test_updates_that_xla_compiles_are_near_those_it_does_not(alone, name):
+    found = variants.train(one_replica(), name, jit_compile=True)
+    if name in ("rainbow", "btr"):  # they draw random numbers, for which XLA has a generator of its own
+        assert np.isfinite(found["metrics"]).all() and found["num_traces"] == 1
+    else:
+        assert_same(found, alone(name), test_parity.TOLERANCE_COMPILED)
+
+
+def made(name):
+    """Returns the network of a variant, with random weights, and its policy."""
+    make, generator = variants.network_of(name), np.random.default_rng(5)
+    network, policy = make.build(), make.policy()
+    network.set_weights([np.abs(one) + generator.random(one.shape, np.float32) * 0.1 for one in network.get_weights()])
+    policy.load(network.get_weights())
+    return network, policy
+
+
+def values_of(network, observation):
+    return heads.values_of(network)(network(observation, training=False)).numpy()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_policy_acts_by_the_values_of_the_network_and_is_noisy_if_the_network_is(name):
+    network, policy = made(name)
+    observation = variants.observations(name, 5)
+    expected = values_of(network, observation)
+    assert expected.shape == (5, 3)
+    np.testing.assert_allclose(policy.values(observation), expected, rtol=1e-5, atol=1e-5)
+    assert isinstance(policy, dense_policy.DensePolicy) == (name in variants.VARIANTS)
+    if variants.config_of(name).network.noisy:
+        noisy = policy.values(observation, 7)
+        np.testing.assert_array_equal(policy.values(observation, 7), noisy)
+        assert np.abs(policy.values(observation, 8) - noisy).max() > 1e-4 < np.abs(noisy - expected).max()
+        np.testing.assert_array_equal(policy.values(observation), policy.values(observation))
+
+
+@pytest.mark.parametrize("name", ["btr", *marks.thorough(*(name for name in ALL if name != "btr"))])
+def test_exported_model_gives_the_same_values(name, tmp_path):
+    import tensorflow as tf
+
+    network, _ = made(name)
+    observation = variants.observations(name, 5)
+    expected = values_of(network, observation)
+    export.export(network, variants.spec_of(name), tmp_path)
+    loaded = keras.models.load_model(tmp_path / "q_network.keras")
+    np.testing.assert_array_equal(values_of(loaded, observation), expected)
+    serve = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
+    found = serve(observation=tf.constant(observation))["q_values"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
