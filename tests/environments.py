@@ -240,7 +240,7 @@ class Mixed(gymnasium.Env):
 class Mines(gymnasium.Env):
     """Six fields, some of them mined: its masks say which. A step on a mine raises.
 
-    The other fields pay 1. An episode is cut after 5 steps; in some there is no field left to go to then.
+    An episode is cut after 3 to 7 steps, as the seed says, and its last step pays 5; there may be no way out of there.
     """
 
     metadata = {"render_modes": ["rgb_array"]}
@@ -252,7 +252,7 @@ class Mines(gymnasium.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self._step = 0
+        self._left = int(self.np_random.integers(3, 8))
         return self._show()
 
     def step(self, action):
@@ -260,16 +260,16 @@ class Mines(gymnasium.Env):
         if not self._mask[np.ravel_multi_index(action - self.action_space.start, (2, 3))]:
             raise RuntimeError("the mine has gone off")
         action[:] = 9  # it is the environment's own
-        self._step += 1
+        self._left -= 1
         observation, info = self._show()
-        return observation, 1.0, False, self._step == 5, info
+        return observation, 5.0 * (self._left == 0), False, self._left == 0, info
 
     def render(self):
         return np.zeros((2, 2, 3), np.uint8)
 
     def _show(self):
         self._mask = (self.np_random.random(6) < 0.4).astype(np.int8)
-        if self._step < 5:
+        if self._left:
             self._mask[self.np_random.integers(6)] = 1
         return self.np_random.uniform(-1, 1, 3).astype(np.float32), {"action_mask": self._mask}
 

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from dqn_tf.agent import actor, choice
+from dqn_tf.agent import actor, choice, exploration
 from dqn_tf.environment import maker, probe, vector
 from tests.environment.scripted import seeds
 
@@ -24,9 +24,13 @@ def in_mines(numbers, first_number=0):
     return acting
 
 
+def exploring(epsilon, num_steps, temperature=0.0):
+    return exploration.Explored(np.full((num_steps, 1), epsilon), temperature)
+
+
 def played(acting, num_steps):
     """Returns the Steps of a round that all workers end."""
-    steps, _ = acting.collect([0], [0.5] * num_steps)
+    steps, _ = acting.collect([0], exploring(0.5, num_steps))
     acting.keep()
     return steps
 
@@ -37,22 +41,24 @@ def assert_equal(a, b):
         np.testing.assert_array_equal(x, y, err_msg=field, strict=isinstance(x, np.ndarray))
 
 
-@pytest.mark.parametrize("epsilon", [0.0, 0.5, 1.0])
-def test_collect_under_masks_takes_legal_actions_only_and_returns_masks_of_each_observation(epsilon):
-    steps, _ = in_mines([3, 4]).collect([0], [epsilon] * 200)  # a step on a mine raises
+@pytest.mark.parametrize("epsilon, temperature", [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (0.0, 2.0)])
+def test_collect_under_masks_takes_legal_actions_only_and_returns_masks_of_each_observation(
+    epsilon, temperature
+):
+    steps, _ = in_mines([3, 4]).collect([0], exploring(epsilon, 200, temperature))  # a step on a mine raises
     legal = np.take_along_axis(steps.legal, steps.action[..., np.newaxis], axis=-1)
     assert legal.all() and not steps.legal.all()
     follows = ~steps.truncated[:-1]
     np.testing.assert_array_equal(steps.next_legal[:-1][follows], steps.legal[1:][follows])
     assert (steps.next_legal[:-1][~follows] != steps.legal[1:][~follows]).any()
-    if epsilon == 0:
+    if not (epsilon or temperature):
         values = np.where(steps.legal, steps.observation[..., :1] * SLOPES, -np.inf)
         np.testing.assert_array_equal(steps.action, values.argmax(axis=-1))
 
 
 def test_collect_under_masks_explores_the_same_however_many_environments_there_are():
-    together, _ = in_mines([3, 4, 5]).collect([0], [0.5] * 100)
-    alone, _ = in_mines([4], 1).collect([0], [0.5] * 100)
+    together, _ = in_mines([3, 4, 5]).collect([0], exploring(0.5, 100))
+    alone, _ = in_mines([4], 1).collect([0], exploring(0.5, 100))
     assert_equal(alone, together._make(column[:, 1:2] for column in together))
 
 

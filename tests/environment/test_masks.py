@@ -55,13 +55,24 @@ def rollout(environment, numbers, num_steps):
     return first, steps, np.stack(actions)
 
 
-def test_describe_of_an_environment_that_masks_finds_that_and_steps_on_no_mine():
+def test_describe_of_an_environment_that_masks_finds_that():
     made = probe.describe(MINES)
     assert made.has_masks and (made.num_actions, made.mask_nbytes) == (6, 1)
     assert made.spaces()["actions"] == "MultiDiscrete([2 3], start=[0 5]) with action masks"
     assert not probe.describe(maker.Maker("CartPole-v1")).has_masks
     (taxi,) = (name for name in gymnasium.registry if name.startswith("Taxi-"))
     assert probe.describe(maker.Maker(taxi)).has_masks
+
+
+def test_describe_of_an_environment_that_masks_tries_legal_actions_only(monkeypatch):
+    class Picky(Tells):
+        def step(self, action):
+            assert action == 1
+            return super().step(action)
+
+    entry = gymnasium.envs.registration.EnvSpec("Picky-v0", entry_point=Picky, kwargs={"masks": [[0, 1, 0]] * 9})
+    monkeypatch.setitem(gymnasium.registry, "Picky-v0", entry)
+    assert probe.describe(maker.Maker("Picky-v0")).has_masks
 
 
 @pytest.mark.parametrize("mask", [np.int8([0, 1, 1]), [0.0, 1, True], np.array([False, True, True])])

@@ -1,5 +1,7 @@
 """The buffer that stores each image once, in lockstep with the one that stores all of them."""
 
+import functools
+
 import hypothesis
 import numpy as np
 import pytest
@@ -528,7 +530,8 @@ def split_masked(transitions, size):
 
 
 def test_replay_without_masks_has_the_columns_it_always_had():
-    plain, masked = (replay.Replay(3, (2,), np.float32, np.random.default_rng(0), nbytes) for nbytes in (0, 2))
+    made = functools.partial(replay.Replay, 3, (2,), np.float32, np.random.default_rng(0))
+    plain, masked = made(), made(mask_nbytes=2)
     assert masked.nbytes == plain.nbytes + 3 * 2 * 2 == replay.Replay.expected_nbytes(3, (2,), np.float32, 2)
     assert [*plain.packed(0, 0)] == ["s_tm1", "a_tm1", "r_t", "discount_t", "s_t"]
     with pytest.raises(KeyError, match="legal_tm1"):
