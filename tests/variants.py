@@ -44,12 +44,12 @@ def _small(values):
     return {name: value for name, value in values.items() if name not in SMALL}
 
 
+_HEADS = {algorithm.parts.get("head") for algorithm in ALGORITHMS.values()}
 VARIANTS = {
-    **_choices("head"),
+    **{name: values for name, values in _choices("head").items() if name not in _HEADS},
     **{name: {name: True} for name in ("dueling", "noisy", "normalize_observations", "munchausen")},
     "normalization": {"normalization": "layer"},
-    "maxmin": {"num_critics": 2},
-    "maxmin dueling": {"num_critics": 2, "dueling": True, "noisy": True},
+    "maxmin": {"num_critics": 2, "dueling": True, "noisy": True},
     **{name: _small(algorithm.parts) for name, algorithm in ALGORITHMS.items()},
     "all": {**_small(ALGORITHMS["btr"].parts), "normalization": "layer", "normalize_observations": True},
 }

@@ -20,7 +20,7 @@ class ObservationNormalization(keras.layers.Layer):
     """
 
     def __init__(self, **kwargs: Any):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**{**kwargs, "trainable": False})
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         self.mean = self.add_weight(name="mean", shape=shape[1:], initializer="zeros", trainable=False)
