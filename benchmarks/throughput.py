@@ -36,7 +36,6 @@ def measure_updates(strategy_name: str) -> None:
     from dqn_tf.config import settings
     from dqn_tf.config.presets import PRESETS
     from dqn_tf.distribution import strategy
-    from dqn_tf.experience.accumulator import Transitions
     from dqn_tf.experience.replay import Sample
 
     launcher.follow_parent()
@@ -46,13 +45,7 @@ def measure_updates(strategy_name: str) -> None:
     made, _ = learners.make(placement, "mlp", ((4,), "float32", 2), config, BATCH_SIZE, one_replica)
     generator = np.random.default_rng(placement.worker_index)
     shape = (UPDATES_PER_CALL, BATCH_SIZE // placement.num_workers)
-    batches = Transitions(
-        generator.normal(size=(*shape, 4)).astype(np.float32),
-        generator.integers(2, size=shape, dtype=np.int32),
-        generator.normal(size=shape).astype(np.float32),
-        np.full(shape, 0.99, np.float32),
-        generator.normal(size=(*shape, 4)).astype(np.float32),
-    )
+    batches = learners.random_transitions(generator, shape, ((4,), "float32", 2))
     seconds = []
     for _ in range(WARM_UP_CALLS + CALLS):
         begin = time.perf_counter()

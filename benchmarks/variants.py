@@ -2,8 +2,8 @@
 
     python benchmarks/variants.py [--repeats=5] [--only=c51,rainbow] [--json=FILE]
 
-CartPole: 128-128, batch 64, compiled as a run has it. Pong: the variant's convolutions of 84 x 84 x 4, batch 32, on this
-machine's device. Variants take turns, A B C A B C; medians with ranges. Nothing else should run meanwhile.
+CartPole: 128-128, batch 64, compiled as a run has it. Pong: convolutions of 84 x 84 x 4, batch 32. Variants take turns,
+A B C A B C; medians with ranges. Nothing else should run meanwhile.
 """
 
 import argparse
@@ -17,13 +17,6 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import numpy as np
-
-from dqn_tf.cluster import topology
-from dqn_tf.config import settings
-from dqn_tf.config.algorithms import ALGORITHMS
-from dqn_tf.distribution import strategy
 
 ACTING_STEPS = 100
 TASKS = {
@@ -43,31 +36,43 @@ ONE_BY_ONE = {
     "normalize_observations": {"normalize_observations": True},
 }
 IMAGES = {"impala_cnn": {"network": "impala_cnn"}}
-VARIANTS = {**ONE_BY_ONE, **{name: dict(one.parts) for name, one in ALGORITHMS.items() if name != "double_dqn"}, **IMAGES}
+
+
+def variants() -> dict[str, dict]:
+    """Returns the settings of each variant."""
+    from dqn_tf.config.algorithms import ALGORITHMS
+
+    joined = {name: dict(one.parts) for name, one in ALGORITHMS.items() if name != "double_dqn"}
+    return {**ONE_BY_ONE, **joined, **IMAGES}
 
 
 class Measured:
     """A variant's learner and policy, made once."""
 
-    def __init__(self, task: str, name: str):
+    def __init__(self, placement, task: str, name: str):
         import learners
+        import numpy as np
+
+        from dqn_tf.config import settings
+        from dqn_tf.config.algorithms import ALGORITHMS
+        from dqn_tf.experience.replay import Sample
 
         self._task = about = TASKS[task]
-        values = {**({"network": "nature_cnn"} if task == "Pong" else {}), **VARIANTS[name]}
+        values = {**({"network": "nature_cnn"} if task == "Pong" else {}), **variants()[name]}
         if name == "btr" and task == "Pong":
             values |= {key: ALGORITHMS["btr"].games[key] for key in ("network", "width", "spectral_norm", "pooling")}
         config = settings.build(values)
         observations = about["shape"], about["dtype"], about["num_actions"]
         kind = "mlp" if task == "CartPole" else values["network"]
-        placement = strategy.Placement(strategy.create("default", 0, None).strategy, 1, 0, 1)
         made = learners.make(placement, kind, observations, config, about["batch_size"], task == "CartPole")
         self.learner, _, self.policy = *made, learners.policy(kind, observations, config)
         self.noise = (7,) if config.network.noisy else ()
         generator, leading = np.random.default_rng(0), (about["updates"], about["batch_size"])
-        self.sample = learners.sample(generator, leading, observations)
+        self.sample = Sample(learners.random_transitions(generator, leading, observations))
         self.observation = self.sample.transitions.s_tm1.reshape(-1, *about["shape"])[: about["num_envs"]]
         self.policy.load(self.learner.weights())
-        self.update_ms(1), self.act_us(3)
+        self.update_ms(1)
+        self.act_us(3)
 
     def update_ms(self, calls: int) -> float:
         """Returns the milliseconds of an update."""
@@ -87,7 +92,7 @@ class Measured:
 def names_of(task: str, only: list[str]) -> list[str]:
     """Returns the variants of a task."""
     left_out = IMAGES if task == "CartPole" else {"normalize_observations": None}
-    return [name for name in VARIANTS if name not in left_out and (not only or name in only or name == "plain DQN")]
+    return [name for name in variants() if name not in left_out and (not only or name in only or name == "plain DQN")]
 
 
 def main() -> None:
@@ -98,13 +103,16 @@ def main() -> None:
     parser.add_argument("--only", default="", help="variants, separated by commas")
     parser.add_argument("--json", type=pathlib.Path, help="write all figures to this file")
     arguments = parser.parse_args()
+    from dqn_tf.distribution import strategy
+
+    placement = strategy.create("default", 0, None)
     figures: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for task in arguments.tasks.split(","):
         about, names = TASKS[task], names_of(task, [name for name in arguments.only.split(",") if name])
         measured = {}
         for name in names:
             print(f"{task}: {name}", file=sys.stderr)
-            measured[name] = Measured(task, name)
+            measured[name] = Measured(placement, task, name)
         rows = figures[task] = {name: [] for name in names}
         for _ in range(arguments.repeats):
             for name, one in measured.items():
