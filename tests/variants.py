@@ -57,12 +57,11 @@ CONVOLUTIONAL = {
     **{name: {"network": name} for name in _choices("network") if name.endswith("_cnn")},
     "impala_cnn, all": {**VARIANTS["btr"], **IMAGE, "spectral_norm": True, "normalization": "layer"},
 }
-EXPLORATIONS = _choices("exploration")
 
 
-def config_of(name):
-    """Returns the Config of a variant."""
-    return settings.build({**SMALL, **{**VARIANTS, **CONVOLUTIONAL, **EXPLORATIONS}[name]})
+def config_of(name, **values):
+    """Returns the Config of a variant; `values` win."""
+    return settings.build({**SMALL, **{**VARIANTS, **CONVOLUTIONAL}[name], **values})
 
 
 def spec_of(name):
@@ -74,27 +73,32 @@ def spec_of(name):
     return making.spec((36, 36, 2) if name == "nature_cnn" else (10, 10, 4), np.uint8, 3, 255)
 
 
-def network_of(name):
-    """Returns the QNetwork of a variant."""
+def network_of(name, **values):
+    """Returns the QNetwork of a variant; `values` win."""
     from dqn_tf.agent import architecture, q_network
 
-    config, spec = config_of(name), spec_of(name)
+    config, spec = config_of(name, **values), spec_of(name)
     return q_network.QNetwork(architecture.choose(config.network.network, spec), spec, config)
 
 
-def train(placement, name, jit_compile=False):
-    """Makes updates with importance weights; returns the weights, slots, metrics and priorities by name."""
+def learner_of(placement, name, jit_compile=False, **values):
+    """Returns the Learner of a variant; `values` are settings that win over its own."""
     from dqn_tf.agent import learner
     from dqn_tf.config import seeding
     from dqn_tf.distribution import reducer
 
-    make, sample = network_of(name), _sample(name, placement)
-    made = learner.Learner(
+    make = network_of(name, **values)
+    return learner.Learner(
         *(reducer.GradientSum(placement), make.build, make.loss(), make.config.learning, BATCH_SIZE, NUM_UPDATES),
         jit_compile,
         lambda number: seeding.integer(3, seeding.Stream.NETWORK, number),
     )
-    metrics, priority = made.update(sample)
+
+
+def train(placement, name, jit_compile=False):
+    """Makes updates with importance weights; returns the weights, slots, metrics and priorities by name."""
+    made = learner_of(placement, name, jit_compile)
+    metrics, priority = made.update(_sample(name, placement))
     found = {"metrics": metrics, "priority": priority, "num_traces": np.int64(made.num_traces)}
     for what, arrays in (
         ("network", made.weights()),

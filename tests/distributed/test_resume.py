@@ -32,8 +32,9 @@ MORE_KINDS = {
     "async": ["--vectorization=async"],
     "masks": ["--env=tests.environments:Mines-v0"],
     "Dict observations": ["--env=tests.environments:Mixed-v0"],
-    "prioritized": ["--replay=prioritized", "--replay_capacity=600"],  # it wraps
-    "prioritized, two workers": ["--replay=prioritized", "--strategy=multiworker"],
+    # Priorities, noise and statistics.
+    "rainbow": ["--preset=rainbow", "--replay_capacity=600"],  # it wraps
+    "btr": ["--preset=btr", "--normalize_observations", "--normalization=layer", "--strategy=multiworker"],
 }
 # The rows and the checkpoints of these fall between one another.
 PERIODS = ["--log_period=120", "--checkpoint_period=280", "--eval_period=360"]
@@ -92,7 +93,7 @@ def kill_when(kind, logdir, is_time):
 
 
 @pytest.mark.parametrize(
-    "kind", ["default", *marks.thorough("mirrored", "multiworker", "atari", "prioritized", "masks")]
+    "kind", ["default", *marks.thorough("mirrored", "multiworker", "atari", "rainbow", "btr", "masks")]
 )
 def test_run_killed_after_a_checkpoint_comes_to_the_same(kind, left_alone, tmp_path):
     expected, _ = left_alone(kind)

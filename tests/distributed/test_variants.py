@@ -6,6 +6,7 @@ import pytest
 
 from dqn_tf.agent import dense_policy, heads
 from dqn_tf.evaluation import export
+from dqn_tf.experience import accumulator, replay
 from tests import marks, runs, variants
 from tests.distributed import test_parity
 from tests.placements import one_replica, two_replicas
@@ -45,6 +46,25 @@ def test_updates_by_two_mirrored_replicas_equal_those_of_one_and_are_traced_once
     assert max(moved) > 1e-3 and np.isfinite(expected["priority"]).all() and (expected["priority"] >= 0).all()
     assert_same(variants.train(two_replicas(), name), expected)
     assert expected["num_traces"] == 1
+
+
+def corridor(generator, forward, *leading):
+    """Returns Transitions of four places in a row: `forward` from the third is rewarded with 1, and ends the episode."""
+    place, action = generator.integers(3, size=leading), generator.integers(3, size=leading, dtype=np.int32)
+    reached = np.clip(place + np.roll([1, -1, 0], forward)[action], 0, 3)
+    is_end, rows = (reached == 3).astype(np.float32), np.eye(4, dtype=np.float32)
+    return accumulator.Transitions(rows[place], action, is_end, 0.9 * (1 - is_end), rows[reached])
+
+
+@pytest.mark.parametrize("name", ["rainbow", *marks.thorough(*(one for one in variants.VARIANTS if one != "rainbow"))])
+def test_learner_finds_the_way_through_a_corridor_and_what_it_is_worth(name):
+    made, places = variants.learner_of(one_replica(), name, learning_rate=0.01), np.eye(4, dtype=np.float32)[:3]
+    forward = values_of(made.network, places)[0].argmin()  # what it would not do yet
+    made.update(replay.Sample(corridor(np.random.default_rng(0), forward, 600, variants.BATCH_SIZE)))
+    found = values_of(made.network, places)
+    assert (found.argmax(axis=1) == forward).all(), found
+    if not variants.config_of(name).learning.munchausen:  # whose values are of another return
+        np.testing.assert_allclose(found.max(axis=1), [0.81, 0.9, 1.0], atol=0.1)
 
 
 @pytest.fixture(scope="module")
