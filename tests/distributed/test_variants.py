@@ -49,7 +49,7 @@ def test_updates_by_two_mirrored_replicas_equal_those_of_one_and_are_traced_once
 
 
 def corridor(generator, forward, *leading):
-    """Returns Transitions of four places in a row: `forward` from the third is rewarded with 1, and ends the episode."""
+    """Returns Transitions of four places in a row: `forward` from the third is worth 1, and ends the episode."""
     place, action = generator.integers(3, size=leading), generator.integers(3, size=leading, dtype=np.int32)
     reached = np.clip(place + np.roll([1, -1, 0], forward)[action], 0, 3)
     is_end, rows = (reached == 3).astype(np.float32), np.eye(4, dtype=np.float32)
