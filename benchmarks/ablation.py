@@ -1,6 +1,6 @@
 """What each addition to DQN is worth, one at a time: runs of plain DQN and of it with one addition, over seeds.
 
-    python benchmarks/ablation.py OUT [--seeds=3] [--parallel=2] [--seconds=0] --env=LunarLander-v3 [other flags of runs]
+    python benchmarks/ablation.py OUT [--seeds=3] [--parallel=2] [--seconds=0] --env=LunarLander-v3 [flags of runs]
 
 Each run has one core. Writes OUT/results.json, a row a run as it ends, and prints a table: the return of the best model
 and the mean of all evaluations, over the seeds, each with a 95 % interval of the mean (Student's t). A second call does
