@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dqn_tf.agent.losses import LossOutput
     from dqn_tf.config.schema import Config, ConfigError
     from dqn_tf.config.user_code import UserCodeFailure
-    from dqn_tf.library import Run, load_run, train
+    from dqn_tf.library import Run, load_model, load_run, train
     from dqn_tf.training.callbacks import STOP, Callback
 
 _HOMES = {
@@ -25,10 +25,11 @@ _HOMES = {
     "Run": "library",
     "STOP": "training.callbacks",
     "UserCodeFailure": "config.user_code",
+    "load_model": "library",
     "load_run": "library",
     "train": "library",
 }
-__all__ = ["Callback", "Config", "ConfigError", "LossOutput", "Run", "STOP", "UserCodeFailure", "load_run", "train"]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str):

@@ -104,13 +104,16 @@ class Actor:
         num_steps = len(epsilon)
         explores = np.stack([g.random(num_steps) for g in self._generators], axis=1) < epsilon
         drawn = np.stack([self._draw(g, num_steps) for g in self._generators], axis=1)  # [T, N]
+        if temperature:  # the largest of the sums is a draw from softmax(values / temperature), arXiv:1411.0030
+            shape = num_steps, self._num_actions
+            gumbel = np.stack([g.gumbel(size=shape) for g in self._generators], axis=1)  # [T, N, A]
         actions, rows, episodes = [], [], []
         for t in range(num_steps):
             action = drawn[t] if self._legal is None else choice.uniform(self._legal, drawn[t])
             if not explores[t].all():
                 values = self._policy.values(self._observation, *([] if noise_seed is None else [noise_seed[t]]))
                 if temperature:
-                    values = choice.perturbed(values, temperature, self._generators)
+                    values = values / temperature + gumbel[t]
                 greedy = choice.greedy(values, self._legal)
                 action = np.where(explores[t], action, greedy).astype(np.int32)
             actions.append(action)

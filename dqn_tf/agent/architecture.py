@@ -61,9 +61,19 @@ def _mlp_policy(spec, config):
 
 
 def _mlp_weights(spec, config):
-    network = config.network
-    sizes = [math.prod(spec.observation_shape), *network.hidden_units, spec.num_actions]
-    return network.num_critics * sum((inputs + 1) * outputs for inputs, outputs in zip(sizes, sizes[1:], strict=False))
+    """Returns how many weights dense layers of the torso, the streams and the embedding of fractions have."""
+    network, num_streams = config.network, 1 + config.network.dueling
+    of_head = {"categorical": network.num_atoms, "quantile": network.num_quantiles}.get(network.head, 1)
+    torso = [math.prod(spec.observation_shape), *network.hidden_units[:-1]]
+    stream = [torso[-1], *network.hidden_units[-1:]]
+    outputs = of_head * (spec.num_actions + network.dueling)
+    last = num_streams * _dense_weights(stream) + (stream[-1] + 1) * outputs
+    embedding = _dense_weights([64, torso[-1]]) if network.head == "implicit_quantile" else 0
+    return network.num_critics * (_dense_weights(torso) + last * (1 + network.noisy) + embedding)
+
+
+def _dense_weights(sizes):
+    return sum((inputs + 1) * outputs for inputs, outputs in zip(sizes, sizes[1:], strict=False))
 
 
 MLP = Architecture("mlp", _of_torso("mlp"), False, can_compile=True, num_weights=_mlp_weights, policy=_mlp_policy)

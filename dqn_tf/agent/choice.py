@@ -1,7 +1,5 @@
 """Chooses among legal actions."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 
@@ -24,12 +22,3 @@ def uniform(legal: np.ndarray, fraction: np.ndarray) -> np.ndarray:
     # The product is rounded, but never up to the number of actions.
     number = (fraction * legal.sum(axis=-1)).astype(np.int64)  # among the legal ones
     return (legal.cumsum(axis=-1) > number[:, np.newaxis]).argmax(axis=-1).astype(np.int32)
-
-
-def perturbed(values: np.ndarray, temperature: float, generators: Sequence[np.random.Generator]) -> np.ndarray:
-    """Returns <float64>[N, A] whose largest in each row is a draw from softmax(values / temperature).
-
-    Gumbel noise is added, from the generator of each row. Source: Gumbel 1954; Maddison et al. 2014 (arXiv:1411.0030).
-    """
-    noise = np.stack([generator.gumbel(size=values.shape[1]) for generator in generators])
-    return values / temperature + noise

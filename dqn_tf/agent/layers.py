@@ -4,12 +4,14 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 EPSILON = 1e-8  # added to a variance
 CLIP = 10.0  # of normalized observations, as Stable-Baselines3's VecNormalize has it
 
 _PACKAGE = "dqn_tf"
+_FIRST_ITERATIONS = 30
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
@@ -74,12 +76,21 @@ class NoisyDense(_SavesAll, keras.layers.Dense):
         x = x + ops.matmul(inputs * rows, self.kernel_sigma) * columns + self.bias_sigma * columns
         return self.activation(x)
 
+    def drawn(self, row_seed: Any, column_seed: Any) -> tuple[Any, Any]:
+        """Returns noise of the kernel and of the bias. Seeds are <int64>[2]."""
+        seeds, sizes = (row_seed, column_seed), self.kernel.shape
+        rows, columns = (_factor(tf.random.stateless_normal([n], one)) for n, one in zip(sizes, seeds, strict=True))
+        return self.kernel_sigma * rows[:, None] * columns, self.bias_sigma * columns
+
     def _factor(self, size):
-        e = keras.random.normal((size,), dtype="float32", seed=self.noise)
-        return ops.sign(e) * ops.sqrt(ops.abs(e))
+        return _factor(keras.random.normal((size,), dtype="float32", seed=self.noise))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "sigma": self.sigma, "seed": self.seed}
+
+
+def _factor(e):
+    return ops.sign(e) * ops.sqrt(ops.abs(e))
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
@@ -91,17 +102,21 @@ class SpectralConv2D(_SavesAll, keras.layers.Conv2D):
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         super().build(shape)
-        start = np.random.default_rng(self.filters).normal(size=self.filters)
         self.direction = self.add_weight(
-            name="direction",
-            shape=(self.filters,),
-            initializer=lambda _, dtype: ops.cast(start / np.linalg.norm(start), dtype),
-            trainable=False,
+            name="direction", shape=(self.filters,), initializer=self._first_direction, trainable=False
         )
+
+    def _first_direction(self, shape, dtype):
+        """Returns the first right singular vector of the initial kernel, so that calls have it from the beginning."""
+        matrix = ops.reshape(ops.cast(self._kernel, "float32"), (-1, *shape))
+        direction = ops.ones(shape) / shape[0] ** 0.5
+        for _ in range(_FIRST_ITERATIONS):
+            direction = _unit(ops.matmul(ops.matmul(matrix, direction), matrix))
+        return ops.cast(direction, dtype)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         matrix = ops.reshape(ops.cast(self._kernel, "float32"), (-1, self.filters))
-        fixed, right = ops.stop_gradient(matrix), ops.cast(self.direction, "float32")
+        fixed, right = ops.stop_gradient(matrix), _unit(ops.cast(self.direction, "float32"))
         left = _unit(ops.matmul(fixed, right))
         if training:
             right = _unit(ops.matmul(left, fixed))

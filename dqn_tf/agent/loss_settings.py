@@ -17,7 +17,7 @@ def create(network: Network, learning: Learning) -> losses.Loss:
     if learning.munchausen:
         soft = Munchausen(learning.munchausen_alpha, learning.munchausen_tau, learning.munchausen_clip)
     if learning.loss not in losses.LOSSES:
-        return _OwnLoss(learning.loss, losses.create(user_code.find("loss", learning.loss), double_q))
+        return _OwnLoss(learning.loss, losses.create(user_code.find("loss", learning.loss), double_q, is_noisy))
     of_error = losses.LOSSES[learning.loss]
     if network.head == "categorical":
         return CategoricalQLearning(network.v_min, network.v_max, double_q, is_noisy)
@@ -27,7 +27,7 @@ def create(network: Network, learning: Learning) -> losses.Loss:
     if soft:
         return losses.MunchausenQLearning(of_error, soft, is_noisy)
     if network.num_critics > 1:
-        return losses.MaxminQLearning(of_error, double_q, is_noisy)
+        return losses.MaxminQLearning(of_error, is_noisy)
     return losses.QLearning(of_error, double_q, is_noisy)
 
 

@@ -53,10 +53,10 @@ class QLearning:
 
     def __call__(self, online: OnlineNetwork, target: TargetNetwork, transitions: Transitions) -> LossOutput:
         s_tm1, a_tm1, r_t, discount_t, s_t, *_ = transitions
-        q_t = target.values(s_t, training=self.is_noisy)  # [B, A]
+        q_tm1, q_t = online.values(s_tm1), target.values(s_t, training=self.is_noisy)  # [B, A]
         selector = online.values(s_t, training=self.is_noisy) if self.double_q else q_t
         selector = actions.masked(selector, actions.legal_of(transitions.legal_t, q_t.shape[-1]))
-        error = td_error(online.values(s_tm1), a_tm1, r_t, discount_t, q_t, selector)  # [B]
+        error = td_error(q_tm1, a_tm1, r_t, discount_t, q_t, selector)  # [B]
         return LossOutput(self.of_error(error), tf.abs(error))
 
 
@@ -94,21 +94,17 @@ class MaxminQLearning:
     the sum over the networks, the priority the mean of their errors' sizes.
 
     Attributes:
-      of_error: as QLearning has it; double_q and is_noisy too.
+      of_error: as QLearning has it; is_noisy too.
     """
 
     of_error: Callable[[tf.Tensor], tf.Tensor]
-    double_q: bool
     is_noisy: bool = False
 
     def __call__(self, online: OnlineNetwork, target: TargetNetwork, transitions: Transitions) -> LossOutput:
         s_tm1, a_tm1, r_t, discount_t, s_t, *_ = transitions
         q_t = target.values(s_t, training=self.is_noisy)  # [B, A]
-        selector = online.values(s_t, training=self.is_noisy) if self.double_q else q_t
-        selector = actions.masked(selector, actions.legal_of(transitions.legal_t, q_t.shape[-1]))
-        errors = [
-            td_error(q_tm1, a_tm1, r_t, discount_t, q_t, selector) for q_tm1 in tf.unstack(online(s_tm1), axis=1)
-        ]
+        legal = actions.masked(q_t, actions.legal_of(transitions.legal_t, q_t.shape[-1]))
+        errors = [td_error(q_tm1, a_tm1, r_t, discount_t, q_t, legal) for q_tm1 in tf.unstack(online(s_tm1), axis=1)]
         priority = tf.add_n([tf.abs(error) for error in errors]) / len(errors)
         return LossOutput(tf.add_n([self.of_error(error) for error in errors]), priority)
 
@@ -153,11 +149,11 @@ def squared(error: tf.Tensor) -> tf.Tensor:
 LOSSES = {"huber": huber, "squared": squared}
 
 
-def create(loss: Callable, double_q: bool) -> Loss:
+def create(loss: Callable, double_q: bool, is_noisy: bool = False) -> Loss:
     """Returns the Loss that a function is: one of a single argument is a loss of the temporal-difference error."""
     try:
         parameters = inspect.signature(loss).parameters.values()
     except (ValueError, TypeError):  # a function in C does not tell
         return loss
     required = [one for one in parameters if one.default is one.empty]
-    return QLearning(loss, double_q) if len(required) == 1 else loss
+    return QLearning(loss, double_q, is_noisy) if len(required) == 1 else loss

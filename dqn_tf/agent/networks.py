@@ -37,7 +37,7 @@ def _one(torso, spec, config, name, critic=0):
     made, network = Layers(config, critic), config.network
     x = inputs = _input(spec)
     if network.normalize_observations:
-        x = layers.ObservationNormalization(dtype=made.dtype, name="normalize_observations")(x)
+        x = layers.ObservationNormalization(dtype="float32", name="normalize_observations")(x)
     else:
         x = keras.layers.Rescaling(spec.observation_scale, dtype=made.dtype, name="scale")(x)
     return keras.Model(inputs, _head(torso(x, made, network), made, spec.num_actions, network), name=name)
@@ -53,7 +53,7 @@ def _head(features, made, num_actions, network):
     if kind == "implicit_quantile":
         counts = network.num_tau_samples, network.num_policy_tau_samples
         fractions = layers.Fractions(*counts, dtype="float32", name="fractions")(x)
-        cosines = layers.Cosines(dtype=made.dtype, name="cosines")(fractions)
+        cosines = layers.Cosines(dtype="float32", name="cosines")(fractions)
         embedding = made.dense(cosines, x.shape[-1], "embedding", _EMBEDDING)
         x = keras.layers.Reshape((1, x.shape[-1]), dtype=made.dtype, name="features")(x)
         x = keras.layers.Multiply(dtype=made.dtype, name="embedded")([x, embedding])

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from dqn_tf.agent import heads, loss_settings, losses, policies
 from dqn_tf.agent.architecture import Architecture
+from dqn_tf.agent.layers import NoisyDense
 from dqn_tf.config.schema import Config
 from dqn_tf.distribution.stateless import StatelessNetwork
 from dqn_tf.environment.spec import EnvironmentSpec
@@ -40,11 +41,16 @@ class NetworkPolicy:
         return self._noisy_call(observation, tf.constant(noise_seed, tf.int64)).numpy()
 
     def _with_noise(self, observation, seed):
-        """Returns the values of the network as in training; nothing of what it changes is kept."""
+        """Returns the values of the network as it acts, with noise in the weights of its noisy layers."""
         stateless = self._stateless
-        seeds = stateless.seeds(range(stateless.num_seeds), seed)
         weights, state = stateless.values_of(self._network)
-        return stateless.head(stateless(weights, state, seeds, observation, training=True)[0])
+        place = {id(variable): i for i, variable in enumerate(stateless.trainable)}
+        for number, layer in enumerate(one for one in self._network._flatten_layers() if isinstance(one, NoisyDense)):
+            seeds = [tf.stack([seed, 2 * number + i]) for i in range(2)]
+            for variable, noise in zip((layer.kernel, layer.bias), layer.drawn(*seeds), strict=True):
+                weights[place[id(variable)]] = weights[place[id(variable)]] + noise
+        seeds = stateless.seeds([0] * stateless.num_seeds, seed)
+        return stateless.head(stateless(weights, state, seeds, observation, training=False)[0])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,8 +45,6 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         "c51": Algorithm(
             {**_PLAIN, "head": "categorical", "num_atoms": 51},
             {
-                "v_min": -10.0,
-                "v_max": 10.0,
                 "learning_rate": 2.5e-4,
                 "optimizer_epsilon": _ADAM_EPSILON,
                 "target_update_period": 2_500,
@@ -119,8 +117,6 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
                 "epsilon_final": 0.0,
             },
             {
-                "v_min": -10.0,
-                "v_max": 10.0,
                 "clip_norm": 10.0,
                 "learning_rate": 6.25e-5,
                 "optimizer_epsilon": 1.5e-4,

@@ -3,10 +3,37 @@
 from collections.abc import Iterator
 from typing import Any
 
+# What has a meaning only beside another setting: its section, and the choice of the other that it belongs to.
+_BELONGS_TO = {
+    ("network", "num_atoms"): ("head", "categorical"),
+    ("network", "num_quantiles"): ("head", "quantile"),
+    ("network", "num_tau_samples"): ("head", "implicit_quantile"),
+    ("network", "num_policy_tau_samples"): ("head", "implicit_quantile"),
+    ("network", "noisy_sigma"): ("noisy", True),
+    ("learning", "munchausen_alpha"): ("munchausen", True),
+    ("learning", "munchausen_tau"): ("munchausen", True),
+    ("learning", "munchausen_clip"): ("munchausen", True),
+    ("exploration", "temperature"): ("exploration", "boltzmann"),
+    ("exploration", "ape_x_epsilon"): ("exploration", "ape_x"),
+    ("exploration", "ape_x_alpha"): ("exploration", "ape_x"),
+    ("replay", "priority_exponent"): ("replay", "prioritized"),
+    ("replay", "importance_exponent"): ("replay", "prioritized"),
+    ("replay", "importance_exponent_final"): ("replay", "prioritized"),
+}
 
-def check(network: Any, learning: Any) -> list[str]:
-    """Returns one line for each pair of settings of the sections Network and Learning that exclude each other."""
-    return list(_problems(network, learning))
+
+def check(config: Any) -> list[str]:
+    """Returns one line for each pair of settings of a Config that exclude each other, and for each without effect."""
+    return [*_problems(config.network, config.learning), *_without_effect(config)]
+
+
+def _without_effect(config):
+    for (section, name), (other, choice) in _BELONGS_TO.items():
+        branch = getattr(config, section)
+        value, is_used = getattr(branch, name), getattr(branch, other) == choice
+        if value != type(branch).__dataclass_fields__[name].default and not is_used:
+            beside = f"--{other}" if choice is True else f"--{other}={choice}"
+            yield f"--{name}={value} has no effect without {beside}; give that, or leave it out."
 
 
 def _problems(network, learning):

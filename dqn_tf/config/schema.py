@@ -709,7 +709,7 @@ class Config:
 def check(config: Config) -> list[str]:
     """Returns one line for each pair of settings that contradict each other."""
     training = config.training
-    problems = combinations.check(config.network, config.learning)
+    problems = combinations.check(config)
     problems += _division(
         "round_env_steps", training.round_env_steps, training.num_envs, f"--num_envs={training.num_envs}"
     )

@@ -211,6 +211,12 @@ def make(
     if problems:
         raise ConfigError(*problems)
     if plan.is_chief:
+        if config.network.head == "categorical" and not environments.is_atari and (support := _default_support(config)):
+            _log.warning(
+                "--head=categorical: values are cut to %g and %g, the defaults, which are those of Atari games; give "
+                "the least and the largest discounted return of %s by --v_min and --v_max",
+                *(*support, config.run.env),
+            )
         if unused := presets.left_out(config.run.preset, config.run.env):
             _log.info(
                 "preset: %s leaves out what was found for Atari games: %s",
@@ -223,6 +229,12 @@ def make(
             directory.abandon()
             raise
     return plan
+
+
+def _default_support(config):
+    """Returns the least and the largest value of a categorical head if they are the defaults, else None."""
+    given, default = ((one.v_min, one.v_max) for one in (config.network, config_lib.Network()))
+    return default if given == default else None
 
 
 def _directory(where, task):

@@ -129,7 +129,7 @@ def test_maxmin_target_is_the_largest_of_the_least_values():
     a_tm1, r_t, discount_t = np.int32([0, 1, 1, 0]), normal(4, seed=2), np.float32([0.9, 0.9, 0, 0.9])
     head = heads.Maxmin().values
     transitions = accumulator.Transitions(0, *map(tf.constant, (a_tm1, r_t, discount_t)), 1)
-    loss = losses.MaxminQLearning(losses.squared, double_q=False)
+    loss = losses.MaxminQLearning(losses.squared)
     found = loss(Fixed(head, tf.constant(q)), Fixed(head, None, tf.constant(q_t)), transitions)
     errors = (r_t + discount_t * q_t.min(axis=1).max(axis=1))[:, None] - q[np.arange(4), :, a_tm1]
     np.testing.assert_allclose(found.loss, 0.5 * np.square(errors).sum(axis=1), **TOLERANCE)

@@ -122,11 +122,18 @@ def test_policy_acts_by_the_values_of_the_network_and_is_noisy_if_the_network_is
     assert expected.shape == (5, 3)
     np.testing.assert_allclose(policy.values(observation), expected, rtol=1e-5, atol=1e-5)
     assert isinstance(policy, dense_policy.DensePolicy) == (name in variants.VARIANTS)
+    architecture = variants.network_of(name).architecture
+    if architecture.num_weights:
+        counted = architecture.num_weights(variants.spec_of(name), variants.config_of(name))
+        assert counted == sum(one.numpy().size for one in network.trainable_variables) or "norm" in str(network.weights)
     if variants.config_of(name).network.noisy:
         noisy = policy.values(observation, 7)
         np.testing.assert_array_equal(policy.values(observation, 7), noisy)
         assert np.abs(policy.values(observation, 8) - noisy).max() > 1e-4 < np.abs(noisy - expected).max()
-        np.testing.assert_array_equal(policy.values(observation), policy.values(observation))
+        quiet = variants.network_of(name, noisy_sigma=0.0)
+        network, policy = quiet.build(), quiet.policy()
+        policy.load(network.get_weights())
+        np.testing.assert_allclose(policy.values(observation, 7), policy.values(observation), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["btr", *marks.thorough(*(name for name in ALL if name != "btr"))])
