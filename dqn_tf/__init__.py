@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from dqn_tf.agent.losses import LossOutput
     from dqn_tf.config.schema import Config, ConfigError
     from dqn_tf.config.user_code import UserCodeFailure
-    from dqn_tf.library import Run, load_model, load_run, train
+    from dqn_tf.evaluation.export import load_model
+    from dqn_tf.library import Run, load_run, train
     from dqn_tf.training.callbacks import STOP, Callback
 
 _HOMES = {
@@ -25,11 +26,22 @@ _HOMES = {
     "Run": "library",
     "STOP": "training.callbacks",
     "UserCodeFailure": "config.user_code",
-    "load_model": "library",
+    "load_model": "evaluation.export",
     "load_run": "library",
     "train": "library",
 }
-__all__ = [*_HOMES]
+__all__ = [
+    "Callback",
+    "Config",
+    "ConfigError",
+    "LossOutput",
+    "Run",
+    "STOP",
+    "UserCodeFailure",
+    "load_model",
+    "load_run",
+    "train",
+]
 
 
 def __getattr__(name: str):

@@ -158,20 +158,6 @@ def train(
     return _load(place, values_of(plan.config))
 
 
-def load_model(path: str | os.PathLike) -> tuple["keras.Model", Callable[[Any], Any]]:
-    """Returns the Keras model of a file q_network.keras, and the function that makes action values of its outputs.
-
-    keras.models.load_model loads the model of plain DQN, whose outputs are action values <float32>[B, A], but knows
-    neither the layers nor the heads of other variants.
-    """
-    import keras
-
-    from dqn_tf.agent import heads, layers  # noqa: F401 - which registers them
-
-    model = keras.models.load_model(path)
-    return model, heads.values_of(model)
-
-
 def load_run(
     logdir: str | os.PathLike,
     *,

@@ -1,8 +1,11 @@
 """The model of a run as others use it: a .keras file, and a SavedModel that takes raw observations."""
 
 import keyword
+import os
 import pathlib
 import re
+from collections.abc import Callable
+from typing import Any
 
 import gymnasium
 import keras
@@ -10,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
 
-from dqn_tf.agent import heads
+from dqn_tf.agent import heads, layers  # noqa: F401 - it registers layers
 from dqn_tf.environment.spec import EnvironmentSpec
 
 _TAKEN = ("self",)  # by the function that a loaded signature is
@@ -40,6 +43,16 @@ def export(network: keras.Model, spec: EnvironmentSpec, directory: pathlib.Path)
         return {"q_values": head(network(_encode(observations, leaves, spec), training=False))}
 
     tf.saved_model.save(module, str(directory / "saved_model"), signatures={"serving_default": serve})
+
+
+def load_model(path: str | os.PathLike) -> tuple[keras.Model, Callable[[Any], Any]]:
+    """Returns the Keras model of a file q_network.keras, and the function that makes action values of its outputs.
+
+    keras.models.load_model loads the model of plain DQN, whose outputs are action values <float32>[B, A], but knows
+    neither the layers nor the heads of other variants, which importing this module registers.
+    """
+    model = keras.models.load_model(path)
+    return model, heads.values_of(model)
 
 
 def input_names(space: gymnasium.Space) -> list[str]:

@@ -1,9 +1,9 @@
 """Every variant of DQN: the same under 1 replica, 2 mirrored and 2 processes; acts, is exported and loaded alike."""
 
-import keras
 import numpy as np
 import pytest
 
+import dqn_tf
 from dqn_tf.agent import dense_policy, heads
 from dqn_tf.evaluation import export
 from dqn_tf.experience import accumulator, replay
@@ -144,8 +144,8 @@ def test_exported_model_gives_the_same_values(name, tmp_path):
     observation = variants.observations(name, 5)
     expected = values_of(network, observation)
     export.export(network, variants.spec_of(name), tmp_path)
-    loaded = keras.models.load_model(tmp_path / "q_network.keras")
-    np.testing.assert_array_equal(values_of(loaded, observation), expected)
+    loaded, values = dqn_tf.load_model(tmp_path / "q_network.keras")
+    np.testing.assert_array_equal(values(loaded(observation, training=False)), expected)
     serve = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
     found = serve(observation=tf.constant(observation))["q_values"]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
