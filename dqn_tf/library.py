@@ -59,7 +59,10 @@ class Run:
 
     @property
     def q_network(self) -> "keras.Model":
-        """The best model: observations [B, *obs] as the network takes them in, action values <float32>[B, A] out."""
+        """The best model: observations [B, *obs] as the network takes them in, action values <float32>[B, A] out.
+
+        With a head of its own, such as --head=quantile, the outputs are that head's: see dqn_tf.load_model.
+        """
         return self._network()[0]
 
     @property
