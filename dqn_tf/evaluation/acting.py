@@ -42,7 +42,9 @@ def act(policy: Policy, spec: EnvironmentSpec, observation: Any, mask: Any = Non
 
 def _legal(masks, shape):
     try:
-        legal = action_mask.legal(masks, shape)
+        if len(masks) != shape[0]:
+            raise ValueError(f"there are {len(masks)} masks for {shape[0]} observations")
+        legal = np.stack([action_mask.legal(one, shape[1:]) for one in masks])
     except (ValueError, TypeError) as error:
         raise ValueError(f"the mask does not fit the actions: {user_code.line(error)}") from None
     if not legal.any(axis=-1).all():

@@ -84,6 +84,13 @@ def test_mask_of_any_type_is_taken(mask):
         np.testing.assert_array_equal(legal, [[False, True, True]], strict=True)
 
 
+def test_mask_of_each_entry_of_an_action_allows_their_combinations():
+    mask = (np.int8([1, 0]), np.int8([1, 1, 0]))  # as spaces.MultiDiscrete([2, 3]).sample takes it
+    environment = telling([mask] * 2, actions=spaces.MultiDiscrete([2, 3]))
+    environment.reset(seeds(0))
+    np.testing.assert_array_equal(environment.legal, [[True, True, False, False, False, False]], strict=True)
+
+
 ILL = [
     (None, " returned an info without action_mask, which it had before: {} (dict)"),
     ([1, 1], " returned the action_mask [1, 1] (list): its shape is [2], not [3]"),
