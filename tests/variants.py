@@ -98,8 +98,13 @@ def learner_of(placement, name, jit_compile=False, **values):
 def train(placement, name, jit_compile=False):
     """Makes updates with importance weights; returns the weights, slots, metrics and priorities by name."""
     made = learner_of(placement, name, jit_compile)
-    metrics, priority = made.update(_sample(name, placement))
-    found = {"metrics": metrics, "priority": priority, "num_traces": np.int64(made.num_traces)}
+    metrics, priority = made.update(sample(name, placement))
+    return {"metrics": metrics, "priority": priority, "num_traces": np.int64(made.num_traces), **state_of(made)}
+
+
+def state_of(made):
+    """Returns the arrays of a learner's state by name."""
+    found = {}
     for what, arrays in (
         ("network", made.weights()),
         ("target", made.target.get_weights()),
@@ -118,8 +123,8 @@ def observations(name, *leading, seed=0):
     return generator.normal(size=shape).astype(np.float32)
 
 
-def _sample(name, placement):
-    """Returns the part of the worker of `placement`."""
+def sample(name, placement):
+    """Returns a Sample of NUM_UPDATES batches, the part of the worker of `placement`."""
     from dqn_tf.experience.accumulator import Transitions
     from dqn_tf.experience.replay import Sample
 

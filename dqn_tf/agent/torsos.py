@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 
 from dqn_tf.agent.building import Layers
-from dqn_tf.config.schema import Network
+from dqn_tf.config.schema import ConfigError, Network
 from dqn_tf.environment.spec import is_channels_first
 
 _LAYOUT = {"data_format": "channels_last"}  # whatever a keras.json says
@@ -72,6 +72,9 @@ def impala_cnn(x: Any, layers: Layers, network: Network) -> Features:
             x = keras.layers.Add(dtype=layers.dtype, name=f"block{i}{j}")([x, residual])
         number += 1
     x = layers.activation(x, "activation")
+    if network.pooling > min(x.shape[1:3]):
+        sizes = " x ".join(map(str, x.shape[1:3]))
+        raise ConfigError(f"--pooling={network.pooling}: impala_cnn makes {sizes} of these images; use less.")
     if network.pooling:
         pooling = keras.layers.AdaptiveMaxPooling2D(network.pooling, dtype=layers.dtype, name="pooling", **_LAYOUT)
         x = pooling(x)

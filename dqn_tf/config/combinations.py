@@ -70,4 +70,4 @@ def _of_networks(network, is_own) -> Iterator[str]:
     if network.network != "impala_cnn":
         given = {"width": network.width > 1, "pooling": network.pooling, "spectral_norm": network.spectral_norm}
         for name in (name for name, is_given in given.items() if is_given):
-            yield f"--{name} is for --network=impala_cnn, not --network={network.network}; leave it out."
+            yield f"--{name} is for --network=impala_cnn, not --network={network.network}; give that, or leave it out."

@@ -92,6 +92,30 @@ def test_updates_by_two_processes_equal_those_of_one(alone, workers, name):
     assert_same({**first, "priority": np.concatenate([first["priority"], second["priority"]], axis=1)}, alone(name))
 
 
+@pytest.mark.parametrize("name", EACH)
+def test_updates_after_a_restore_are_those_without_to_the_bit(name, tmp_path):
+    import tensorflow as tf
+
+    def checkpoint(made):  # of what persistence/checkpoints.py saves
+        return tf.train.Checkpoint(network=made.network, target=made.target, optimizer=made.optimizer)
+
+    transitions, *rest = variants.sample(name, one_replica())
+    first, second = (
+        replay.Sample(transitions._make(column[part] for column in transitions), *(one[part] for one in rest))
+        for part in (slice(0, 3), slice(3, 6))
+    )
+    made, resumed = (variants.learner_of(one_replica(), name) for _ in range(2))
+    made.update(first)
+    path = checkpoint(made).write(str(tmp_path / "saved"))
+    metrics, priority = made.update(second)
+    checkpoint(resumed).read(path).assert_consumed()
+    metrics_resumed, priority_resumed = resumed.update(second)
+    np.testing.assert_array_equal(metrics_resumed, metrics)
+    np.testing.assert_array_equal(priority_resumed, priority)
+    for key, array in variants.state_of(made).items():
+        np.testing.assert_array_equal(variants.state_of(resumed)[key], array, err_msg=key)
+
+
 @pytest.mark.parametrize("name", ["c51", *marks.thorough("qr_dqn", "munchausen", "rainbow", "btr")])
 def test_updates_that_xla_compiles_are_near_those_it_does_not(alone, name):
     found = variants.train(one_replica(), name, jit_compile=True)
