@@ -31,13 +31,13 @@ class CategoricalQLearning:
 
     def __call__(self, online: OnlineNetwork, target: TargetNetwork, transitions: Transitions) -> LossOutput:
         s_tm1, a_tm1, r_t, discount_t, s_t, *_ = transitions
-        logits = online(s_tm1)
         logits_t = target(s_t, training=self.is_noisy)  # [B, A, Z]
         selector = online.values(s_t, training=self.is_noisy) if self.double_q else target.head(logits_t)
         legal = actions.legal_of(transitions.legal_t, selector.shape[-1])
         p_t = tf.nn.softmax(actions.of_action(logits_t, actions.largest(selector, legal)))  # [B, Z]
         atoms = tf.linspace(self.v_min, self.v_max, p_t.shape[-1])
         wanted = tf.stop_gradient(project(r_t[:, None] + discount_t[:, None] * atoms, p_t, atoms))
+        logits = online(s_tm1)
         logits = actions.of_action(logits, actions.one_hot(a_tm1, logits.shape[1]))
         loss = tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
         entropy = -tf.reduce_sum(tf.math.xlogy(wanted, wanted), axis=-1)
@@ -79,7 +79,6 @@ class QuantileQLearning:
 
     def __call__(self, online: OnlineNetwork, target: TargetNetwork, transitions: Transitions) -> LossOutput:
         s_tm1, a_tm1, r_t, discount_t, s_t, *_ = transitions
-        z, tau = _quantiles(online(s_tm1))
         outputs_t = target(s_t, training=self.is_noisy or self.is_implicit)
         z_t, q_t = _quantiles(outputs_t)[0], target.head(outputs_t)  # [B, A, N'], [B, A]
         num_actions = q_t.shape[-1]
@@ -93,6 +92,7 @@ class QuantileQLearning:
             selector = online.values(s_t, training=self.is_noisy) if self.double_q else q_t
             z_t = actions.of_action(z_t, actions.largest(selector, legal_t))
         wanted = tf.stop_gradient(r_t[:, None] + discount_t[:, None] * z_t)  # [B, N']
+        z, tau = _quantiles(online(s_tm1))
         z = actions.of_action(z, actions.one_hot(a_tm1, num_actions))  # [B, N]
         loss = quantile_huber(wanted[:, None, :] - z[:, :, None], tau[:, :, None], self.kappa)
         loss = tf.reduce_sum(tf.reduce_mean(loss, axis=2), axis=1)

@@ -53,10 +53,10 @@ class QLearning:
 
     def __call__(self, online: OnlineNetwork, target: TargetNetwork, transitions: Transitions) -> LossOutput:
         s_tm1, a_tm1, r_t, discount_t, s_t, *_ = transitions
-        q_tm1, q_t = online.values(s_tm1), target.values(s_t, training=self.is_noisy)  # [B, A]
+        q_t = target.values(s_t, training=self.is_noisy)  # [B, A]
         selector = online.values(s_t, training=self.is_noisy) if self.double_q else q_t
         selector = actions.masked(selector, actions.legal_of(transitions.legal_t, q_t.shape[-1]))
-        error = td_error(q_tm1, a_tm1, r_t, discount_t, q_t, selector)  # [B]
+        error = td_error(online.values(s_tm1), a_tm1, r_t, discount_t, q_t, selector)  # [B]
         return LossOutput(self.of_error(error), tf.abs(error))
 
 

@@ -111,7 +111,7 @@ class OnlineNetwork:
     Attributes:
       head: makes action values <float32>[b, A] of outputs.
       state: of the network after the calls so far.
-      outputs: of its first call in training.
+      outputs: of its last call in training, of which the metric q_mean is.
       losses: its regularization losses, of the last call.
     """
 
@@ -131,8 +131,7 @@ class OnlineNetwork:
         """
         outputs, state, seeds, losses = self._called(observation, training)
         if training:
-            self.state, self._seeds, self.losses = state, seeds, losses
-            self.outputs = outputs if self.outputs is None else self.outputs
+            self.state, self._seeds, self.losses, self.outputs = state, seeds, losses, outputs
         return outputs
 
     def values(self, observation: tf.Tensor, training: bool = True) -> tf.Tensor:

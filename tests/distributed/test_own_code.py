@@ -174,7 +174,10 @@ MORE_MISTAKES = [
     ("--network=tests/own.py:dropout", "; name the module, not its file: --network=tests.own:dropout."),
     ("--network=tests.distributed.own_code:text", " returned str, which must be a keras.Model."),
     ("--network=tests.nowhere:dropout", ": there is no module tests.nowhere."),
-    ("--network=resnet", " must be one of auto, mlp, nature_cnn, or module:function of your own."),
+    (
+        "--network=resnet",
+        " must be one of auto, mlp, nature_cnn, impala_cnn, minatar_cnn, or module:function of your own.",
+    ),
     ("--loss=tests.distributed.own_code:mean_loss", " made a loss float32(), which must be float32[B], "),
     ("--loss=tests.distributed.own_code:one_of_all", " made a loss float32(1,), which must be float32[B]"),
     ("--loss=tests.distributed.own_code:loss_of_the_target", " does not call online(observation), "),
