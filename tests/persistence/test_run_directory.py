@@ -188,19 +188,23 @@ MAY_CHANGE = {"preset", "train_env_steps", "overlap", "vectorization"}
 MAY_CHANGE |= {name for name, s in settings.SETTINGS.items() if s.section in ("cluster", "evaluation", "hardware")}
 MAY_CHANGE -= {"eval_epsilon", "eval_max_episode_steps", "precision"}  # by these results are compared, and computed
 MAY_CHANGE |= {"config", "logdir", "model_dir", "tensorboard_dir"}
-OTHER_VALUES = {bool: False, int: 12345, int | None: 12345, float: 0.12345, str: "other", tuple[int, ...]: (12345,)}
+OTHER_VALUES = {int: 12345, int | None: 12345, float: 0.12345, str: "other", tuple[int, ...]: (12345,)}
 OTHER_VALUES |= {schema.JsonObject: schema.JsonObject('{"a": 1}'), tuple[str, ...]: ("module:Other",)}
+
+
+def other_value(setting):
+    return not setting.field.default if setting.field.type is bool else OTHER_VALUES[setting.field.type]
 
 
 def test_check_of_another_length_period_or_place_finds_nothing(trained):
     for name in MAY_CHANGE:
-        trained.check(config_with(**{name: OTHER_VALUES[settings.SETTINGS[name].field.type]}))
+        trained.check(config_with(**{name: other_value(settings.SETTINGS[name])}))
 
 
 def test_check_of_another_value_that_is_part_of_the_meaning_refuses(trained):
     for name in settings.SETTINGS.keys() - MAY_CHANGE - {"resume"}:
         setting = settings.SETTINGS[name]
-        (line,) = problems(trained.check, config_with(**{name: OTHER_VALUES[setting.field.type]}))
+        (line,) = problems(trained.check, config_with(**{name: other_value(setting)}))
         assert line.startswith(f"checkpoint {trained.path} was trained with {setting.section}.{name}=")
 
 
