@@ -34,7 +34,7 @@ def assert_same(found, expected, tolerance=TOLERANCE):
     slots = [one for name, one in expected.items() if name.startswith("optimizer/") and one.ndim]
     slots = max(np.abs(one).max() for one in slots)  # a scalar is the learning rate, or counts
     for name in expected.keys() - {"num_traces"}:
-        scale = slots if name.startswith("optimizer/") else max(np.abs(expected[name]).max(), 1e-3)
+        scale = slots if name.startswith("optimizer/") else max(np.abs(expected[name]).max(), 0.01)
         np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=tolerance * scale, err_msg=name)
 
 
