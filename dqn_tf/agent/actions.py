@@ -21,6 +21,11 @@ def largest(values: tf.Tensor, legal: tf.Tensor | None = None) -> tf.Tensor:
     return one_hot(tf.argmax(masked(values, legal), axis=-1), values.shape[-1])
 
 
+def value_of(values: tf.Tensor, is_action: tf.Tensor) -> tf.Tensor:
+    """Returns the values [B] of one action, of values [B, A] and <bool>[B, A]."""
+    return tf.reduce_sum(tf.where(is_action, values, 0.0), axis=-1)
+
+
 def of_action(outputs: tf.Tensor, is_action: tf.Tensor) -> tf.Tensor:
     """Returns outputs [B, N] of one action, of outputs [B, A, N] and <bool>[B, A]."""
     return tf.reduce_sum(tf.where(is_action[..., tf.newaxis], outputs, 0.0), axis=1)

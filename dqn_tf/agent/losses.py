@@ -82,7 +82,7 @@ class MunchausenQLearning:
         r_t += self.munchausen.reward(target.values(s_tm1, training=self.is_noisy), a_tm1, legal_tm1)
         wanted = tf.stop_gradient(r_t + discount_t * tf.reduce_sum(policy * (q_t - log_policy), axis=-1))
         taken = actions.one_hot(a_tm1, q_t.shape[-1])
-        error = wanted - tf.reduce_sum(tf.where(taken, online.values(s_tm1), 0.0), axis=-1)
+        error = wanted - actions.value_of(online.values(s_tm1), taken)
         return LossOutput(self.of_error(error), tf.abs(error))
 
 
@@ -129,9 +129,8 @@ def td_error(
     Source: van Hasselt et al. 2016, eq. 4 (arXiv:1509.06461).
     """
     selected, taken = actions.largest(q_t_selector), actions.one_hot(a_tm1, q_tm1.shape[-1])  # [B, A]
-    value = tf.reduce_sum(tf.where(selected, q_t, 0.0), axis=-1)  # [B]
-    target = tf.stop_gradient(r_t + discount_t * value)
-    return target - tf.reduce_sum(tf.where(taken, q_tm1, 0.0), axis=-1)
+    target = tf.stop_gradient(r_t + discount_t * actions.value_of(q_t, selected))
+    return target - actions.value_of(q_tm1, taken)
 
 
 def huber(error: tf.Tensor) -> tf.Tensor:

@@ -32,8 +32,7 @@ class Munchausen:
           legal: <bool>[B, A] actions allowed there; None: all.
         """
         _, log_policy = self.policy(q_tm1, legal)
-        taken = actions.one_hot(a_tm1, q_tm1.shape[-1])
-        log_probability = tf.reduce_sum(tf.where(taken, log_policy, 0.0), axis=-1)
+        log_probability = actions.value_of(log_policy, actions.one_hot(a_tm1, q_tm1.shape[-1]))
         return self.alpha * tf.clip_by_value(log_probability, self.clip, 0.0)
 
     def policy(self, q: tf.Tensor, legal: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
