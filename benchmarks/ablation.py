@@ -1,8 +1,8 @@
 """What each addition to DQN is worth, one at a time: runs of plain DQN and of it with one addition, over seeds.
 
-    python benchmarks/ablation.py OUT [--seeds=3] [--parallel=2] [--seconds=0] --env=LunarLander-v3 [flags of runs]
+    python benchmarks/ablation.py OUT [--seeds=3] [--parallel=2] --support=-200,300 --env=LunarLander-v3 [flags of runs]
 
-Each run has one core. Writes OUT/results.json, a row a run as it ends, and prints a table: the return of the best model
+Each run has one core. --support is where categorical values lie: the discounted returns of the environment. Writes OUT/results.json, a row a run as it ends, and prints a table: the return of the best model
 and the mean of all evaluations, over the seeds, each with a 95 % interval of the mean (Student's t). A second call does
 what is missing.
 """
@@ -22,17 +22,17 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # The plain DQN of Mnih et al. 2015, with this program's optimizer and target averaging.
 PLAIN = ["--preset=none", "--n_step=1", "--double_q=false"]
 ALWAYS = ["--learner_threads=1", "--checkpoint_period=0", "--resume=never"]
-SUPPORT = ["--v_min=-200", "--v_max=300"]  # of discounted returns of LunarLander-v3
 TAUS = ["--num_tau_samples=8", "--num_policy_tau_samples=8"]
 IQN = ["--head=implicit_quantile", *TAUS]
+CATEGORICAL = ("categorical", "rainbow")
 # Those that take longest, to begin with.
 VARIANTS = {
     "btr": ["--preset=btr", "--double_q=false"],
     "m_iqn": [*IQN, "--munchausen"],
     "implicit_quantile": IQN,
-    "rainbow": ["--preset=rainbow", *SUPPORT],
+    "rainbow": ["--preset=rainbow"],
     "quantile": ["--head=quantile", "--num_quantiles=51"],
-    "categorical": ["--head=categorical", *SUPPORT],
+    "categorical": ["--head=categorical"],
     "maxmin": ["--num_critics=2"],
     "prioritized": ["--replay=prioritized"],
     "dueling": ["--dueling"],
@@ -105,6 +105,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first_seed", type=int, default=100)
     parser.add_argument("--parallel", type=int, default=os.cpu_count())
+    parser.add_argument("--first_core", type=int, default=0)
+    parser.add_argument("--support", default="-10,10")
     parser.add_argument("--seconds", type=float, default=0, help="leave out what does not end by then; 0: wait for all")
     parser.add_argument("--only", default="", help="variants, separated by commas")
     arguments, flags = parser.parse_known_args()
@@ -115,16 +117,18 @@ def main() -> None:
     known = {(row["name"], row["seed"]) for row in rows}
     names = [name for name in VARIANTS if not arguments.only or name in arguments.only.split(",")]
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-    wanted = [(name, seed) for seed in seeds for name in names if (name, seed) not in known]
-    wanted.sort(key=lambda pair: names.index(pair[0]) >= 4)  # the slow ones of all seeds first
+    wanted = [(name, seed) for name in names for seed in seeds if (name, seed) not in known]
+    v_min, v_max = arguments.support.split(",")
+    support = [f"--v_min={v_min}", f"--v_max={v_max}"]
     cores: queue.Queue[int] = queue.Queue()
     for core in range(arguments.parallel):
-        cores.put(core)
+        cores.put(arguments.first_core + core)
 
     def one(name, seed):
         core = cores.get()
         try:
-            return run(arguments.out, name, seed, flags, core, until)
+            more = support if name in CATEGORICAL else []
+            return run(arguments.out, name, seed, [*flags, *more], core, until)
         finally:
             cores.put(core)
 

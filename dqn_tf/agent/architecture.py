@@ -37,6 +37,11 @@ class Architecture:
     check: Callable[[Any, EnvironmentSpec, Config], None] | None = None
     policy: Callable[[EnvironmentSpec, Config], Any] | None = None
 
+    @property
+    def is_for_images(self) -> bool:
+        """Whether it scales its observations, as images."""
+        return self.is_convolutional or self.min_image_size > 0
+
     def takes(self, spec: EnvironmentSpec) -> bool:
         """Returns whether it can be built for these observations."""
         shape = spec.observation_shape
@@ -54,10 +59,10 @@ def _of_torso(name):
     return build
 
 
-def _mlp_policy(spec, config):
-    from dqn_tf.agent import dense_policy
+def _numpy_policy(spec, config):
+    from dqn_tf.agent import numpy_policy
 
-    return dense_policy.create(spec, config)
+    return numpy_policy.create(spec, config)
 
 
 def _mlp_weights(spec, config):
@@ -76,11 +81,14 @@ def _dense_weights(sizes):
     return sum((inputs + 1) * outputs for inputs, outputs in zip(sizes, sizes[1:], strict=False))
 
 
-MLP = Architecture("mlp", _of_torso("mlp"), False, can_compile=True, num_weights=_mlp_weights, policy=_mlp_policy)
+MLP = Architecture("mlp", _of_torso("mlp"), False, can_compile=True, num_weights=_mlp_weights, policy=_numpy_policy)
 # Valid convolutions of 8/4, 4/2 and 3/1 leave 1 x 1 of 36 x 36.
 NATURE_CNN = Architecture("nature_cnn", _of_torso("nature_cnn"), True, min_image_size=36)
 IMPALA_CNN = Architecture("impala_cnn", _of_torso("impala_cnn"), True, min_image_size=8)
-MINATAR_CNN = Architecture("minatar_cnn", _of_torso("minatar_cnn"), True, min_image_size=3)
+# Its one convolution is a product, see layers.PatchConv2D.
+MINATAR_CNN = Architecture(
+    "minatar_cnn", _of_torso("minatar_cnn"), False, can_compile=True, min_image_size=3, policy=_numpy_policy
+)
 ARCHITECTURES: Mapping[str, Architecture] = {one.name: one for one in (MLP, NATURE_CNN, IMPALA_CNN, MINATAR_CNN)}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from dqn_tf.agent.layers import NoisyDense, SpectralConv2D
+from dqn_tf.agent.layers import NoisyDense
 from dqn_tf.config.schema import Config
 
 
@@ -38,11 +38,10 @@ class Layers:
         number: int,
         *,
         is_activated: bool = True,
-        is_spectral: bool = False,
+        kind: type[keras.layers.Conv2D] = keras.layers.Conv2D,
         **kwargs: Any,
     ) -> Any:
         """Returns a convolution of x [B, H, W, C]; `kwargs` are Keras's."""
-        kind = SpectralConv2D if is_spectral else keras.layers.Conv2D
         kwargs |= {**self._initializers(size * size * x.shape[-1], number), "data_format": "channels_last"}
         return self._hidden(x, lambda **how: kind(filters, size, **kwargs, **how), name, is_activated)
 

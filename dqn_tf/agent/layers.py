@@ -94,6 +94,22 @@ def _factor(e):
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
+class PatchConv2D(keras.layers.Conv2D):
+    """A valid convolution with a stride of 1, as one product of all patches and the kernel.
+
+    For small images: XLA compiles a product for a CPU well and a convolution badly.
+    """
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        height, width, channels, filters = kernel.shape
+        rows, columns = inputs.shape[1] - height + 1, inputs.shape[2] - width + 1
+        parts = [inputs[:, i : i + rows, j : j + columns] for i in range(height) for j in range(width)]
+        patches = ops.reshape(ops.concatenate(parts, axis=-1), (-1, height * width * channels))
+        x = ops.matmul(patches, ops.reshape(kernel, (-1, filters)))
+        return ops.reshape(x, (-1, rows, columns, filters))
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
 class SpectralConv2D(_SavesAll, keras.layers.Conv2D):
     """A convolution whose kernel is divided by its largest singular value, by one power iteration a call in training.
 

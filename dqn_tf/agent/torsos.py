@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import keras
 
 from dqn_tf.agent.building import Layers
+from dqn_tf.agent.layers import PatchConv2D, SpectralConv2D
+from dqn_tf.agent.numpy_policy import MINATAR_UNITS
 from dqn_tf.config.schema import ConfigError, Network
 from dqn_tf.environment.spec import is_channels_first
 
@@ -46,8 +48,8 @@ def nature_cnn(x: Any, layers: Layers, network: Network) -> Features:
 
 def minatar_cnn(x: Any, layers: Layers, network: Network) -> Features:
     """One convolution, for images of 10 x 10. Source: Young & Tian 2019 (arXiv:1903.03176)."""
-    x = layers.conv(_channels_last(x, layers), 16, 3, "conv0", 100)
-    return Features(layers.flat(x), (128,))
+    x = layers.conv(_channels_last(x, layers), 16, 3, "conv0", 100, kind=PatchConv2D)
+    return Features(layers.flat(x), MINATAR_UNITS)
 
 
 def impala_cnn(x: Any, layers: Layers, network: Network) -> Features:
@@ -67,7 +69,8 @@ def impala_cnn(x: Any, layers: Layers, network: Network) -> Features:
             for k in range(2):
                 name = f"block{i}{j}{k}"
                 residual = layers.activation(residual, f"{name}_activation")
-                how = {"padding": "same", "is_activated": False, "is_spectral": network.spectral_norm}
+                kind = SpectralConv2D if network.spectral_norm else keras.layers.Conv2D
+                how = {"padding": "same", "is_activated": False, "kind": kind}
                 residual = layers.conv(residual, filters, 3, name, number - k, **how)
             x = keras.layers.Add(dtype=layers.dtype, name=f"block{i}{j}")([x, residual])
         number += 1

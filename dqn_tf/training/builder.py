@@ -200,5 +200,5 @@ def _uses_xla(config, architecture, placement):
             "jit_compile: false, because the all-reduce of %d replicas cannot be compiled", placement.num_replicas
         )
         return False
-    _log.info("jit_compile: true, because a dense network on one replica gains threefold from XLA")
+    _log.info("jit_compile: true, because a small network on one replica gains from XLA, a dense one threefold")
     return True

@@ -171,7 +171,7 @@ def make(
     is_evaluator = cluster is not None and cluster.is_evaluator
     spec = None if is_evaluator else attempt(environments.describe)
     architecture = spec and attempt(architecture_lib.choose, config.network.network, spec)
-    if architecture and config.network.normalize_observations and architecture.is_convolutional:
+    if architecture and config.network.normalize_observations and architecture.is_for_images:
         problems.append(
             f"--normalize_observations is not for images, which --network={architecture.name} scales; leave it out."
         )

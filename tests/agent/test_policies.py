@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dqn_tf.agent import architecture, dense_policy, policies, q_network
+from dqn_tf.agent import architecture, numpy_policy, policies, q_network
 from dqn_tf.config import settings
 from tests import making
 
@@ -30,9 +30,9 @@ def observations(shape=(5,), dtype=FLOAT32):
     return generator.normal(size=(7, *shape)).astype(np.float32)
 
 
-def numpy_policy(activation="relu", hidden_units=(16, 8), shape=(4,), dtype=np.float32):
+def policy_for(activation="relu", hidden_units=(16, 8), shape=(4,), dtype=np.float32):
     spec = making.spec(shape, dtype, 3, 255 if dtype == UINT8 else 1)
-    return dense_policy.create(spec, settings.build({"activation": activation, "hidden_units": hidden_units}))
+    return numpy_policy.create(spec, settings.build({"activation": activation, "hidden_units": hidden_units}))
 
 
 def plain(outputs):
@@ -48,23 +48,23 @@ def assert_same_values(policy, network, observation):
 @pytest.mark.parametrize(
     "activation, hidden_units", [("relu", (16, 8)), ("tanh", (4, 32, 4)), ("linear", (16,)), ("relu", ())]
 )
-def test_dense_policy_when_loaded_gives_the_values_of_the_keras_network(activation, hidden_units):
+def test_numpy_policy_when_loaded_gives_the_values_of_the_keras_network(activation, hidden_units):
     network = dense_network(hidden_units, activation)
-    policy = numpy_policy(activation, hidden_units)
+    policy = policy_for(activation, hidden_units)
     policy.load(network.get_weights())
     assert_same_values(policy, network, observations())
 
 
-def test_dense_policy_when_observations_are_bytes_scales_them_like_the_network():
+def test_numpy_policy_when_observations_are_bytes_scales_them_like_the_network():
     network = dense_network(shape=(3, 4), dtype=UINT8)
-    policy = numpy_policy(shape=(3, 4), dtype=UINT8)
+    policy = policy_for(shape=(3, 4), dtype=UINT8)
     policy.load(network.get_weights())
     assert_same_values(policy, network, observations((3, 4), UINT8))
 
 
-def test_dense_policy_leaves_the_observation_alone():
+def test_numpy_policy_leaves_the_observation_alone():
     network = dense_network((), "relu")
-    policy = numpy_policy(hidden_units=())
+    policy = policy_for(hidden_units=())
     policy.load(network.get_weights())
     observation = observations()
     policy.values(observation)
@@ -81,7 +81,7 @@ def test_network_policy_when_loaded_gives_the_values_of_the_keras_network():
         assert_same_values(policy, network, observations((36, 36, 2), UINT8)[:num_observations])
 
 
-@pytest.mark.parametrize("make", [lambda: numpy_policy(), None])
+@pytest.mark.parametrize("make", [lambda: policy_for(), None])
 def test_load_takes_a_snapshot_that_later_changes_of_the_network_do_not_reach(make):
     network = dense_network()
     policy = make() if make else q_network.NetworkPolicy(dense_network(seed=4), plain)
@@ -91,7 +91,7 @@ def test_load_takes_a_snapshot_that_later_changes_of_the_network_do_not_reach(ma
     np.testing.assert_array_equal(policy.values(observations()), before)
 
 
-@pytest.mark.parametrize("make", [lambda: numpy_policy(), None])
+@pytest.mark.parametrize("make", [lambda: policy_for(), None])
 def test_load_when_called_again_takes_over_the_new_weights(make):
     first, second = dense_network(seed=5), dense_network(seed=6)
     policy = make() if make else q_network.NetworkPolicy(dense_network(seed=4), plain)
@@ -101,7 +101,7 @@ def test_load_when_called_again_takes_over_the_new_weights(make):
     assert_same_values(policy, second, observations())
 
 
-@pytest.mark.parametrize("make", [lambda: numpy_policy(), None])
+@pytest.mark.parametrize("make", [lambda: policy_for(), None])
 def test_load_when_there_is_a_weight_too_few_refuses(make):
     policy = make() if make else q_network.NetworkPolicy(dense_network(seed=4), plain)
     with pytest.raises(ValueError, match="shorter"):
@@ -118,7 +118,7 @@ def policy_of(kind, shape, dtype, activation):
 @pytest.mark.parametrize("activation", ["relu", "tanh", "linear"])
 def test_policy_when_numpy_knows_the_network_is_numpys(activation):
     network, policy = policy_of("mlp", (3, 4), UINT8, activation)
-    assert isinstance(policy, dense_policy.DensePolicy)
+    assert isinstance(policy, numpy_policy.NumpyPolicy)
     policy.load(network.get_weights())
     assert_same_values(policy, network, observations((3, 4), UINT8))
 

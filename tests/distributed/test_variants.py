@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dqn_tf
-from dqn_tf.agent import dense_policy, heads
+from dqn_tf.agent import numpy_policy, heads
 from dqn_tf.evaluation import export
 from dqn_tf.experience import accumulator, replay
 from tests import marks, runs, variants
@@ -116,7 +116,7 @@ def test_updates_after_a_restore_are_those_without_to_the_bit(name, tmp_path):
         np.testing.assert_array_equal(variants.state_of(resumed)[key], array, err_msg=key)
 
 
-@pytest.mark.parametrize("name", ["c51", *marks.thorough("qr_dqn", "munchausen", "rainbow", "btr")])
+@pytest.mark.parametrize("name", ["c51", "minatar_cnn", *marks.thorough("qr_dqn", "munchausen", "rainbow", "btr")])
 def test_updates_that_xla_compiles_are_near_those_it_does_not(alone, name):
     found = variants.train(one_replica(), name, jit_compile=True)
     if name in ("rainbow", "btr"):  # they draw random numbers, for which XLA has a generator of its own
@@ -145,7 +145,7 @@ def test_policy_acts_by_the_values_of_the_network_and_is_noisy_if_the_network_is
     expected = values_of(network, observation)
     assert expected.shape == (5, 3)
     np.testing.assert_allclose(policy.values(observation), expected, rtol=1e-5, atol=1e-5)
-    assert isinstance(policy, dense_policy.DensePolicy) == (name in variants.VARIANTS)
+    assert isinstance(policy, numpy_policy.NumpyPolicy) == (name in variants.VARIANTS or name.startswith("minatar"))
     architecture = variants.network_of(name).architecture
     if architecture.num_weights:
         counted = architecture.num_weights(variants.spec_of(name), variants.config_of(name))
