@@ -95,9 +95,9 @@ def learner_of(placement, name, jit_compile=False, **values):
     )
 
 
-def train(placement, name, jit_compile=False):
+def train(placement, name, jit_compile=False, **values):
     """Makes updates with importance weights; returns the weights, slots, metrics and priorities by name."""
-    made = learner_of(placement, name, jit_compile)
+    made = learner_of(placement, name, jit_compile, **values)
     metrics, priority = made.update(sample(name, placement))
     return {"metrics": metrics, "priority": priority, "num_traces": np.int64(made.num_traces), **state_of(made)}
 

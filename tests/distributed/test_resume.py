@@ -32,8 +32,10 @@ MORE_KINDS = {
     "async": ["--vectorization=async"],
     "masks": ["--env=tests.environments:Mines-v0"],
     "Dict observations": ["--env=tests.environments:Mixed-v0"],
-    # Priorities, noise and statistics.
+    # All that a variant keeps: priorities, noise, statistics, several networks, exploration by values.
     "rainbow": ["--preset=rainbow", "--replay_capacity=600"],  # it wraps
+    "munchausen": ["--munchausen", "--head=quantile", "--num_quantiles=11", "--exploration=ape_x"],
+    "maxmin": ["--num_critics=2", "--dueling", "--exploration=boltzmann", "--temperature=0.5"],
     "btr": ["--preset=btr", "--normalize_observations", "--normalization=layer", "--strategy=multiworker"],
 }
 # The rows and the checkpoints of these fall between one another.
@@ -93,7 +95,8 @@ def kill_when(kind, logdir, is_time):
 
 
 @pytest.mark.parametrize(
-    "kind", ["default", *marks.thorough("mirrored", "multiworker", "atari", "rainbow", "btr", "masks")]
+    "kind",
+    ["default", *marks.thorough("mirrored", "multiworker", "atari", "masks", "rainbow", "munchausen", "maxmin", "btr")],
 )
 def test_run_killed_after_a_checkpoint_comes_to_the_same(kind, left_alone, tmp_path):
     expected, _ = left_alone(kind)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dqn_tf
-from dqn_tf.agent import numpy_policy, heads
+from dqn_tf.agent import heads, numpy_policy
 from dqn_tf.evaluation import export
 from dqn_tf.experience import accumulator, replay
 from tests import marks, runs, variants
@@ -123,6 +123,20 @@ def test_updates_that_xla_compiles_are_near_those_it_does_not(alone, name):
         assert np.isfinite(found["metrics"]).all() and found["num_traces"] == 1
     else:
         assert_same(found, alone(name), test_parity.TOLERANCE_COMPILED)
+
+
+@pytest.mark.parametrize("name", ["rainbow", *marks.thorough("maxmin", "all", "minatar_cnn", "impala_cnn, all")])
+def test_updates_in_bfloat16_move_float32_weights_the_same_way(alone, name):
+    before = np.concatenate([one.ravel() for one in variants.network_of(name).build().get_weights()])
+    found = variants.train(one_replica(), name, precision="bfloat16")
+    moved = [
+        np.concatenate([one[f"network/{i}"].ravel() for i in range(len(one)) if f"network/{i}" in one]) - before
+        for one in (found, alone(name))
+    ]
+    cosine = moved[0] @ moved[1] / np.prod([np.linalg.norm(one) for one in moved])
+    assert 0.97 < cosine and (moved[0] != moved[1]).any()
+    np.testing.assert_allclose(found["metrics"], alone(name)["metrics"], rtol=0.02, atol=2e-3)
+    assert {one.dtype for key, one in found.items() if key.startswith("network/")} == {np.dtype(np.float32)}
 
 
 def made(name):
