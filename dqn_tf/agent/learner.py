@@ -1,5 +1,6 @@
 """The learner: a Q-network, its target and its optimizer, and the tf.function of K updates."""
 
+import logging
 from collections.abc import Callable
 
 import keras
@@ -13,7 +14,11 @@ from dqn_tf.config.schema import Learning
 from dqn_tf.distribution import packing
 from dqn_tf.distribution.reducer import Reducer
 from dqn_tf.distribution.stateless import StatelessNetwork, freeze
+from dqn_tf.experience.accumulator import Transitions
 from dqn_tf.experience.replay import Sample
+
+_log = logging.getLogger(__name__)
+_NOT_COMPILED = (tf.errors.InternalError, tf.errors.InvalidArgumentError, tf.errors.UnimplementedError)
 
 
 class Learner:
@@ -34,6 +39,7 @@ class Learner:
         total_updates: int,
         jit_compile: bool,
         seeds: Callable[[int], int] = lambda number: number,
+        observed: Callable[[Transitions, int], Transitions] | None = None,
     ):
         """Creates the variables in the scope of the reducer's placement.
 
@@ -42,6 +48,7 @@ class Learner:
           total_updates: the horizon of a linear or cosine learning rate.
           jit_compile: whether XLA compiles the whole loop of updates, or the gradients if there are several replicas.
           seeds: of the network's generators of random numbers, by their number.
+          observed: makes the observations of samples that name them, see DeviceReplay; None: samples have them.
         """
         self._reducer, self._placement = reducer, reducer.placement
         with self._placement.scope():
@@ -55,11 +62,10 @@ class Learner:
         variables = [*self.network.variables, *self.target.variables, *self.optimizer.variables]
         reducer.prepare(network, batch_size, num_sums, variables)
         seeds = [seeds(number) for number in range(network.num_seeds)]
-        update = Update(
-            reducer, network, self.target, self.optimizer, loss, learning, batch_size, seeds, jit_compile
-        )
-        # Without and with priorities. TensorFlow is called with tensors alone: nests and others cost 1 ms a call.
-        self._updates = [_function_of(update, is_prioritized) for is_prioritized in (False, True)]
+        update = Update(reducer, network, self.target, self.optimizer, loss, learning, batch_size, seeds, observed)
+        update.copy_to_target(1.0)
+        self._update, self._jit_compile = update, jit_compile
+        self._trace_anew()
         # One call for all weights: reading them one by one takes 1.4 ms from Python, longer than a short round.
         self._packed_weights = tf.function(lambda: packing.pack(self.network.weights), autograph=False)
 
@@ -89,6 +95,10 @@ class Learner:
         arrays = np.split(self._packed_weights().numpy(), ends[:-1])
         return [array.reshape(shape) for array, shape in zip(arrays, shapes, strict=True)]
 
+    def _trace_anew(self):
+        # Without and with priorities. TensorFlow is called with tensors alone: nests and others cost 1 ms a call.
+        self._updates = [self._update.function(is_prioritized, self._jit_compile) for is_prioritized in (False, True)]
+
     def update(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
         """Makes K updates; returns the means over them of METRICS, <float32>[4], and priorities <float32>[K, b].
 
@@ -98,10 +108,21 @@ class Learner:
         """
         metrics, priorities, is_prioritized = [], [], sample.row is not None
         for columns in self._calls(sample):
-            means, *priority = self._updates[is_prioritized](*columns)
+            means, *priority = self._updated(columns, is_prioritized)
             metrics.append(self._reducer.finish(means).numpy())
             priorities += [one.numpy() for one in priority]
         return np.mean(metrics, axis=0), np.concatenate(priorities) if is_prioritized else None
+
+    def _updated(self, columns, is_prioritized):
+        try:
+            return self._updates[is_prioritized](*columns)
+        except _NOT_COMPILED as error:
+            if not self._jit_compile:
+                raise
+            _log.warning("jit_compile: false, because XLA cannot compile this update: %s", str(error).split("\n")[0])
+            self._jit_compile = False  # what could not be compiled has changed nothing
+            self._trace_anew()
+            return self._updates[is_prioritized](*columns)
 
     def _calls(self, sample):
         """Yields the tensors that the updates of each call take: columns of Transitions, and importance weights."""
@@ -109,9 +130,3 @@ class Learner:
         given = [column for column in given if column is not None]
         for part in self._reducer.parts(len(sample.transitions.a_tm1)):
             yield self._placement.split([column[part] for column in given])
-
-
-def _function_of(update, is_prioritized):
-    return tf.function(
-        lambda *given: update(given, is_prioritized), jit_compile=update.is_compiled, autograph=False
-    )

@@ -38,6 +38,16 @@ def _learning_rate(learning, total_updates):
     return initial
 
 
+def clipped(
+    gradients: Sequence[tf.Tensor], norm: tf.Tensor, clip_norm: float, is_compiled: bool
+) -> list[tf.Tensor]:
+    """Returns gradients of this global norm, scaled down to `clip_norm` if it is larger."""
+    if is_compiled:  # XLA fuses the products into what follows, and branches at a cost
+        scale = clip_norm / tf.maximum(norm, clip_norm)
+        return [gradient * scale for gradient in gradients]
+    return tf.cond(norm > clip_norm, lambda: [one * (clip_norm / norm) for one in gradients], lambda: list(gradients))
+
+
 def apply(
     optimizer: keras.Optimizer,
     gradients: Sequence[tf.Tensor],

@@ -6,7 +6,7 @@ context.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -19,6 +19,7 @@ from dqn_tf.distribution import noise, packing
 from dqn_tf.distribution.reducer import Reducer
 from dqn_tf.distribution.stateless import StatelessNetwork, TargetNetwork
 from dqn_tf.experience import accumulator
+from dqn_tf.experience.accumulator import Transitions
 
 METRICS = ("loss", "q_mean", "td_error_mean", "gradient_norm")
 
@@ -36,7 +37,7 @@ class Update:
         learning: Learning,
         batch_size: int,
         seeds: Sequence[int],
-        jit_compile: bool,
+        observed: Callable[[Transitions, int], Transitions] | None,
     ):
         """Prepares. See Learner.
 
@@ -47,10 +48,18 @@ class Update:
         self._reducer, self._placement = reducer, reducer.placement
         self._network, self._target, self._optimizer = network, target, optimizer
         self._loss, self._learning, self._batch_size, self._seeds = loss, learning, batch_size, seeds
+        self._observed, self._places = observed, self._placement.each(lambda i: i)
+
+    def function(self, is_prioritized: bool, jit_compile: bool) -> Callable[..., tuple[tf.Tensor, ...]]:
+        """Returns __call__ as a tf.function of columns, which XLA compiles if it is told to; of several replicas, the
+        gradients alone. All functions of an Update are told the same.
+        """
         one_replica = self._placement.num_replicas == 1
         self.is_compiled = jit_compile and one_replica
         self._of_tensors = tf.function(self._gradients, jit_compile=jit_compile and not one_replica, autograph=False)
-        self.copy_to_target(1.0)
+        return tf.function(
+            lambda *given: self(given, is_prioritized), jit_compile=self.is_compiled, autograph=False
+        )
 
     def __call__(self, given: Sequence[Any], is_prioritized: bool) -> tuple[tf.Tensor, ...]:
         """Makes K updates, and returns the means of METRICS over them, <float32>[4].
@@ -62,7 +71,7 @@ class Update:
         num_updates = self._placement.local(given[0]).shape[0]
 
         def update(k, metrics, *priorities):
-            sent, counts, priority = self._placement.run(self._of_replica, (given, k, is_prioritized))
+            sent, counts, priority = self._placement.run(self._of_replica, (given, k, is_prioritized, self._places))
             gradients, sums = self._reducer.sum(sent)
             if self._network.state:
                 sums = self._set_state(sums, counts)
@@ -70,7 +79,6 @@ class Update:
             self._update_target()
             return k + 1, metrics, *(one.write(k, self._placement.joined(priority)) for one in priorities)
 
-        # Not `for k in tf.range`: AutoGraph would rewrite all that is called here, a second of every start.
         begin = (tf.constant(0), tf.zeros([len(METRICS)]))
         begin += (tf.TensorArray(tf.float32, num_updates),) if is_prioritized else ()
         _, metrics, *priorities = tf.while_loop(
@@ -78,10 +86,12 @@ class Update:
         )
         return metrics / num_updates, *(one.stack() for one in priorities)
 
-    def _of_replica(self, given, k, is_prioritized):
+    def _of_replica(self, given, k, is_prioritized, place):
         """Returns what this replica sends, new values of state that is not sent, and priorities. In replica context."""
         batch = [tensor[k] for tensor in given]
         weight = [batch.pop()] if is_prioritized else []
+        if self._observed:
+            batch = list(self._observed(accumulator.of_columns(batch), place))
         networks = self._network.values_of(self._network.model), self._network.values_of(self._target)
         update = self._optimizer.iterations.value
         gradients, sums, *others = self._of_tensors(networks, batch, weight, update, self._placement.replica())
@@ -124,16 +134,9 @@ class Update:
         """Applies the summed gradients, in cross-replica context, and returns their norm."""
         norm = tf.linalg.global_norm(gradients)
         if self._learning.clip_norm:
-            gradients = self._clipped(gradients, norm)
+            gradients = optimizers.clipped(gradients, norm, self._learning.clip_norm, self.is_compiled)
         optimizers.apply(self._optimizer, gradients, self._network.trainable, self._placement, self.is_compiled)
         return norm
-
-    def _clipped(self, gradients, norm):
-        limit = self._learning.clip_norm
-        if self.is_compiled:  # XLA fuses the products into what follows, and branches at a cost
-            scale = limit / tf.maximum(norm, limit)
-            return [gradient * scale for gradient in gradients]
-        return tf.cond(norm > limit, lambda: [one * (limit / norm) for one in gradients], lambda: list(gradients))
 
     def _update_target(self):
         period = self._learning.target_update_period

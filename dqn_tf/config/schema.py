@@ -659,9 +659,15 @@ class Hardware:
 
     jit_compile: str = field(
         "auto",
-        "compile the update with XLA; auto: dense networks only",
+        "compile the update with XLA; auto: dense networks on a CPU, all networks on a GPU",
         choices=("auto", "true", "false"),
-        source="docs/design.md",
+        source="docs/gpu.md",
+    )
+    replay_device: str = field(
+        "auto",
+        "where the images of the replay are: host, or in the memory of the gpu that learns; auto: there if they fit",
+        choices=("auto", "host", "gpu"),
+        source="docs/gpu.md",
     )
     precision: str = field(
         "float32",

@@ -49,6 +49,15 @@ class Placement:
         """Whether this process computes on GPUs."""
         return bool(tf.config.list_physical_devices("GPU"))
 
+    @property
+    def gpus(self) -> list[str]:
+        """Names of the GPUs of this worker's replicas, in their order; none if they compute on the CPU."""
+        if not self.has_gpu:
+            return []
+        names = [f"GPU:{i}" for i in range(self.replicas_per_worker)]
+        devices = list(self.strategy.extended.worker_devices) if self.num_replicas > 1 else names
+        return devices if all("GPU" in device for device in devices) else []
+
     def has_bfloat16(self, processor_has: bool) -> bool:
         """Returns whether what this process computes on has bfloat16 arithmetic; GPUs do from Ampere (8.0) on."""
         gpus = tf.config.list_physical_devices("GPU")
@@ -78,14 +87,21 @@ class Placement:
         if self.replicas_per_worker == 1 and self.num_workers == 1:
             return tf.nest.map_structure(tf.convert_to_tensor, batch)
 
-        def part(context):
-            # Under MultiWorkerMirroredStrategy the replica id counts over all workers.
-            local = context.replica_id_in_sync_group % self.replicas_per_worker
+        def part(i):
             return tf.nest.map_structure(
-                lambda array: tf.convert_to_tensor(np.split(array, self.replicas_per_worker, axis=1)[local]), batch
+                lambda array: tf.convert_to_tensor(np.split(array, self.replicas_per_worker, axis=1)[i]), batch
             )
 
-        return self.strategy.experimental_distribute_values_from_function(part)
+        return self.each(part)
+
+    def each(self, function: Callable[[int], Any]) -> Any:
+        """Returns the per-replica values function(i) of this worker's replicas, of which i is the number."""
+
+        def value(context):
+            # Under MultiWorkerMirroredStrategy the replica id counts over all workers.
+            return function(context.replica_id_in_sync_group % self.replicas_per_worker)
+
+        return self.strategy.experimental_distribute_values_from_function(value)
 
     def local(self, value: Any) -> Any:
         """Returns the first of this worker's per-replica values."""
@@ -169,6 +185,15 @@ class Placement:
     def barrier(self) -> None:
         """Waits for all workers."""
         self.gather(np.zeros([1, 1]))
+
+
+def free_memory(device: str) -> int | None:
+    """Returns the bytes of a GPU that TensorFlow may use, as this process starts; None if it does not tell."""
+    from tensorflow.python.client import device_lib
+
+    number = tf.DeviceSpec.from_string(device).device_index
+    limits = [one.memory_limit for one in device_lib.list_local_devices() if one.device_type == "GPU"]
+    return limits[number] if number is not None and number < len(limits) else None
 
 
 def create(

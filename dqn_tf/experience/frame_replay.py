@@ -2,12 +2,13 @@
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from dqn_tf.environment import spec
 from dqn_tf.experience import accumulator, replay, sampling
+from dqn_tf.experience.frames import Frames, HostFrames
 
 _WINDOW = 1 << 14  # frames remembered at least: more than (n_step + stack size) * environments
 _CHUNK_NBYTES = 1 << 20  # of observations added at a time: about the cache of a core
@@ -32,6 +33,17 @@ def kind(observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeL
     return FrameReplay if is_image else replay.Replay
 
 
+def expected_slots(capacity: int) -> int:
+    """Returns how many frames a full buffer has if each env step brings one new plane. See expected_nbytes."""
+    return capacity + _growth(capacity)
+
+
+def frame_nbytes(observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeLike) -> int:
+    """Returns the bytes of one frame: those of a plane, filled up to whole words."""
+    stack_shape, axis = _stack(tuple(observation_shape))
+    return 8 * _num_words(stack_shape[:axis] + stack_shape[axis + 1 :], observation_dtype)
+
+
 class FrameReplay(replay.Replay):
     """Does the same as Replay, to the byte, in less memory.
 
@@ -51,8 +63,13 @@ class FrameReplay(replay.Replay):
         generator: np.random.Generator,
         sampler: sampling.Uniform | None = None,
         mask_nbytes: int = 0,
+        make_frames: Callable[[int], Frames] = HostFrames,
     ):
-        """See Replay."""
+        """See Replay.
+
+        Args:
+          make_frames: makes an empty store of frames of so many words.
+        """
         self._shape = tuple(observation_shape)
         self._dtype = np.dtype(observation_dtype)
         self._stack_shape, self._stack_axis = _stack(self._shape)
@@ -61,6 +78,7 @@ class FrameReplay(replay.Replay):
         # Slots instead of observations.
         super().__init__(capacity, (num_planes,), np.int32, generator, sampler, mask_nbytes)
         self._multipliers = np.random.default_rng(0).integers(1 << 64, size=num_words, dtype=np.uint64)
+        self._frames = make_frames(num_words)
         self.clear()
 
         num_rows = min(max(_CHUNK_NBYTES // (2 * num_planes * num_words * 8), 1), capacity)
@@ -69,8 +87,8 @@ class FrameReplay(replay.Replay):
     def clear(self) -> None:
         """Forgets all transitions."""
         super().clear()
-        # For each slot its plane and how often the rows name it; and a stack of the slots that no row names.
-        self._frames = np.empty((0, len(self._multipliers)), np.uint64)
+        # For each slot how often the rows name it; and a stack of the slots that no row names.
+        self._frames.clear()
         self._use_count = np.empty(0, np.int32)
         self._free = np.empty(0, np.int32)
         self._num_free = 0
@@ -80,14 +98,14 @@ class FrameReplay(replay.Replay):
     @property
     def num_frames(self) -> int:
         """Number of planes held."""
-        return len(self._frames) - self._num_free
+        return len(self._use_count) - self._num_free
 
     @property
     def nbytes(self) -> int:
         """Bytes held now. They grow with the number of frames, in steps of 1 % of the capacity."""
-        arrays = (self._frames, self._use_count, self._free, self._chunk)
+        arrays = (self._use_count, self._free, self._chunk)
         fingerprints = sum(sys.getsizeof(slots) + 80 * len(slots) for slots in (self._recent, self._older))
-        return super().nbytes + sum(array.nbytes for array in arrays) + fingerprints
+        return super().nbytes + self._frames.nbytes + sum(array.nbytes for array in arrays) + fingerprints
 
     @staticmethod
     def expected_nbytes(
@@ -99,10 +117,9 @@ class FrameReplay(replay.Replay):
         buffer needs up to C times as much.
         """
         stack_shape, axis = _stack(tuple(observation_shape))
-        num_slots = capacity + _growth(capacity)
-        slot_nbytes = 8 * _num_words(stack_shape[:axis] + stack_shape[axis + 1 :], observation_dtype) + 4 + 4
+        slot_nbytes = frame_nbytes(observation_shape, observation_dtype) + 4 + 4
         rows_nbytes = replay.Replay.expected_nbytes(capacity, (stack_shape[axis],), np.int32, mask_nbytes)
-        return rows_nbytes + num_slots * slot_nbytes
+        return rows_nbytes + expected_slots(capacity) * slot_nbytes
 
     def add(self, transitions: accumulator.Transitions) -> None:
         """See Replay. Also raises MemoryError: there is no memory for more frames."""
@@ -117,13 +134,19 @@ class FrameReplay(replay.Replay):
         observations = dict(s_tm1=self._observations(slots.s_tm1), s_t=self._observations(slots.s_t))
         return sample._replace(transitions=slots._replace(**observations))
 
+    def blank(self, num_batches: int, batch_size: int) -> replay.Sample:
+        """See Replay."""
+        blank = super().blank(num_batches, batch_size)
+        observations = np.zeros((num_batches, batch_size, *self._shape), self._dtype)
+        return blank._replace(transitions=blank.transitions._replace(s_tm1=observations, s_t=observations))
+
     def packed(self, first: int, end: int) -> dict[str, np.ndarray]:
         """See Replay. Columns of observations have numbers <int32>[end - first, C] of planes in the array `planes`."""
         arrays = super().packed(first, end)
         slots = np.stack((arrays["s_tm1"], arrays["s_t"]))
         used, number = np.unique(slots, return_inverse=True)
         arrays["s_tm1"], arrays["s_t"] = number.astype(np.int32).reshape(slots.shape)
-        arrays["planes"] = self._planes(self._frames.take(used, axis=0), used.shape)
+        arrays["planes"] = self._planes(self._frames.take(used), used.shape)
         return arrays
 
     def add_packed(self, arrays: Mapping[str, np.ndarray], rows: slice) -> None:
@@ -145,12 +168,12 @@ class FrameReplay(replay.Replay):
 
     def _observations(self, slots):
         """Returns a copy [K, B, *obs] of what is in slots <int32>[K, B, C]."""
-        planes = self._planes(self._frames.take(slots.ravel(), axis=0), (-1, slots.shape[-1]))  # [K * B, C, *plane]
+        planes = self._planes(self._frames.take(slots.ravel()), (-1, slots.shape[-1]))  # [K * B, C, *plane]
         return self._stacks(planes).reshape(*slots.shape[:2], *self._shape)
 
     def _planes(self, words, leading_shape):
         """Returns words <uint64>[..., W] as [*leading_shape, *plane], where possible in the same memory."""
-        nbytes = _num_bytes(self._plane_shape, self._dtype)
+        nbytes = num_bytes(self._plane_shape, self._dtype)
         return words.view(np.uint8)[..., :nbytes].view(self._dtype).reshape(*leading_shape, *self._plane_shape)
 
     def _add(self, transitions):
@@ -165,7 +188,7 @@ class FrameReplay(replay.Replay):
         num_fresh = np.count_nonzero(~is_known)
         self._reserve(num_fresh)
         slot[~is_known] = self._free[self._num_free - num_fresh : self._num_free]
-        self._frames[slot[~is_known]] = words[leaders[~is_known]]
+        self._frames.put(slot[~is_known], words[leaders[~is_known]])
 
         slots = np.empty(len(leader), np.int32)
         slots[leaders] = slot
@@ -191,7 +214,7 @@ class FrameReplay(replay.Replay):
         slot = np.array([self._recent.get(key, self._older.get(key, -1)) for key in keys], np.int32)
         found = np.flatnonzero(slot >= 0)
         found = found[self._use_count[slot[found]] > 0]  # else it may be given to another plane
-        found = found[(self._frames[slot[found]] == words[found]).all(axis=1)]
+        found = found[(self._frames.take(slot[found]) == words[found]).all(axis=1)]
         is_known = np.zeros(len(slot), bool)
         is_known[found] = True
         return slot, is_known
@@ -203,20 +226,18 @@ class FrameReplay(replay.Replay):
             self._older, self._recent = self._recent, {}
 
     def _reserve(self, num_frames):
-        """Makes room for that many frames.
-
-        ndarray.resize reallocates: on Linux the pages of a large array stay where they are, nothing is copied.
-        """
+        """Makes room for that many frames."""
         num_missing = num_frames - self._num_free
         if num_missing <= 0:
             return
         num_more = max(num_missing, _growth(self._capacity))
-        num_slots = len(self._frames) + num_more
+        num_slots = len(self._use_count) + num_more
         try:
-            for array in (self._free, self._use_count, self._frames):
-                array.resize((num_slots, *array.shape[1:]), refcheck=False)  # no view of them outlives a call
+            self._frames.grow(num_slots)
+            for array in (self._free, self._use_count):
+                array.resize(num_slots, refcheck=False)  # no view of them outlives a call
         except MemoryError:
-            size = f"{num_slots} frames of {self._frames.itemsize * self._frames.shape[1]} bytes"
+            size = f"{num_slots} frames of {8 * len(self._multipliers)} bytes"
             raise MemoryError(f"The replay buffer holds {len(self)} transitions and cannot grow to {size}.") from None
         self._free[self._num_free : self._num_free + num_more] = np.arange(num_slots - num_more, num_slots)
         self._num_free += num_more
@@ -239,12 +260,13 @@ def _stack(shape):
     return ((1, *shape), 0) if axis is None else (shape, axis)
 
 
-def _num_bytes(plane_shape, dtype):
+def num_bytes(plane_shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> int:
+    """Returns the bytes of a plane."""
     return math.prod(plane_shape) * np.dtype(dtype).itemsize
 
 
 def _num_words(plane_shape, dtype):
-    return -(-_num_bytes(plane_shape, dtype) // 8)
+    return -(-num_bytes(plane_shape, dtype) // 8)
 
 
 def _growth(capacity):

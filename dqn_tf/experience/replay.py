@@ -124,6 +124,16 @@ class Replay:
         transitions = self._rows(row)
         return Sample(transitions) if weight is None else Sample(transitions, weight, row)
 
+    def blank(self, num_batches: int, batch_size: int) -> Sample:
+        """Returns a sample like those of `sample` of which all is 0, and all actions are legal."""
+        leading = num_batches, batch_size
+        transitions = self._storage._make(np.zeros((*leading, *one.shape[1:]), one.dtype) for one in self._storage)
+        for name in transitions._fields[len(accumulator.Transitions._fields) :]:
+            getattr(transitions, name).fill(255)
+        if self._sampler.priorities(np.zeros(0, np.int64)) is None:
+            return Sample(transitions)
+        return Sample(transitions, np.zeros(leading, np.float32), np.zeros(leading, np.int64))
+
     def _rows(self, index):
         """Returns copies of the transitions in rows <int>[...]."""
         return self._storage._make(column.take(index, axis=0) for column in self._storage)

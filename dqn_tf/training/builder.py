@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 from gymnasium import spaces
 
 from dqn_tf.agent import architecture, policies
@@ -22,15 +21,15 @@ from dqn_tf.distribution.reducer import GradientSum, Reducer
 from dqn_tf.distribution.strategy import Placement
 from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.evaluation.evaluator import Evaluator, episode_limit
-from dqn_tf.experience.accumulator import Accumulator, MaskedTransitions, Transitions
-from dqn_tf.experience.replay import Replay, Sample
+from dqn_tf.experience.accumulator import Accumulator, Transitions
+from dqn_tf.experience.replay import Replay
 from dqn_tf.persistence.checkpoints import Checkpoints
 from dqn_tf.persistence.progress import Progress
 from dqn_tf.persistence.replay_segments import ReplaySegments
 from dqn_tf.persistence.storage import Storage
 from dqn_tf.persistence.versions import versions
 from dqn_tf.process import hardware
-from dqn_tf.training import memory
+from dqn_tf.training import replay_memory
 from dqn_tf.training.plan import Plan
 
 _log = logging.getLogger(__name__)
@@ -82,12 +81,12 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
         plan.architecture.check(best_model, spec, config)
     if placement.is_chief:
         _log_actions(spec)
-    learner = _learner(make, placement)
     seed, worker = config.run.seed, placement.worker_index
     generator = seeding.generator(seed, Stream.REPLAY, worker, 0)
-    replay = memory.make_replay(config, spec, placement.num_workers, generator)
+    replay = replay_memory.make(config, spec, placement, generator)
+    learner = _learner(make, placement, getattr(replay, "observed", None))
     if ":" in config.learning.loss:  # before anything is collected
-        learner.trace(_zeros(config, spec, training.updates_per_round, training.batch_size // placement.num_workers))
+        learner.trace(replay.blank(training.updates_per_round, training.batch_size // placement.num_workers))
     segments = ReplaySegments(plan.directory.checkpoints, replay, worker, placement.num_workers)
     about = (settings.to_json(config), machine(plan), spec.spaces())
     checkpoints = Checkpoints(
@@ -122,7 +121,7 @@ def machine(plan: Plan) -> dict[str, str]:
     return {**versions(), "processor": hardware.processor(), "threads": str(plan.threads.learner)}
 
 
-def _learner(make, placement):
+def _learner(make, placement, observed):
     config = make.config
     training, communication = config.training, config.communication
     average_period, wire_precision = communication.average_period, communication.wire_precision
@@ -140,6 +139,7 @@ def _learner(make, placement):
         *(reducer, make.build, make.loss(), config.learning, training.batch_size, max(total_updates, 1)),
         _uses_xla(config, make.architecture, reducer.placement),
         functools.partial(seeding.integer, config.run.seed, Stream.NETWORK, *mine),
+        observed,
     )
     if reducer.num_sent:
         _log.info("all-reduce: %d numbers for %d weights; %s", reducer.num_sent, learner.network.count_params(), how)
@@ -151,19 +151,6 @@ def _statistics(config, placement, learner):
         return None
     size = math.prod(learner.network.input_shape[1:])
     return ObservationStatistics(placement, [learner.network, learner.target], size)
-
-
-def _zeros(config, spec, *leading):
-    """Returns a Sample of this leading shape, as the replay gives them."""
-    observations = np.zeros((*leading, *spec.observation_shape), spec.observation_dtype)
-    numbers = np.zeros(leading, np.float32)
-    transitions = Transitions(observations, np.zeros(leading, np.int32), numbers, numbers, observations)
-    if spec.has_masks:
-        bits = np.full((*leading, spec.mask_nbytes), 255, np.uint8)
-        transitions = MaskedTransitions(*transitions, bits, bits)
-    if config.replay.replay == "uniform":
-        return Sample(transitions)
-    return Sample(transitions, numbers, np.zeros(leading, np.int64))
 
 
 def _log_actions(spec):
@@ -184,21 +171,20 @@ def _uses_xla(config, architecture, placement):
     if asked != "auto":
         _log.info("jit_compile: %s, because --jit_compile=%s", asked, asked)
         return asked == "true"
+    if placement.gpus:
+        _log.info("jit_compile: true, because an update on a GPU takes a ninth of the time")
+        return True
+    why_not = ""
     if config.network.noisy or config.network.head == "implicit_quantile":
-        _log.info("jit_compile: false, because XLA draws random numbers slowly: btr took 1.4 times as long by it")
-        return False
-    if not architecture.can_compile:
-        reason = "compiling --network of your own was not measured"
-        if architecture.is_convolutional:
-            reason = "convolutions on a GPU have kernels of their own, and compiling them was not measured"
-            if not placement.has_gpu:
-                reason = "XLA's convolutions on CPU are about 20 times slower"
-        _log.info("jit_compile: false, because %s", reason)
-        return False
-    if placement.num_replicas > 1:
-        _log.info(
-            "jit_compile: false, because the all-reduce of %d replicas cannot be compiled", placement.num_replicas
-        )
+        why_not = "XLA draws random numbers slowly: btr took 1.4 times as long by it"
+    elif architecture.is_convolutional:
+        why_not = "XLA's convolutions on CPU are about 20 times slower"
+    elif not architecture.can_compile:
+        why_not = "compiling --network of your own was not measured"
+    elif placement.num_replicas > 1:
+        why_not = f"the all-reduce of {placement.num_replicas} replicas cannot be compiled"
+    if why_not:
+        _log.info("jit_compile: false, because %s", why_not)
         return False
     _log.info("jit_compile: true, because a small network on one replica gains from XLA, a dense one threefold")
     return True

@@ -1,5 +1,7 @@
 """What a run needs of this machine's memory, and whether that is there. Before TensorFlow is imported."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from dqn_tf.agent.architecture import Architecture
@@ -13,13 +15,19 @@ _WEIGHT_NBYTES = 4 * 6  # online, target and best network, two moments and a gra
 
 
 def check(
-    config: Config, spec: EnvironmentSpec, architecture: Architecture, num_workers: int, num_local_workers: int
+    config: Config,
+    spec: EnvironmentSpec,
+    architecture: Architecture,
+    num_workers: int,
+    num_local_workers: int,
+    has_gpu: bool,
 ) -> list[str]:
     """Returns one line for each setting that asks for more memory than this machine has.
 
     Args:
       num_workers: of the run.
       num_local_workers: of these, on this machine.
+      has_gpu: whether the images of the replay may be in a GPU's memory, which is asked when TensorFlow has started.
     """
     try:
         make_replay(config, spec, num_workers, np.random.default_rng(0))
@@ -28,7 +36,9 @@ def check(
     available = hardware.available_memory()
     if available is None:
         return []
-    problems = _check_replay(config, spec, num_workers, num_local_workers, available)
+    problems = []
+    if not has_gpu or config.hardware.replay_device == "host":
+        problems += check_replay(config, spec, num_workers, num_local_workers, available)
     for name, value, nbytes, what in (
         ("hidden_units", ",".join(map(str, config.network.hidden_units)), *_network(config, spec, architecture)),
         ("batch_size", config.training.batch_size, *_batches(config, spec, num_workers)),
@@ -42,7 +52,11 @@ def check(
 
 
 def make_replay(
-    config: Config, spec: EnvironmentSpec, num_workers: int, generator: np.random.Generator
+    config: Config,
+    spec: EnvironmentSpec,
+    num_workers: int,
+    generator: np.random.Generator,
+    create: Callable[..., replay.Replay] = frame_replay.create,
 ) -> replay.Replay:
     """Returns an empty replay of one worker; its pages are taken as it fills. Raises ConfigError."""
     capacity = config.training.replay_capacity
@@ -51,7 +65,7 @@ def make_replay(
         sampler = sampling.Uniform()
         if config.replay.replay == "prioritized":
             sampler = sampling.Prioritized(mine, config.replay.priority_exponent)
-        return frame_replay.create(mine, shape, dtype, generator, sampler, spec.mask_nbytes)
+        return create(mine, shape, dtype, generator, sampler, spec.mask_nbytes)
     except (MemoryError, ValueError) as error:  # NumPy says the latter of sizes that no machine has
         raise ConfigError(
             f"--replay_capacity={capacity} does not fit into memory: {error}; use less, this run adds "
@@ -64,23 +78,33 @@ def _num_added(training):
     return -(-training.train_env_steps // training.round_env_steps) * training.round_env_steps
 
 
-def _check_replay(config, spec, num_workers, num_local_workers, available):
-    training = config.training
+def check_replay(
+    config: Config, spec: EnvironmentSpec, num_workers: int, num_local_workers: int, available: int
+) -> list[str]:
+    """Returns the line of a replay that needs more than the bytes `available`; see `check`."""
     kind = frame_replay.kind(spec.observation_shape, spec.observation_dtype)
-    held = min(training.replay_capacity, _num_added(training))
-    here = held * num_local_workers // num_workers
+    here = num_held(config) * num_local_workers // num_workers
     needed = kind.expected_nbytes(here, spec.observation_shape, spec.observation_dtype, spec.mask_nbytes)
     if config.replay.replay == "prioritized":
         needed += sampling.Prioritized.expected_nbytes(here)
     available = max(available - _PROGRAM_NBYTES * num_local_workers, available // 4)
-    if needed <= available:
-        return []
+    return does_not_fit(config, num_workers, needed, available, "of memory") if needed > available else []
+
+
+def num_held(config: Config) -> int:
+    """Returns how many transitions the replays of all workers come to hold."""
+    return min(config.training.replay_capacity, _num_added(config.training))
+
+
+def does_not_fit(config: Config, num_workers: int, needed: int, available: int, what: str) -> list[str]:
+    """Returns the line of a replay that needs so many bytes, more than there are, with the capacity that fits."""
+    training, held = config.training, num_held(config)
     fits = int(0.98 * held * available / needed)
     fits -= fits % max(10 ** (len(str(fits)) - 2), 1)  # two digits are enough
     fits -= fits % num_workers
     fitting = f"--replay_capacity={fits} fits" if fits >= training.round_env_steps else "no capacity fits"
     return [
-        f"--replay_capacity={training.replay_capacity} needs {needed / 1e9:,.1f} GB of memory for {held} transitions "
+        f"--replay_capacity={training.replay_capacity} needs {needed / 1e9:,.1f} GB {what} for {held} transitions "
         f"of {config.run.env}, and {available / 1e9:,.1f} GB are free for it; {fitting}."
     ]
 

@@ -201,7 +201,8 @@ def make(
     if plan.spec is not None:
         problems += _check_open_files(plan)
     if architecture is not None and not is_evaluator and (cluster is not None or not problems_of_cluster):
-        problems += memory.check(config, spec, architecture, plan.num_workers, plan.num_local_workers)
+        workers = plan.num_workers, plan.num_local_workers
+        problems += memory.check(config, spec, architecture, *workers, bool(gpus.visible_gpus(environ)))
     if plan.is_chief and not where.is_bucket and (config.run.logdir or not problems):
         attempt(_check_directory, plan, not problems)
     elif not where.is_bucket and not problems:

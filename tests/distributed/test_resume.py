@@ -38,6 +38,7 @@ MORE_KINDS = {
     "maxmin": ["--num_critics=2", "--dueling", "--exploration=boltzmann", "--temperature=0.5"],
     "btr": ["--preset=btr", "--normalize_observations", "--normalization=layer", "--strategy=multiworker"],
 }
+ON_DEVICE = (str(runs.ROOT / "tests" / "distributed" / "on_device.py"),)
 # The rows and the checkpoints of these fall between one another.
 PERIODS = ["--log_period=120", "--checkpoint_period=280", "--eval_period=360"]
 
@@ -82,8 +83,8 @@ def kill(process):
     runs.wait_until_gone(pids)
 
 
-def kill_when(kind, logdir, is_time):
-    process = runs.start(*flags(kind), f"--logdir={logdir}")
+def kill_when(kind, logdir, is_time, **how):
+    process = runs.start(*flags(kind), f"--logdir={logdir}", **how)
     try:
         give_up = time.monotonic() + runs.SECONDS
         while process.poll() is None and not is_time():
@@ -108,6 +109,16 @@ def test_run_killed_after_a_checkpoint_comes_to_the_same(kind, left_alone, tmp_p
     for parts in (found, expected := dict(expected)):
         del parts["checkpoints"]
     assert found == expected
+
+
+@pytest.mark.thorough
+def test_run_whose_images_are_on_a_device_is_killed_and_comes_to_what_one_on_the_host_does(left_alone, tmp_path):
+    expected, _ = left_alone("atari")
+    assert kill_when("atari", tmp_path, lambda: manifest.numbers(tmp_path / "checkpoints") == [200], program=ON_DEVICE)
+    done = runs.command(*flags("atari"), f"--logdir={tmp_path}", program=ON_DEVICE)
+    assert done.returncode == 0, done.stderr
+    assert "GB on CPU:0, because --replay_device=auto" in done.stderr
+    assert runs.fingerprint(tmp_path) == expected
 
 
 MOMENTS = {

@@ -1,0 +1,125 @@
+"""A replay of images whose frames are in the memory of the devices that learn: a sample names them, an update gathers.
+
+A batch that crosses the bus is then 8 numbers a transition, not 2 stacks of 28 kB. Each device of the process has all
+frames, because a batch's rows may name any of them: that costs no memory that one device alone would not need, and new
+frames cross once to each.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dqn_tf.experience import frame_replay, replay, sampling
+from dqn_tf.experience.accumulator import Transitions
+
+_GROWTH = 1.25  # of frames that are more than expected: each time the update is compiled again
+
+
+class DeviceFrames:
+    """Frames on devices, as <uint8>[slots, 8 * W]. See frames.Frames."""
+
+    def __init__(self, num_words: int, devices: Sequence[str], num_slots: int):
+        """Takes the memory. Raises MemoryError.
+
+        Args:
+          devices: their names; what is on the first is read back.
+          num_slots: to begin with.
+        """
+        self._nbytes = 8 * num_words
+        self.variables = []
+        for device in devices:
+            with tf.device(device), _out_of_memory():
+                zeros = tf.zeros([num_slots, self._nbytes], tf.uint8)
+                self.variables.append(tf.Variable(zeros, trainable=False, shape=[None, self._nbytes]))
+
+    @property
+    def nbytes(self) -> int:
+        return 0
+
+    def clear(self) -> None:
+        pass
+
+    def grow(self, num_slots: int) -> None:
+        num_held = self.variables[0].value().shape[0]
+        if num_slots <= num_held:
+            return
+        more = max(num_slots, int(_GROWTH * num_held)) - num_held
+        for variable in self.variables:
+            with tf.device(variable.device), _out_of_memory():
+                variable.assign(tf.concat([variable, tf.zeros([more, self._nbytes], tf.uint8)], axis=0))
+
+    def put(self, slots: np.ndarray, words: np.ndarray) -> None:
+        rows = words.view(np.uint8)
+        for variable in self.variables:
+            with tf.device(variable.device):
+                tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=slots, updates=rows)
+
+    def take(self, slots: np.ndarray) -> np.ndarray:
+        return tf.gather(self.variables[0], slots).numpy().view(np.uint64)
+
+
+class DeviceReplay(frame_replay.FrameReplay):
+    """Does the same as FrameReplay, but `sample` gives numbers of frames, of which `observed` makes observations."""
+
+    def __init__(
+        self,
+        capacity: int,
+        observation_shape: tuple[int, ...],
+        observation_dtype: np.typing.DTypeLike,
+        generator: np.random.Generator,
+        sampler: sampling.Uniform | None,
+        mask_nbytes: int,
+        devices: Sequence[str],
+        num_slots: int,
+    ):
+        """See FrameReplay and DeviceFrames."""
+
+        def make_frames(num_words):
+            return DeviceFrames(num_words, devices, num_slots)
+
+        super().__init__(
+            capacity, observation_shape, observation_dtype, generator, sampler, mask_nbytes, make_frames
+        )
+
+    def sample(self, num_batches: int, batch_size: int, importance_exponent: float = 0.0) -> replay.Sample:
+        """See Replay. s_tm1 and s_t are numbers of frames, <int32>[K, B, C]."""
+        return replay.Replay.sample(self, num_batches, batch_size, importance_exponent)
+
+    def blank(self, num_batches: int, batch_size: int) -> replay.Sample:
+        """See Replay."""
+        return replay.Replay.blank(self, num_batches, batch_size)
+
+    def observed(self, transitions: Transitions, device: int) -> Transitions:
+        """Returns transitions of a sample [b] with observations [b, *obs], gathered on a device. In a tf.function.
+
+        Args:
+          device: its number among the devices.
+        """
+        variable = self._frames.variables[device]
+        stacks = {name: self._gathered(variable, getattr(transitions, name)) for name in ("s_tm1", "s_t")}
+        return transitions._replace(**stacks)
+
+    def _gathered(self, variable: tf.Variable, slots: Any) -> tf.Tensor:
+        rows = tf.gather(variable, tf.reshape(slots, [-1]))  # <uint8>[b * C, 8 * W]
+        nbytes = frame_replay.num_bytes(self._plane_shape, self._dtype)
+        if nbytes != rows.shape[1]:
+            rows = rows[:, :nbytes]
+        stacks = tf.reshape(rows, [-1, slots.shape[-1], *self._plane_shape])
+        if self._stack_axis:
+            order = list(range(2, len(stacks.shape)))
+            order.insert(self._stack_axis, 1)
+            stacks = tf.transpose(stacks, [0, *order])
+        return tf.reshape(stacks, [-1, *self._shape])
+
+
+class _out_of_memory:
+    """Raises MemoryError instead of TensorFlow's error."""
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, tf.errors.ResourceExhaustedError):
+            raise MemoryError("the device's memory is full") from None

@@ -1,0 +1,85 @@
+"""A replay whose frames are on devices is the twin, to the byte, of the one in this process's memory."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dqn_tf.distribution import device_replay
+from dqn_tf.experience import accumulator, frame_replay, sampling
+from tests.experience.test_frame_replay import LAYOUTS, StackedGame, play, split
+
+
+def twins(layout, capacity, devices, num_slots, make_sampler=sampling.Uniform):
+    shape = LAYOUTS[layout][0]
+    about = capacity, shape, np.uint8
+    host = frame_replay.FrameReplay(*about, np.random.default_rng(3), make_sampler())
+    device = device_replay.DeviceReplay(*about, np.random.default_rng(3), make_sampler(), 0, devices, num_slots)
+    return host, device
+
+
+def transitions_of(layout, n_step, num_steps=60, num_envs=2):
+    ends = np.full((num_steps, num_envs), "", dtype="U10")
+    ends[7, 0], ends[20, 1], ends[33, 0] = "terminated", "truncated", "life"
+    games = [StackedGame(layout, "zeros", seed) for seed in range(num_envs)]
+    return accumulator.Accumulator(n_step, 0.9).add(play(games, num_steps, ends))
+
+
+def assert_same_samples(host, device, count):
+    for i in range(count):
+        expected, found = host.sample(3, 4, 0.5), device.sample(3, 4, 0.5)
+        gathered = tf.function(device.observed, autograph=False)
+        for k in range(3):
+            one = found.transitions._make(tf.constant(column[k]) for column in found.transitions)
+            made = gathered(one, i % count)
+            for column, other in zip(made, expected.transitions, strict=True):
+                assert column.numpy().tobytes() == other[k].tobytes() and column.shape == other[k].shape
+        if expected.row is not None:
+            np.testing.assert_array_equal(found.row, expected.row)
+            np.testing.assert_array_equal(found.importance_weight, expected.importance_weight)
+            for replay in (host, device):
+                replay.update_priorities(expected.row, np.abs(np.sin(expected.row.astype(np.float32))))
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_device_replay_samples_what_frame_replay_does_when_it_wraps_and_grows(logical_cpus, layout, n_step):
+    host, device = twins(layout, 50, logical_cpus[1:3], 10, lambda: sampling.Prioritized(50, 0.6))
+    for part in split(transitions_of(layout, n_step), (1, 30, 7)):
+        host.add(part)
+        device.add(part)
+        assert_same_samples(host, device, 2)
+    assert device.num_frames == host.num_frames
+    assert device._frames.variables[0].shape[0] is None and device.nbytes < host.nbytes
+
+
+def test_device_replay_packs_what_frame_replay_does_and_takes_it_back(logical_cpus):
+    host, device = twins("stack first", 50, logical_cpus[:1], 60)
+    for replay in (host, device):
+        replay.add(transitions_of("stack first", 3))
+    first, end = host.num_added - 50, host.num_added
+    expected, found = host.packed(first, end), device.packed(first, end)
+    assert expected.keys() == found.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+    _, other = twins("stack first", 50, logical_cpus[:1], 60)
+    other.begin_at(first)
+    other.add_packed(found, slice(None))
+    host.generator.bit_generator.state = other.generator.bit_generator.state
+    assert_same_samples(host, other, 1)
+
+
+def test_blank_has_the_shapes_and_dtypes_of_a_sample(logical_cpus):
+    for replay in twins("stack last", 50, logical_cpus[:1], 60, lambda: sampling.Prioritized(50, 0.6)):
+        replay.add(transitions_of("stack last", 1))
+        found, expected = replay.blank(2, 3), replay.sample(2, 3)
+        about = [[(one.shape, one.dtype) for one in (*sample.transitions, *sample[1:])] for sample in (found, expected)]
+        assert about[0] == about[1]
+
+
+def test_device_replay_when_memory_is_full_raises_memory_error(logical_cpus, monkeypatch):
+    def exhausted(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+
+    monkeypatch.setattr(device_replay.tf, "zeros", exhausted)
+    with pytest.raises(MemoryError):
+        twins("plane", 50, logical_cpus[:1], 60)
