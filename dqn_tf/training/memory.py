@@ -56,7 +56,7 @@ def make_replay(
     spec: EnvironmentSpec,
     num_workers: int,
     generator: np.random.Generator,
-    create: Callable[..., replay.Replay] = frame_replay.create,
+    create: Callable[..., replay.Replay] | None = None,
 ) -> replay.Replay:
     """Returns an empty replay of one worker; its pages are taken as it fills. Raises ConfigError."""
     capacity = config.training.replay_capacity
@@ -65,7 +65,7 @@ def make_replay(
         sampler = sampling.Uniform()
         if config.replay.replay == "prioritized":
             sampler = sampling.Prioritized(mine, config.replay.priority_exponent)
-        return create(mine, shape, dtype, generator, sampler, spec.mask_nbytes)
+        return (create or frame_replay.create)(mine, shape, dtype, generator, sampler, spec.mask_nbytes)
     except (MemoryError, ValueError) as error:  # NumPy says the latter of sizes that no machine has
         raise ConfigError(
             f"--replay_capacity={capacity} does not fit into memory: {error}; use less, this run adds "

@@ -5,7 +5,9 @@ import itertools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from dqn_tf.agent import losses
 from dqn_tf.agent import update as update_lib
 from dqn_tf.config import schema
 from dqn_tf.experience import accumulator, replay
@@ -369,6 +371,27 @@ def test_update_when_compiled_equals_the_one_that_is_not():
         np.testing.assert_allclose(metrics, update(plain, random_batches(10, seed=seed)), rtol=1e-4)
     # XLA fuses and reorders sums; Adam divides by roots of them, which carries roundings on: 20 steps of 0.01.
     assert_weights(state(compiled), state(plain), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("placement", [one_replica, *marks.thorough(two_replicas)])
+def test_update_that_xla_cannot_compile_is_made_without_it_and_one_line_says_so(placement, warnings, monkeypatch):
+    huber = losses.LOSSES["huber"]
+
+    def with_host(error):
+        nothing = tf.numpy_function(lambda x: x * 0, [error], tf.float32, stateful=False)
+        return huber(error) + tf.stop_gradient(tf.reshape(nothing, tf.shape(error)))
+
+    monkeypatch.setitem(losses.LOSSES, "huber", with_host)
+    compiled, plain = (
+        make(sgd(loss="huber"), (4,), 8, jit_compile=jit, placement=placement()) for jit in (True, False)
+    )
+    for made in (compiled, plain):
+        made.target.set_weights([one + 1 for one in made.target.get_weights()])  # as after a resume
+        for seed in range(2):
+            update(made, random_batches(2, seed=seed))
+    assert_weights(state(compiled), state(plain), tolerance=0)
+    (line,) = warnings()
+    assert line.startswith("jit_compile: false, because XLA cannot compile this update: ") and "\n" not in line
 
 
 @pytest.mark.parametrize("jit_compile", [False, *marks.thorough(True)])
