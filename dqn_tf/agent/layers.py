@@ -101,6 +101,7 @@ class PatchConv2D(keras.layers.Conv2D):
     """
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        """Returns the convolution of inputs [B, H, W, C] and a kernel [h, w, C, F], [B, H - h + 1, W - w + 1, F]."""
         height, width, channels, filters = kernel.shape
         rows, columns = inputs.shape[1] - height + 1, inputs.shape[2] - width + 1
         parts = [inputs[:, i : i + rows, j : j + columns] for i in range(height) for j in range(width)]
