@@ -53,9 +53,11 @@ class Measured:
         import learners
         import numpy as np
 
+        from dqn_tf.agent.architecture import ARCHITECTURES
         from dqn_tf.config import settings
         from dqn_tf.config.algorithms import ALGORITHMS
         from dqn_tf.experience.replay import Sample
+        from dqn_tf.training import builder
 
         self._task = about = TASKS[task]
         values = {**({"network": "nature_cnn"} if task == "Pong" else {}), **variants()[name]}
@@ -64,7 +66,8 @@ class Measured:
         config = settings.build(values)
         observations = about["shape"], about["dtype"], about["num_actions"]
         kind = "mlp" if task == "CartPole" else values["network"]
-        made = learners.make(placement, kind, observations, config, about["batch_size"], task == "CartPole")
+        jit_compile = builder.uses_xla(config, ARCHITECTURES[kind], placement)
+        made = learners.make(placement, kind, observations, config, about["batch_size"], jit_compile)
         self.learner, _, self.policy = *made, learners.policy(kind, observations, config)
         self.noise = (7,) if config.network.noisy else ()
         generator, leading = np.random.default_rng(0), (about["updates"], about["batch_size"])

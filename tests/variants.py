@@ -30,10 +30,9 @@ SMALL = {
     "target_update_rate": 0.1,
     "seed": 3,
 }
-IMAGE = {"network": "impala_cnn", "pooling": 2, "width": 1}
 
 
-def _choices(name):
+def choices(name):
     """Returns the variants that each choice of a setting is, without its default."""
     field = settings.SETTINGS[name].field
     return {choice: {name: choice} for choice in field.metadata["choices"] if choice not in (field.default, "auto")}
@@ -46,7 +45,7 @@ def _small(values):
 
 _HEADS = {algorithm.parts.get("head") for algorithm in ALGORITHMS.values()}
 VARIANTS = {
-    **{name: values for name, values in _choices("head").items() if name not in _HEADS},
+    **{name: values for name, values in choices("head").items() if name not in _HEADS},
     **{name: {name: True} for name in ("dueling", "noisy", "normalize_observations", "munchausen")},
     "normalization": {"normalization": "layer"},
     "maxmin": {"num_critics": 2, "dueling": True, "noisy": True},
@@ -54,8 +53,8 @@ VARIANTS = {
     "all": {**_small(ALGORITHMS["btr"].parts), "normalization": "layer", "normalize_observations": True},
 }
 CONVOLUTIONAL = {
-    **{name: {"network": name} for name in _choices("network") if name.endswith("_cnn")},
-    "impala_cnn, all": {**VARIANTS["btr"], **IMAGE, "spectral_norm": True, "normalization": "layer"},
+    **{name: {"network": name} for name in choices("network") if name.endswith("_cnn")},
+    "impala_cnn": {"network": "impala_cnn", "pooling": 2, "spectral_norm": True, "normalization": "layer"},
 }
 
 

@@ -11,10 +11,12 @@ from gymnasium import spaces
 
 from dqn_tf.agent import architecture, policies
 from dqn_tf.agent.actor import Actor
+from dqn_tf.agent.architecture import Architecture
 from dqn_tf.agent.learner import Learner
 from dqn_tf.agent.q_network import QNetwork
 from dqn_tf.agent.statistics import ObservationStatistics
 from dqn_tf.config import seeding, settings, user_code
+from dqn_tf.config.schema import Config
 from dqn_tf.config.seeding import Stream
 from dqn_tf.distribution.averaging import Averaging
 from dqn_tf.distribution.reducer import GradientSum, Reducer
@@ -137,7 +139,7 @@ def _learner(make, placement, observed):
     mine = () if reducer.num_learners == 1 else (placement.worker_index,)  # learners draw numbers of their own
     learner = Learner(
         *(reducer, make.build, make.loss(), config.learning, training.batch_size, max(total_updates, 1)),
-        _uses_xla(config, make.architecture, reducer.placement),
+        uses_xla(config, make.architecture, reducer.placement),
         functools.partial(seeding.integer, config.run.seed, Stream.NETWORK, *mine),
         observed,
     )
@@ -166,7 +168,8 @@ def _evaluator(plan):
     return Evaluator(plan.environments, evaluation.eval_episodes, longest, evaluation.eval_epsilon)
 
 
-def _uses_xla(config, architecture, placement):
+def uses_xla(config: Config, architecture: Architecture, placement: Placement) -> bool:
+    """Returns whether XLA compiles the updates, and logs why."""
     asked = config.hardware.jit_compile
     if asked != "auto":
         _log.info("jit_compile: %s, because --jit_compile=%s", asked, asked)

@@ -97,6 +97,7 @@ def test_two_hosts_train_together_and_the_first_leaves_the_model(left_alone):
     assert not list((second / "model").iterdir())
 
 
+@pytest.mark.soak
 @needs_hosts
 def test_two_hosts_that_are_stopped_save_and_a_second_job_goes_on_to_the_same(left_alone, tmp_path, network):
     store = tmp_path / "s3"

@@ -8,7 +8,7 @@ import pytest
 from dqn_tf.persistence import manifest
 from tests import hosts, runs
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.soak
 NAMES = ["trainer-0", "trainer-1", "trainer-2", "trainer-3"]
 # 15 s are what a user is promised on an idle machine; this one may be busy with other tests.
 PATIENCE_SECONDS = 45

@@ -192,7 +192,7 @@ MORE_MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("flag", "line"), [*MISTAKES, *marks.thorough(*MORE_MISTAKES)])
+@pytest.mark.parametrize(("flag", "line"), [*MISTAKES, *marks.soak(*MORE_MISTAKES)])
 def test_mistake_in_code_of_ones_own_is_a_line_that_names_it(tmp_path, flag, line):
     given = dict(one.removeprefix("--").split("=") for one in [*SMALL, flag])
     with pytest.raises((dqn_tf.ConfigError, dqn_tf.UserCodeFailure)) as raised:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests import runs
+from tests import marks, runs
 
 LONG = ["--train_env_steps=10000000", "--replay_capacity=10000", "--eval_period=0", "--checkpoint_period=0"]
 ENDLESS = "--env=tests.environments:Endless-v0"
@@ -78,7 +78,7 @@ def start(tmp_path):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("index, number", [(1, signal.SIGKILL), (0, signal.SIGSTOP)])
+@pytest.mark.parametrize("index, number", [(1, signal.SIGKILL), *marks.soak((0, signal.SIGSTOP))])
 def test_worker_that_gets_a_signal_makes_the_other_leave(start, record_property, index, number):
     pair = start(ENDLESS)
     pair.wait_for(0, "first update")
@@ -98,7 +98,7 @@ def test_worker_that_is_killed_makes_the_other_leave_in_the_midst_of_a_slow_step
     assert "worker 0 does not answer" in pair.text(1)
 
 
-@pytest.mark.thorough
+@pytest.mark.soak
 def test_worker_that_is_killed_makes_the_chief_leave_in_the_midst_of_an_evaluation(start):
     pair = start(ENDLESS, "--eval_period=400", "--eval_max_episode_steps=100000000", "--eval_episodes=1")
     pair.wait_for(0, "first update")
@@ -118,7 +118,7 @@ def test_long_evaluation_is_not_taken_for_a_worker_that_is_stuck(start):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("env", ["Left-v0", "KilledChief-v0"])
+@pytest.mark.parametrize("env", ["Left-v0", *marks.soak("KilledChief-v0")])
 def test_worker_that_leaves_makes_the_other_leave(start, env):
     pair = start(f"--env=tests.environments:{env}")
     other = 0 if env == "Left-v0" else 1
@@ -126,7 +126,7 @@ def test_worker_that_leaves_makes_the_other_leave(start, env):
     pair.leave(other, patience=runs.SECONDS)
 
 
-@pytest.mark.thorough
+@pytest.mark.soak
 def test_worker_that_is_stuck_in_python_ends_and_so_does_the_other(start):
     pair = start("--env=tests.environments:Stuck-v0", "--round_timeout=8")
     pair.leave(0, 1, patience=runs.SECONDS)

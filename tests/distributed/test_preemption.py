@@ -105,10 +105,10 @@ def start(network, environments, flags):
 @pytest.mark.parametrize(
     "platform, victims, number, codes",
     [
-        (vertex, [0, 1], signal.SIGTERM, [AGAIN, AGAIN]),  # the whole job starts again with any of its machines
         (tfjob, [1], signal.SIGKILL, [AGAIN, KILLED]),  # a node is lost
-        (slurm, [0, 1], signal.SIGTERM, [AGAIN, AGAIN]),  # --signal=TERM@120, then scontrol requeue
         *marks.soak(
+            (vertex, [0, 1], signal.SIGTERM, [AGAIN, AGAIN]),  # the whole job starts again with any of its machines
+            (slurm, [0, 1], signal.SIGTERM, [AGAIN, AGAIN]),  # --signal=TERM@120, then scontrol requeue
             (azureml, [0, 1], signal.SIGTERM, [AGAIN, AGAIN]),
             (kubernetes, [1], signal.SIGTERM, [AGAIN, AGAIN]),  # a node is drained
         ),

@@ -92,7 +92,7 @@ def test_updates_by_two_processes_equal_those_of_one(alone, workers, name):
     assert_same({**first, "priority": np.concatenate([first["priority"], second["priority"]], axis=1)}, alone(name))
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", marks.thorough(*variants.CONVOLUTIONAL))  # others: tests/training/test_variant_runs.py
 def test_updates_after_a_restore_are_those_without_to_the_bit(name, tmp_path):
     import tensorflow as tf
 
@@ -125,7 +125,7 @@ def test_updates_that_xla_compiles_are_near_those_it_does_not(alone, name):
         assert_same(found, alone(name), test_parity.TOLERANCE_COMPILED)
 
 
-@pytest.mark.parametrize("name", ["rainbow", *marks.thorough("maxmin", "all", "minatar_cnn", "impala_cnn, all")])
+@pytest.mark.parametrize("name", ["rainbow", *marks.thorough("maxmin", "all", "impala_cnn")])
 def test_updates_in_bfloat16_move_float32_weights_the_same_way(alone, name):
     before = np.concatenate([one.ravel() for one in variants.network_of(name).build().get_weights()])
     found = variants.train(one_replica(), name, precision="bfloat16")

@@ -107,7 +107,7 @@ def test_two_workers_in_a_bucket_resume_where_neither_sees_the_others_disk(bucke
     assert_same(download(bucket, "run", tmp_path / "copy"), on_disk(*TWO))
 
 
-@pytest.mark.thorough
+@pytest.mark.soak
 def test_checkpoints_that_are_dropped_are_dropped_from_the_bucket_too(bucket, on_disk):
     train(bucket, *KEEPS_ONE, f"--logdir={bucket.url}/run")
     there = {name.removeprefix("run/") for name in bucket.names("run/checkpoints/")}
@@ -180,7 +180,7 @@ def test_run_whose_place_another_has_taken_leaves(bucket):
     assert f"{bucket.url}/run is being written by another process, which began later" in done.stderr
 
 
-@pytest.mark.thorough
+@pytest.mark.soak
 def test_evaluator_of_a_run_in_a_bucket_ends_with_it(bucket, tmp_path):
     evaluator = start(bucket, f"--logdir={bucket.url}/run", "--task_type=evaluator")
     try:
@@ -231,7 +231,7 @@ def test_bucket_that_forbids_is_a_mistake(bucket):
     assert "use another place" in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.thorough
+@pytest.mark.soak
 def test_run_whose_local_copy_is_removed_keeps_what_is_in_the_bucket(bucket, tmp_path):
     process = start(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=6000", "--checkpoints_to_keep=50")
     wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)
@@ -243,7 +243,7 @@ def test_run_whose_local_copy_is_removed_keeps_what_is_in_the_bucket(bucket, tmp
     assert list(tmp_path.glob("dqn_tf-*/checkpoints")) == []  # what is kept elsewhere is not kept here
 
 
-@pytest.mark.thorough
+@pytest.mark.soak
 def test_run_whose_objects_are_removed_puts_them_back(bucket):
     process = start(bucket, f"--logdir={bucket.url}/run", "--train_env_steps=4000")
     wait_for(lambda: "run/checkpoints/ckpt-400/manifest.json" in bucket.names(), process)

@@ -9,7 +9,7 @@ from dqn_tf.environment import atari
 from dqn_tf.evaluation import __main__
 from dqn_tf.experience import accumulator
 from dqn_tf.process import hardware
-from tests import runs
+from tests import marks, runs
 
 pytest.importorskip("ale_py")
 
@@ -136,7 +136,7 @@ def test_evaluation_of_the_run_plays_it_the_same_way(run, monkeypatch, capsys):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("protocol", ["machado", "nature"])
+@pytest.mark.parametrize("protocol", ["machado", *marks.soak("nature")])
 def test_games_that_are_saved_at_other_times_and_resumed_come_to_the_same(train, tmp_path, monkeypatch, protocol):
     monkeypatch.setattr(atari, "_MAX_FRAMES", 4 * GAME_LENGTH)
     argv = [*ARGV, f"--atari_protocol={protocol}", "--learning_starts=80", "--round_env_steps=20"]
