@@ -2,9 +2,9 @@
 
     python benchmarks/ablation.py OUT [--seeds=3] [--parallel=2] --support=-200,300 --env=LunarLander-v3 [flags of runs]
 
-Each run has one core. --support is where categorical values lie: the discounted returns of the environment. Writes OUT/results.json, a row a run as it ends, and prints a table: the return of the best model
-and the mean of all evaluations, over the seeds, each with a 95 % interval of the mean (Student's t). A second call does
-what is missing.
+Each run has one core. --support is where categorical values lie: the discounted returns of the environment.
+Writes OUT/results.json, a row a run as it ends, and prints a table: the return of the best model and the mean of all
+evaluations, over the seeds, each with a 95 % interval of the mean (Student's t). A second call does what is missing.
 """
 
 import argparse

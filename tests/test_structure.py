@@ -52,7 +52,8 @@ cluster.clock cluster.deadline cluster.topology cluster.membership cluster.platf
 cluster.launcher cluster.rendezvous cluster.watchdog
 environment.spec environment.maker environment.instance environment.pool environment.vector environment.probe
 environment.atari environment.factory
-experience.accumulator experience.sum_tree experience.sampling experience.replay experience.frame_replay
+experience.accumulator experience.sum_tree experience.sampling experience.replay experience.frames
+experience.frame_replay
 agent.architecture
 persistence.run_directory persistence.locations persistence.manifest persistence.archive persistence.rows
 evaluation.finished_run evaluation.followed_run evaluation.evaluator evaluation.video evaluation.__main__

@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dqn_tf.distribution import device_replay
+from dqn_tf.agent import learner, losses
+from dqn_tf.config import schema
+from dqn_tf.distribution import device_replay, reducer
 from dqn_tf.experience import accumulator, frame_replay, sampling
+from tests import making, marks
 from tests.experience.test_frame_replay import LAYOUTS, StackedGame, play, split
+from tests.placements import one_replica, two_replicas
 
 
 def twins(layout, capacity, devices, num_slots, make_sampler=sampling.Uniform):
@@ -66,6 +70,31 @@ def test_device_replay_packs_what_frame_replay_does_and_takes_it_back(logical_cp
     other.add_packed(found, slice(None))
     host.generator.bit_generator.state = other.generator.bit_generator.state
     assert_same_samples(host, other, 1)
+
+
+@pytest.mark.parametrize("jit_compile", [False, *marks.thorough(True)])
+@pytest.mark.parametrize("placement", [one_replica, two_replicas])
+def test_updates_from_frames_on_devices_are_those_from_frames_on_the_host(logical_cpus, placement, jit_compile):
+    learning = schema.Learning(learning_rate_schedule="constant")
+    host, device = twins("stack last", 50, logical_cpus[:2], 60, lambda: sampling.Prioritized(50, 0.6))
+    build = making.builder("minatar_cnn", LAYOUTS["stack last"][0], np.uint8, 3, largest=255)
+    loss = losses.create(losses.LOSSES["huber"], True)
+
+    def learner_of(replay, placement):
+        shared, observed = reducer.GradientSum(placement), getattr(replay, "observed", None)
+        return learner.Learner(shared, build, loss, learning, 8, 10, jit_compile, observed=observed)
+
+    found = []
+    for replay in (host, device):
+        replay.add(transitions_of("stack last", 1))
+        made = learner_of(replay, placement())
+        samples = [replay.sample(3, 8, 0.5) for _ in range(2)]
+        for one in samples:
+            one.transitions.a_tm1[:] %= 3
+        priorities = [made.update(one)[1] for one in samples]
+        found.append([*priorities, *made.weights()])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_blank_has_the_shapes_and_dtypes_of_a_sample(logical_cpus):
