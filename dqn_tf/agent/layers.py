@@ -100,6 +100,12 @@ class PatchConv2D(keras.layers.Conv2D):
     For small images: XLA compiles a product for a CPU well and a convolution badly.
     """
 
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        plain = (1, 1), "valid", (1, 1), 1, "channels_last"
+        if (self.strides, self.padding, self.dilation_rate, self.groups, self.data_format) != plain:
+            raise ValueError("PatchConv2D is valid, channels last, with a stride of 1, no dilation and one group.")
+        super().build(shape)
+
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """Returns the convolution of inputs [B, H, W, C] and a kernel [h, w, C, F], [B, H - h + 1, W - w + 1, F]."""
         height, width, channels, filters = kernel.shape

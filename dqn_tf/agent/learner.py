@@ -64,7 +64,7 @@ class Learner:
         seeds = [seeds(number) for number in range(network.num_seeds)]
         update = Update(reducer, network, self.target, self.optimizer, loss, learning, batch_size, seeds, observed)
         update.copy_to_target(1.0)
-        self._update, self._jit_compile = update, jit_compile
+        self._update, self._jit_compile, self._has_run = update, jit_compile, False
         self._trace_anew()
         # One call for all weights: reading them one by one takes 1.4 ms from Python, longer than a short round.
         self._packed_weights = tf.function(lambda: packing.pack(self.network.weights), autograph=False)
@@ -115,14 +115,16 @@ class Learner:
 
     def _updated(self, columns, is_prioritized):
         try:
-            return self._updates[is_prioritized](*columns)
+            result = self._updates[is_prioritized](*columns)
         except _NOT_COMPILED as error:
-            if not self._jit_compile:
+            if self._has_run or not self._jit_compile:
                 raise
             _log.warning("jit_compile: false, because XLA cannot compile this update: %s", str(error).split("\n")[0])
             self._jit_compile = False  # what could not be compiled has changed nothing
             self._trace_anew()
-            return self._updates[is_prioritized](*columns)
+            result = self._updates[is_prioritized](*columns)
+        self._has_run = True
+        return result
 
     def _calls(self, sample):
         """Yields the tensors that the updates of each call take: columns of Transitions, and importance weights."""

@@ -1,6 +1,6 @@
 """Greedy policies over a snapshot of a Q-network's weights.
 
-A TensorFlow call costs 250 us and more from Python, a small dense network in NumPy 17 us: dense networks act and are
+A TensorFlow call costs 250 us and more from Python, a small dense network in NumPy 17 us: small networks act and are
 evaluated in NumPy, every other network through TensorFlow. Both give the same values (tested); with
 --precision=bfloat16 the NumPy ones are the more exact.
 """

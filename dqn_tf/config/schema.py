@@ -659,13 +659,13 @@ class Hardware:
 
     jit_compile: str = field(
         "auto",
-        "compile the update with XLA; auto: dense networks on a CPU, all networks on a GPU",
+        "compile the update with XLA; auto: small networks without random numbers on a CPU, all on a GPU",
         choices=("auto", "true", "false"),
         source="docs/gpu.md",
     )
     replay_device: str = field(
         "auto",
-        "where the images of the replay are: host, or in the memory of the gpu that learns; auto: there if they fit",
+        "where the images of the replay are: host, or the memory of the gpu that learns; auto: the GPU's if they fit",
         choices=("auto", "host", "gpu"),
         source="docs/gpu.md",
     )

@@ -1,8 +1,10 @@
 """A replay of images whose frames are in the memory of the devices that learn: a sample names them, an update gathers.
 
 A batch that crosses the bus is then 8 numbers a transition, not 2 stacks of 28 kB. Each device of the process has all
-frames, because a batch's rows may name any of them: that costs no memory that one device alone would not need, and new
-frames cross once to each.
+frames, because a batch's rows may name any of them: each needs what one alone would, and new frames cross once to each.
+
+Slots are int64 for TensorFlow: with int32 its GPU kernels multiply slot and row in 32 bits, and frame 304,348 of 84 x
+84 would be beside the buffer (scatter_functor_gpu.cu.h, gather_functor_gpu.cu.h of TensorFlow 2.21).
 """
 
 from collections.abc import Sequence
@@ -27,7 +29,7 @@ class DeviceFrames:
           devices: their names; what is on the first is read back.
           num_slots: to begin with.
         """
-        self._nbytes = 8 * num_words
+        self._nbytes, self._num_slots = 8 * num_words, num_slots
         self.variables = []
         for device in devices:
             with tf.device(device), _out_of_memory():
@@ -42,22 +44,22 @@ class DeviceFrames:
         pass
 
     def grow(self, num_slots: int) -> None:
-        num_held = self.variables[0].value().shape[0]
-        if num_slots <= num_held:
+        if num_slots <= self._num_slots:  # to ask the variable would copy it
             return
-        more = max(num_slots, int(_GROWTH * num_held)) - num_held
+        more = max(num_slots, int(_GROWTH * self._num_slots)) - self._num_slots
         for variable in self.variables:
             with tf.device(variable.device), _out_of_memory():
                 variable.assign(tf.concat([variable, tf.zeros([more, self._nbytes], tf.uint8)], axis=0))
+        self._num_slots += more
 
     def put(self, slots: np.ndarray, words: np.ndarray) -> None:
-        rows = words.view(np.uint8)
+        rows, slots = words.view(np.uint8), slots.astype(np.int64)
         for variable in self.variables:
             with tf.device(variable.device):
                 tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=slots, updates=rows)
 
     def take(self, slots: np.ndarray) -> np.ndarray:
-        return tf.gather(self.variables[0], slots).numpy().view(np.uint64)
+        return tf.gather(self.variables[0], slots.astype(np.int64)).numpy().view(np.uint64)
 
 
 class DeviceReplay(frame_replay.FrameReplay):
@@ -102,7 +104,7 @@ class DeviceReplay(frame_replay.FrameReplay):
         return transitions._replace(**stacks)
 
     def _gathered(self, variable: tf.Variable, slots: Any) -> tf.Tensor:
-        rows = tf.gather(variable, tf.reshape(slots, [-1]))  # <uint8>[b * C, 8 * W]
+        rows = tf.gather(variable, tf.cast(tf.reshape(slots, [-1]), tf.int64))  # <uint8>[b * C, 8 * W]
         nbytes = frame_replay.num_bytes(self._plane_shape, self._dtype)
         if nbytes != rows.shape[1]:
             rows = rows[:, :nbytes]

@@ -77,7 +77,7 @@ def of(network: StatelessNetwork, batch_size: int) -> Factored | None:
     model = network.model
     if not _is_chain(model) or model.non_trainable_variables or model.losses:
         return None
-    if any(layer.activity_regularizer or not type(layer).__module__.startswith("keras.") for layer in model.layers):
+    if any(layer.activity_regularizer or not _is_known(layer) for layer in model.layers):
         return None
     dense = [layer for layer in model.layers if type(layer) is keras.layers.Dense and layer.use_bias]
     if len(dense) < 2:
@@ -95,6 +95,11 @@ def of(network: StatelessNetwork, batch_size: int) -> Factored | None:
 
 def _joined(rows):
     return rows[0] if len(rows) == 1 else tf.concat(rows, axis=0)
+
+
+def _is_known(layer):
+    """Returns whether it is a layer of Keras's, or a convolution, which has kernel and bias as Keras's."""
+    return type(layer).__module__.startswith("keras.") or isinstance(layer, keras.layers.Conv2D)
 
 
 def _is_chain(model):

@@ -188,12 +188,14 @@ class Placement:
 
 
 def free_memory(device: str) -> int | None:
-    """Returns the bytes of a GPU that TensorFlow may use, as this process starts; None if it does not tell."""
+    """Returns the bytes of a GPU that TensorFlow may still take; None if it does not tell."""
     from tensorflow.python.client import device_lib
 
     number = tf.DeviceSpec.from_string(device).device_index
     limits = [one.memory_limit for one in device_lib.list_local_devices() if one.device_type == "GPU"]
-    return limits[number] if number is not None and number < len(limits) else None
+    if number is None or number >= len(limits):
+        return None
+    return limits[number] - tf.config.experimental.get_memory_info(f"GPU:{number}")["current"]
 
 
 def create(

@@ -49,7 +49,7 @@ def load_model(path: str | os.PathLike) -> tuple[keras.Model, Callable[[Any], An
     """Returns the Keras model of a file q_network.keras, and the function that makes action values of its outputs.
 
     keras.models.load_model loads the model of plain DQN, whose outputs are action values <float32>[B, A], but knows
-    neither the layers nor the heads of other variants, which importing this module registers.
+    neither minatar_cnn's layer nor the layers and heads of other variants, which importing this module registers.
     """
     model = keras.models.load_model(path)
     return model, heads.values_of(model)

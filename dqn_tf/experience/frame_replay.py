@@ -11,7 +11,7 @@ from dqn_tf.experience import accumulator, replay, sampling
 from dqn_tf.experience.frames import Frames, HostFrames
 
 _WINDOW = 1 << 14  # frames remembered at least: more than (n_step + stack size) * environments
-_CHUNK_NBYTES = 1 << 20  # of observations added at a time: about the cache of a core
+CHUNK_NBYTES = 1 << 20  # of observations added at a time: about the cache of a core
 
 
 def create(
@@ -33,9 +33,15 @@ def kind(observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeL
     return FrameReplay if is_image else replay.Replay
 
 
-def expected_slots(capacity: int) -> int:
-    """Returns how many frames a full buffer has if each env step brings one new plane. See expected_nbytes."""
-    return capacity + _growth(capacity)
+def expected_slots(capacity: int, num_held: int) -> int:
+    """Returns the slots that a buffer comes to ask for, if each env step brings one new plane. See expected_nbytes.
+
+    What is added at a time needs up to CHUNK_NBYTES more.
+
+    Args:
+      num_held: how many transitions of its capacity it comes to hold.
+    """
+    return num_held + _growth(num_held) + 2 * _growth(capacity)
 
 
 def frame_nbytes(observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeLike) -> int:
@@ -81,7 +87,7 @@ class FrameReplay(replay.Replay):
         self._frames = make_frames(num_words)
         self.clear()
 
-        num_rows = min(max(_CHUNK_NBYTES // (2 * num_planes * num_words * 8), 1), capacity)
+        num_rows = min(max(CHUNK_NBYTES // (2 * num_planes * num_words * 8), 1), capacity)
         self._chunk = np.zeros((num_rows, 2, num_planes, num_words), np.uint64)  # s_tm1 and s_t of rows to be added
 
     def clear(self) -> None:
@@ -119,7 +125,7 @@ class FrameReplay(replay.Replay):
         stack_shape, axis = _stack(tuple(observation_shape))
         slot_nbytes = frame_nbytes(observation_shape, observation_dtype) + 4 + 4
         rows_nbytes = replay.Replay.expected_nbytes(capacity, (stack_shape[axis],), np.int32, mask_nbytes)
-        return rows_nbytes + expected_slots(capacity) * slot_nbytes
+        return rows_nbytes + (capacity + _growth(capacity)) * slot_nbytes
 
     def add(self, transitions: accumulator.Transitions) -> None:
         """See Replay. Also raises MemoryError: there is no memory for more frames."""

@@ -85,7 +85,7 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
         _log_actions(spec)
     seed, worker = config.run.seed, placement.worker_index
     generator = seeding.generator(seed, Stream.REPLAY, worker, 0)
-    replay = replay_memory.make(config, spec, placement, generator)
+    replay = replay_memory.make(config, spec, placement, plan.num_local_workers, generator)
     learner = _learner(make, placement, getattr(replay, "observed", None))
     if ":" in config.learning.loss:  # before anything is collected
         learner.trace(replay.blank(training.updates_per_round, training.batch_size // placement.num_workers))
@@ -175,7 +175,7 @@ def uses_xla(config: Config, architecture: Architecture, placement: Placement) -
         _log.info("jit_compile: %s, because --jit_compile=%s", asked, asked)
         return asked == "true"
     if placement.gpus:
-        _log.info("jit_compile: true, because an update on a GPU takes a ninth of the time")
+        _log.info("jit_compile: true, because a GPU waits for each operation that is not compiled")
         return True
     why_not = ""
     if config.network.noisy or config.network.head == "implicit_quantile":

@@ -36,9 +36,9 @@ def check(
     available = hardware.available_memory()
     if available is None:
         return []
-    problems = []
-    if not has_gpu or config.hardware.replay_device == "host":
-        problems += check_replay(config, spec, num_workers, num_local_workers, available)
+    problems, on_gpu = [], has_gpu and config.hardware.replay_device != "host" and are_images(spec)
+    if not on_gpu:
+        problems += check_replay(config, spec, num_workers, num_local_workers)
     for name, value, nbytes, what in (
         ("hidden_units", ",".join(map(str, config.network.hidden_units)), *_network(config, spec, architecture)),
         ("batch_size", config.training.batch_size, *_batches(config, spec, num_workers)),
@@ -78,10 +78,16 @@ def _num_added(training):
     return -(-training.train_env_steps // training.round_env_steps) * training.round_env_steps
 
 
-def check_replay(
-    config: Config, spec: EnvironmentSpec, num_workers: int, num_local_workers: int, available: int
-) -> list[str]:
-    """Returns the line of a replay that needs more than the bytes `available`; see `check`."""
+def are_images(spec: EnvironmentSpec) -> bool:
+    """Returns whether the replay tells planes of observations apart, and may keep them elsewhere."""
+    return frame_replay.kind(spec.observation_shape, spec.observation_dtype) is frame_replay.FrameReplay
+
+
+def check_replay(config: Config, spec: EnvironmentSpec, num_workers: int, num_local_workers: int) -> list[str]:
+    """Returns the line of a replay that needs more memory than this machine has; see `check`."""
+    available = hardware.available_memory()
+    if available is None:
+        return []
     kind = frame_replay.kind(spec.observation_shape, spec.observation_dtype)
     here = num_held(config) * num_local_workers // num_workers
     needed = kind.expected_nbytes(here, spec.observation_shape, spec.observation_dtype, spec.mask_nbytes)

@@ -105,6 +105,12 @@ def test_blank_has_the_shapes_and_dtypes_of_a_sample(logical_cpus):
         assert about[0] == about[1]
 
 
+def test_room_that_is_there_is_not_asked_of_the_device(logical_cpus, monkeypatch):
+    _, device = twins("stack first", 50, logical_cpus[:1], 60)
+    monkeypatch.setattr(device._frames.variables[0], "value", None)  # it would be copied
+    device._frames.grow(60)
+
+
 def test_device_replay_when_memory_is_full_raises_memory_error(logical_cpus, monkeypatch):
     def exhausted(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM")

@@ -197,9 +197,9 @@ def test_frame_replay_when_an_episode_ends_anywhere_holds_what_replay_holds(n_st
     "fingerprints, window, chunk",
     [
         ("as they are", 1, 1),
-        ("all equal", 5, frame_replay._CHUNK_NBYTES),
+        ("all equal", 5, frame_replay.CHUNK_NBYTES),
         ("all equal", frame_replay._WINDOW, 1),
-        ("three", 1, frame_replay._CHUNK_NBYTES),
+        ("three", 1, frame_replay.CHUNK_NBYTES),
     ],
 )
 def test_frame_replay_when_hints_are_bad_holds_what_replay_holds(monkeypatch, fingerprints, window, chunk):
@@ -209,7 +209,7 @@ def test_frame_replay_when_hints_are_bad_holds_what_replay_holds(monkeypatch, fi
         bad = lambda words, multipliers: real(words, multipliers) % modulus  # noqa: E731
         monkeypatch.setattr(frame_replay, "_fingerprints", bad)
     monkeypatch.setattr(frame_replay, "_WINDOW", window)
-    monkeypatch.setattr(frame_replay, "_CHUNK_NBYTES", chunk)
+    monkeypatch.setattr(frame_replay, "CHUNK_NBYTES", chunk)
     twins, generator = Twins(9, STACK), np.random.default_rng(0)
     palette = generator.integers(0, 256, (6, *STACK[1:]), np.uint8)
     for count in (1, 4, 2, 8, 20, 3, 9):
@@ -260,9 +260,9 @@ def test_frame_replay_when_games_are_split_in_any_way_holds_what_replay_holds(ga
 
 
 @pytest.mark.parametrize("counts", [[1] * 8, [5, 5, 1], [0, 2, 0, 9, 0], [4, 12, 3]])
-@pytest.mark.parametrize("chunk", [1, frame_replay._CHUNK_NBYTES])
+@pytest.mark.parametrize("chunk", [1, frame_replay.CHUNK_NBYTES])
 def test_add_when_the_ring_wraps_keeps_the_newest_in_the_places_of_replay(monkeypatch, chunk, counts):
-    monkeypatch.setattr(frame_replay, "_CHUNK_NBYTES", chunk)
+    monkeypatch.setattr(frame_replay, "CHUNK_NBYTES", chunk)
     twins, generator = Twins(5, STACK), np.random.default_rng(0)
     for count in counts:
         twins.add(random_transitions(generator, count, STACK))
