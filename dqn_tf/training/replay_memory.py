@@ -44,7 +44,9 @@ def make(
     told = [text for text in placement.exchange("\n".join(problems)) if text]
     if told:
         raise ConfigError(*told[0].split("\n"))
-    return made or memory.make_replay(config, spec, placement.num_workers, generator)
+    if made is None:
+        made = memory.make_replay(config, spec, placement.num_workers, generator)
+    return made
 
 
 def _mistakes(config, spec, placement):

@@ -116,6 +116,7 @@ evaluation:
   log_period=1000: a whole number of at least 1
 hardware:
   jit_compile=auto: one of auto, true, false
+  replay_device=auto: one of auto, host, gpu
   precision=float32: one of float32, bfloat16
   learner_threads=0: a whole number from 0 to 1024
   actor_threads=0: a whole number from 0 to 1024
