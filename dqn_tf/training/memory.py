@@ -36,8 +36,8 @@ def check(
     available = hardware.available_memory()
     if available is None:
         return []
-    problems, on_gpu = [], has_gpu and config.hardware.replay_device != "host" and are_images(spec)
-    if not on_gpu:
+    problems = []
+    if not may_be_on_gpu(config, spec, has_gpu):
         problems += check_replay(config, spec, num_workers, num_local_workers)
     for name, value, nbytes, what in (
         ("hidden_units", ",".join(map(str, config.network.hidden_units)), *_network(config, spec, architecture)),
@@ -81,6 +81,11 @@ def _num_added(training):
 def are_images(spec: EnvironmentSpec) -> bool:
     """Returns whether the replay tells planes of observations apart, and may keep them elsewhere."""
     return frame_replay.kind(spec.observation_shape, spec.observation_dtype) is frame_replay.FrameReplay
+
+
+def may_be_on_gpu(config: Config, spec: EnvironmentSpec, has_gpu: bool) -> bool:
+    """Returns whether the images of the replay go to a GPU if TensorFlow sees one and they fit."""
+    return has_gpu and config.hardware.replay_device != "host" and are_images(spec)
 
 
 def check_replay(config: Config, spec: EnvironmentSpec, num_workers: int, num_local_workers: int) -> list[str]:

@@ -1,9 +1,11 @@
 """Whether the replay's images are in this process's memory or in that of the GPUs that learn."""
 
 import logging
+import os
 
 import numpy as np
 
+from dqn_tf.cluster import gpus
 from dqn_tf.config.schema import Config, ConfigError
 from dqn_tf.distribution import strategy
 from dqn_tf.distribution.device_replay import DeviceReplay
@@ -34,12 +36,16 @@ def make(
         suffice either.
     """
     made, problems = None, _mistakes(config, spec, placement)
-    if not problems and placement.gpus and memory.are_images(spec) and config.hardware.replay_device != "host":
-        made, problems = _on_gpus(config, spec, placement, generator)
+    if not problems and placement.gpus:
+        if config.hardware.replay_device == "host" or not memory.are_images(spec):
+            why = "observations are no images" if config.hardware.replay_device == "auto" else "--replay_device=host"
+            _log.info("replay: in the host's memory, because %s", why)
+        else:
+            made, problems = _on_gpus(config, spec, placement, generator)
         if problems and config.hardware.replay_device == "auto":
             _log.warning("replay: in the host's memory, because %s", problems[0])
             problems = []
-    if not problems and made is None:
+    if not problems and made is None and memory.may_be_on_gpu(config, spec, bool(gpus.visible_gpus(os.environ))):
         problems = memory.check_replay(config, spec, placement.num_workers, num_local_workers)
     told = [text for text in placement.exchange("\n".join(problems)) if text]
     if told:

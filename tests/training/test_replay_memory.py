@@ -5,6 +5,8 @@ import logging
 import numpy as np
 import pytest
 
+from dqn_tf.agent import architecture
+from dqn_tf.cluster import gpus
 from dqn_tf.config import schema, settings
 from dqn_tf.distribution import strategy
 from dqn_tf.distribution.device_replay import DeviceReplay
@@ -12,7 +14,7 @@ from dqn_tf.experience import accumulator, frame_replay
 from dqn_tf.experience.frame_replay import FrameReplay
 from dqn_tf.experience.replay import Replay
 from dqn_tf.process import hardware
-from dqn_tf.training import replay_memory
+from dqn_tf.training import memory, replay_memory
 from tests import making
 
 LARGE_VECTORS = making.spec((7056,), np.float32, 2)
@@ -30,6 +32,7 @@ def make(placement, monkeypatch, caplog):
         monkeypatch.setattr(strategy.Placement, "gpus", property(lambda self: list(devices)))
         monkeypatch.setattr(strategy, "free_memory", lambda device: free)
         monkeypatch.setattr(hardware, "available_memory", lambda: host)
+        monkeypatch.setattr(gpus, "visible_gpus", lambda environ: ["0"])
         monkeypatch.setattr(logging.getLogger("dqn_tf"), "propagate", True)  # console.set_up turns it off
         caplog.clear()
         with caplog.at_level("INFO", logger=replay_memory._log.name):
@@ -48,8 +51,9 @@ def test_images_are_on_the_gpu_that_learns_where_there_is_one(make):
 
 
 def test_images_are_on_the_host_if_that_is_asked_for_and_vectors_always(make):
-    assert make(replay_device="host")[:2] == (FrameReplay, [])
-    assert make(VECTORS)[:2] == (Replay, [])
+    line = "replay: in the host's memory, because "
+    assert make(replay_device="host")[:2] == (FrameReplay, [line + "--replay_device=host"])
+    assert make(VECTORS)[:2] == (Replay, [line + "observations are no images"])
 
 
 @pytest.mark.parametrize("lacking", [1, 5])
@@ -65,10 +69,20 @@ def test_images_that_do_not_fit_on_the_gpu_are_on_the_host_and_the_capacity_that
     assert list(error.value.problems) == [lines[0].removeprefix("replay: in the host's memory, because ")]
 
 
-@pytest.mark.parametrize("how", [{"free": NBYTES}, {"devices": ()}, {"spec": LARGE_VECTORS}])
+@pytest.mark.parametrize("how", [{"free": NBYTES}, {"devices": ()}])
 def test_replay_that_fits_nowhere_is_refused(make, how):
-    with pytest.raises(schema.ConfigError, match="--replay_capacity=1000 needs 0.[01] GB of memory"):
+    with pytest.raises(schema.ConfigError, match="--replay_capacity=1000 needs 0.0 GB of memory"):
         make(**{"host": NBYTES, **how})
+
+
+def test_plan_asks_for_the_hosts_memory_only_of_what_cannot_be_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(hardware, "available_memory", lambda: NBYTES)
+    config = settings.build({"replay_capacity": 1000, "train_env_steps": 10_000, "hidden_units": (4,)})
+
+    def problems(spec, has_gpu):
+        return [line for line in memory.check(config, spec, architecture.MLP, 1, 1, has_gpu) if "capacity" in line]
+
+    assert not problems(IMAGES, True) and len(problems(IMAGES, False)) == len(problems(LARGE_VECTORS, True)) == 1
 
 
 @pytest.mark.parametrize(("capacity", "num_added"), [(1000, 600), (1050, 1050), (437, 800), (100, 2000)])
