@@ -79,6 +79,7 @@ class Update:
             self._update_target()
             return k + 1, metrics, *(one.write(k, self._placement.joined(priority)) for one in priorities)
 
+        # Not `for k in tf.range`: AutoGraph would rewrite all that is called here, a second of every start.
         begin = (tf.constant(0), tf.zeros([len(METRICS)]))
         begin += (tf.TensorArray(tf.float32, num_updates),) if is_prioritized else ()
         _, metrics, *priorities = tf.while_loop(

@@ -7,13 +7,14 @@ Slots are int64 for TensorFlow: with int32 its GPU kernels multiply slot and row
 84 would be beside the buffer (scatter_functor_gpu.cu.h, gather_functor_gpu.cu.h of TensorFlow 2.21).
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from dqn_tf.experience import frame_replay, replay, sampling
+from dqn_tf.experience import frame_replay, replay
 from dqn_tf.experience.accumulator import Transitions
 
 _GROWTH = 1.25  # of frames that are more than expected: each time the update is compiled again
@@ -63,27 +64,10 @@ class DeviceFrames:
 
 
 class DeviceReplay(frame_replay.FrameReplay):
-    """Does the same as FrameReplay, but `sample` gives numbers of frames, of which `observed` makes observations."""
+    """Does the same as FrameReplay, but `sample` gives numbers of frames, of which `observed` makes observations.
 
-    def __init__(
-        self,
-        capacity: int,
-        observation_shape: tuple[int, ...],
-        observation_dtype: np.typing.DTypeLike,
-        generator: np.random.Generator,
-        sampler: sampling.Uniform | None,
-        mask_nbytes: int,
-        devices: Sequence[str],
-        num_slots: int,
-    ):
-        """See FrameReplay and DeviceFrames."""
-
-        def make_frames(num_words):
-            return DeviceFrames(num_words, devices, num_slots)
-
-        super().__init__(
-            capacity, observation_shape, observation_dtype, generator, sampler, mask_nbytes, make_frames
-        )
+    Its frames are DeviceFrames.
+    """
 
     def sample(self, num_batches: int, batch_size: int, importance_exponent: float = 0.0) -> replay.Sample:
         """See Replay. s_tm1 and s_t are numbers of frames, <int32>[K, B, C]."""
@@ -116,12 +100,10 @@ class DeviceReplay(frame_replay.FrameReplay):
         return tf.reshape(stacks, [-1, *self._shape])
 
 
-class _out_of_memory:
+@contextlib.contextmanager
+def _out_of_memory():
     """Raises MemoryError instead of TensorFlow's error."""
-
-    def __enter__(self):
-        pass
-
-    def __exit__(self, kind, error, trace):
-        if isinstance(error, tf.errors.ResourceExhaustedError):
-            raise MemoryError("the device's memory is full") from None
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError:
+        raise MemoryError("the device's memory is full") from None

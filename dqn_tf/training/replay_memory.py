@@ -1,5 +1,6 @@
 """Whether the replay's images are in this process's memory or in that of the GPUs that learn."""
 
+import functools
 import logging
 import os
 
@@ -8,7 +9,7 @@ import numpy as np
 from dqn_tf.cluster import gpus
 from dqn_tf.config.schema import Config, ConfigError
 from dqn_tf.distribution import strategy
-from dqn_tf.distribution.device_replay import DeviceReplay
+from dqn_tf.distribution.device_replay import DeviceFrames, DeviceReplay
 from dqn_tf.distribution.strategy import Placement
 from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.experience import frame_replay
@@ -36,15 +37,14 @@ def make(
         suffice either.
     """
     made, problems = None, _mistakes(config, spec, placement)
-    if not problems and placement.gpus:
-        if config.hardware.replay_device == "host" or not memory.are_images(spec):
-            why = "observations are no images" if config.hardware.replay_device == "auto" else "--replay_device=host"
-            _log.info("replay: in the host's memory, because %s", why)
-        else:
-            made, problems = _on_gpus(config, spec, placement, generator)
+    if not problems and memory.may_be_on_gpu(config, spec, bool(placement.gpus)):
+        made, problems = _on_gpus(config, spec, placement, generator)
         if problems and config.hardware.replay_device == "auto":
             _log.warning("replay: in the host's memory, because %s", problems[0])
             problems = []
+    elif not problems and placement.gpus:
+        why = "observations are no images" if config.hardware.replay_device == "auto" else "--replay_device=host"
+        _log.info("replay: in the host's memory, because %s", why)
     if not problems and made is None and memory.may_be_on_gpu(config, spec, bool(gpus.visible_gpus(os.environ))):
         problems = memory.check_replay(config, spec, placement.num_workers, num_local_workers)
     told = [text for text in placement.exchange("\n".join(problems)) if text]
@@ -76,9 +76,8 @@ def _on_gpus(config, spec, placement, generator):
         if needed > available:
             return None, memory.does_not_fit(config, num_workers, needed, available, "of a GPU's memory")
 
-    def create(*args):
-        return DeviceReplay(*args, devices=devices, num_slots=num_slots)
-
+    make_frames = functools.partial(DeviceFrames, devices=devices, num_slots=num_slots)
+    create = functools.partial(DeviceReplay, make_frames=make_frames)
     try:
         made = memory.make_replay(config, spec, num_workers, generator, create)
     except ConfigError as error:

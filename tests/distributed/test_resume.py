@@ -32,7 +32,7 @@ MORE_KINDS = {
     "async": ["--vectorization=async"],
     "masks": ["--env=tests.environments:Mines-v0"],
     "Dict observations": ["--env=tests.environments:Mixed-v0"],
-    # Priorities, noise and statistics of two workers; other variants are in test_variants.py.
+    # Priorities, noise and statistics of two workers; others: tests/training/test_variant_runs.py.
     "btr": ["--preset=btr", "--normalize_observations", "--normalization=layer", "--strategy=multiworker"],
 }
 ON_DEVICE = (str(runs.ROOT / "tests" / "distributed" / "on_device.py"),)

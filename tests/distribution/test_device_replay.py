@@ -1,5 +1,7 @@
 """A replay whose frames are on devices is the twin, to the byte, of the one in this process's memory."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,7 +19,8 @@ def twins(layout, capacity, devices, num_slots, make_sampler=sampling.Uniform):
     shape = LAYOUTS[layout][0]
     about = capacity, shape, np.uint8
     host = frame_replay.FrameReplay(*about, np.random.default_rng(3), make_sampler())
-    device = device_replay.DeviceReplay(*about, np.random.default_rng(3), make_sampler(), 0, devices, num_slots)
+    make_frames = functools.partial(device_replay.DeviceFrames, devices=devices, num_slots=num_slots)
+    device = device_replay.DeviceReplay(*about, np.random.default_rng(3), make_sampler(), make_frames=make_frames)
     return host, device
 
 
