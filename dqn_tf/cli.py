@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     from dqn_tf.config import flags
     from dqn_tf.config.schema import ConfigError
     from dqn_tf.persistence import manifest
-    from dqn_tf.process import console
+    from dqn_tf.process import console, gpus
     from dqn_tf.training import plan as plan_lib
 
     argv = sys.argv if argv is None else argv
@@ -39,7 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     if flags.wants_help(argv):
         return console.print_result(flags.help_text())
     try:
-        plan = plan_lib.make(*flags.parse(argv), os.environ, STARTED, flags.typed(argv))
+        given = flags.parse(argv, has_gpu=bool(gpus.visible_gpus(os.environ)))
+        plan = plan_lib.make(*given, os.environ, STARTED, flags.typed(argv))
         is_finished = not plan.locations.is_bucket and plan.says_finished()
         if is_finished and not (plan.is_chief and plan.locations.copies):
             return 0

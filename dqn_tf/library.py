@@ -21,6 +21,7 @@ from dqn_tf.config import files, flags, settings, user_code
 from dqn_tf.config.schema import Config, ConfigError
 from dqn_tf.evaluation import acting, finished_run
 from dqn_tf.persistence import rows
+from dqn_tf.process import gpus
 from dqn_tf.process.stopping import Stop
 from dqn_tf.training import plan as plan_lib
 
@@ -158,7 +159,7 @@ def train(
         with plan.locked():
             startup.check_keras()
             place = run.train(plan, Stop(), callbacks)
-    return _load(place, values_of(plan.config))
+    return _load(place, settings.values_of(plan.config))
 
 
 def load_run(
@@ -196,11 +197,6 @@ def _check_arguments(config, callbacks, wrappers):
             raise ConfigError(f"callbacks: {user_code.line(repr(callback))[:80]} must be a dqn_tf.Callback, an object.")
 
 
-def values_of(config: Config) -> dict[str, Any]:
-    """Returns the settings of a Config by name."""
-    return {name: getattr(getattr(config, one.section), name) for name, one in settings.SETTINGS.items()}
-
-
 def _load(logdir, typed):
     try:
         directory = pathlib.Path(files.from_user(logdir))
@@ -222,7 +218,8 @@ def _plan(env, config, wrappers, values):
             hint = f"; did you mean {nearest[0]}?" if nearest else "; see docs/flags.md."
             problems.append(f"{name}={user_code.line(repr(given.pop(name)))[:80]} is an unknown setting{hint}")
     typed, wrong = settings.parse_all(given)
-    made, contradictions = flags.combine(typed, values_of(config) if config else {}, given.keys() - typed.keys())
+    before, has_gpu = settings.values_of(config) if config else {}, bool(gpus.visible_gpus(os.environ))
+    made, contradictions = flags.combine(typed, before, given.keys() - typed.keys(), has_gpu)
     problems += wrong + contradictions
     plan = plan_lib.make(made, problems, os.environ, time.time(), typed)
     refusal = ""

@@ -48,7 +48,7 @@ BELOW = {
 WITHOUT_TENSORFLOW = """
 config.schema config.settings config.flags config.presets config.files config.seeding config.user_code
 process.console process.startup process.signals process.lifeline process.stopping process.hardware process.reasons
-cluster.clock cluster.deadline cluster.topology cluster.membership cluster.platforms cluster.gpus cluster.proxies
+cluster.clock cluster.deadline cluster.topology cluster.membership cluster.platforms process.gpus cluster.proxies
 cluster.launcher cluster.rendezvous cluster.watchdog
 environment.spec environment.maker environment.instance environment.pool environment.vector environment.probe
 environment.atari environment.factory

@@ -1,7 +1,7 @@
 """The learner: a Q-network, its target and its optimizer, and the tf.function of K updates."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -67,6 +67,7 @@ class Learner:
         self._update, self._jit_compile, self._has_run = update, jit_compile, False
         self._trace_anew()
         # One call for all weights: reading them one by one takes 1.4 ms from Python, longer than a short round.
+        # To act on the device that learns, they need not come to the host at all.
         self._packed_weights = tf.function(lambda: packing.pack(self.network.weights), autograph=False)
 
     def trace(self, sample: Sample) -> None:
@@ -86,14 +87,11 @@ class Learner:
     def learning_rate(self) -> float:
         return float(np.asarray(self.optimizer.learning_rate).item())
 
-    def weights(self) -> list[np.ndarray]:
-        """Returns a copy of the online network's weights, in the order of `network.weights`."""
+    def weights(self) -> Sequence[np.ndarray]:
+        """Returns a copy of the online network's weights, in their order; Packed if all are float32."""
         if any(one.dtype != "float32" for one in self.network.weights):
             return self.network.get_weights()
-        shapes = [one.shape for one in self.network.weights]
-        ends = np.cumsum([packing.size(shape) for shape in shapes])
-        arrays = np.split(self._packed_weights().numpy(), ends[:-1])
-        return [array.reshape(shape) for array, shape in zip(arrays, shapes, strict=True)]
+        return packing.Packed(self._packed_weights(), [one.shape for one in self.network.weights])
 
     def _trace_anew(self):
         # Without and with priorities. TensorFlow is called with tensors alone: nests and others cost 1 ms a call.

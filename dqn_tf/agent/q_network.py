@@ -12,6 +12,7 @@ from dqn_tf.agent import heads, loss_settings, losses, policies
 from dqn_tf.agent.architecture import Architecture
 from dqn_tf.agent.layers import NoisyDense
 from dqn_tf.config.schema import Config
+from dqn_tf.distribution import packing
 from dqn_tf.distribution.stateless import StatelessNetwork
 from dqn_tf.environment.spec import EnvironmentSpec
 
@@ -27,11 +28,21 @@ class NetworkPolicy:
         """
         self._network = network
         self._stateless = StatelessNetwork(network, head, [True] * len(network.weights))
+        self._take = tf.function(self._assign, autograph=False)
         self._call = tf.function(lambda x: head(network(x, training=False)), reduce_retracing=True, autograph=False)
         self._noisy_call = tf.function(self._with_noise, reduce_retracing=True, autograph=False)
 
     def load(self, weights: Sequence[np.ndarray]) -> None:
-        for variable, value in zip(self._network.weights, weights, strict=True):
+        if isinstance(weights, packing.Packed):
+            self._take(weights.vector)  # one call, and on the device
+        else:
+            for variable, value in zip(self._network.weights, weights, strict=True):
+                variable.assign(value)
+
+    def _assign(self, vector):
+        variables = self._network.weights
+        values = packing.unpack(vector, [one.shape for one in variables])
+        for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
     def values(self, observation: np.ndarray, noise_seed: int | None = None) -> np.ndarray:

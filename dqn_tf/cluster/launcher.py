@@ -16,9 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from dqn_tf.cluster import children, gpus
+from dqn_tf.cluster import children
 from dqn_tf.config import schema
-from dqn_tf.process import lifeline, signals
+from dqn_tf.process import gpus, lifeline, signals
 from dqn_tf.process.exit_codes import EXIT_AGAIN
 
 _log = logging.getLogger(__name__)

@@ -43,12 +43,13 @@ def define() -> absl_flags.FlagValues:
     return values
 
 
-def parse(argv: Sequence[str], others: Sequence[str] = ()) -> tuple[Config, list[str]]:
+def parse(argv: Sequence[str], others: Sequence[str] = (), has_gpu: bool = False) -> tuple[Config, list[str]]:
     """Returns the Config of a command line, argv[0] is the program, and one line for each mistake in it.
 
     Defaults, then the preset, then --config, then flags: the later wins; a --preset that is typed is a flag. If there
     are mistakes, the Config has defaults in their places, so that later checks run too and all mistakes are told at
-    once. A misspelt flag may be one of `others` too, the names of options that were taken out of argv.
+    once. A misspelt flag may be one of `others` too, the names of options that were taken out of argv. A preset may
+    have other values if the machine has a GPU.
     """
     given, problems = _given(argv, others)
     typed, wrong = settings.parse_all(given)
@@ -59,12 +60,15 @@ def parse(argv: Sequence[str], others: Sequence[str] = ()) -> tuple[Config, list
             advice = f"add --{name}={text} to trust it."
             unread.append(f"--config={typed['config']} names a module that would be imported; {advice}")
             del stored[name]
-    config, wrong = combine(typed, stored, given.keys() - typed.keys() if not unread else None)
+    config, wrong = combine(typed, stored, given.keys() - typed.keys() if not unread else None, has_gpu)
     return config, problems + unread + wrong
 
 
 def combine(
-    typed: Mapping[str, Any], stored: Mapping[str, Any], mistaken: Collection[str] | None = ()
+    typed: Mapping[str, Any],
+    stored: Mapping[str, Any],
+    mistaken: Collection[str] | None = (),
+    has_gpu: bool = False,
 ) -> tuple[Config, list[str]]:
     """Returns the Config of settings by name, and one line for each contradiction.
 
@@ -72,12 +76,13 @@ def combine(
       typed: those that win; a preset among them is one of them.
       stored: of a file or a Config. The preset changes defaults, what is stored wins over it.
       mistaken: names of those that are wrong, whose contradictions are not told; None: tell none.
+      has_gpu: whether this machine has a GPU, which a preset may ask.
     """
     named = {**stored, **typed}
     preset: Mapping[str, Any] = {}
-    problems = []
+    problems: list[str] = []
     try:
-        preset = presets.find(named.get("preset", "auto"), named.get("env", Config().run.env))
+        preset = presets.find(named.get("preset", "auto"), named.get("env", Config().run.env), has_gpu)
     except ConfigError as error:
         return settings.build({**stored, **typed}), list(error.problems)
     if "preset" in typed:
@@ -87,6 +92,8 @@ def combine(
     if mistaken is not None:  # else a contradiction may be with a default that the file or the preset replaces
         names = [f"--{name}=" for name in mistaken]
         problems = [line for line in config_lib.check(config) if not any(name in line for name in names)]
+    if problems and has_gpu:  # what a GPU would take may contradict what is given
+        return combine(typed, stored, mistaken)
     return config, problems
 
 
@@ -150,7 +157,8 @@ def help_text() -> str:
 def _preset_rows():
     """Yields the name of each preset, and the flags that it stands for."""
     for name, values in presets.PRESETS.items():
-        yield name, (_as_text(values) or "the defaults") + presets.taken_by(name)
+        on_gpu = f"; on a GPU {_as_text(presets.ON_GPU[name])}" if name in presets.ON_GPU else ""
+        yield name, (_as_text(values) or "the defaults") + on_gpu + presets.taken_by(name)
     for name, algorithm in ALGORITHMS.items():
         yield name, (
             f"{_as_text(algorithm.parts)}; and for Atari games {_as_text(algorithm.games)} ({algorithm.source})"

@@ -58,17 +58,23 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 
+# Where a GPU learns: then acting is what limits, and more games share a call of the network. docs/gpu.md
+ON_GPU: Mapping[str, Mapping[str, Any]] = MappingProxyType({"atari": {"num_envs": 32}})
+
 _BY_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"CartPole-v0": "cartpole", "CartPole-v1": "cartpole"})
 
 
-def find(name: str, env: str) -> Mapping[str, Any]:
+def find(name: str, env: str, has_gpu: bool = False) -> Mapping[str, Any]:
     """Returns the values of preset `name`; auto takes the one for `env`. Raises ConfigError if there is none.
 
     An algorithm changes the preset for `env`.
+
+    Args:
+      has_gpu: whether the machine that will learn has a GPU.
     """
     if name in ALGORITHMS:
         algorithm = ALGORITHMS[name]
-        return {**find("auto", env), **algorithm.parts, **(algorithm.games if is_atari(env) else {})}
+        return {**find("auto", env, has_gpu), **algorithm.parts, **(algorithm.games if is_atari(env) else {})}
     if name == "auto":
         name = "atari" if is_atari(env) else _BY_ENVIRONMENT.get(env, "none")
     if name not in PRESETS:
@@ -76,7 +82,13 @@ def find(name: str, env: str) -> Mapping[str, Any]:
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {nearest[0]}?" if nearest else "."
         raise ConfigError(f"--preset={name} must be one of auto, {', '.join(known)}{hint}")
-    return PRESETS[name]
+    return {**PRESETS[name], **(ON_GPU.get(name, {}) if has_gpu else {})}
+
+
+def of_gpu(name: str, env: str) -> Mapping[str, tuple[Any, Any]]:
+    """Returns the settings of preset `name` that are others where a GPU learns: without one, and with it."""
+    without, values = find(name, env), find(name, env, has_gpu=True)
+    return {key: (without[key], value) for key, value in values.items() if value != without[key]}
 
 
 def left_out(name: str, env: str) -> Mapping[str, Any]:

@@ -229,6 +229,11 @@ def build(values: Mapping[str, Any]) -> Config:
     return Config(**branches)
 
 
+def values_of(config: Config) -> dict[str, Any]:
+    """Returns the settings of a Config by name."""
+    return {name: getattr(getattr(config, one.section), name) for name, one in SETTINGS.items()}
+
+
 def to_json(config: Config) -> dict[str, dict[str, Any]]:
     """Returns the stored settings as a tree of plain values, the contents of config.json."""
     tree: dict[str, dict[str, Any]] = {}

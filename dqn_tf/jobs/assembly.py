@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from dqn_tf.config import flags
+from dqn_tf.config import flags, presets
 from dqn_tf.config import schema as config_lib
 from dqn_tf.config import settings
 from dqn_tf.config import words as words_lib
@@ -45,17 +45,17 @@ _NOT_FLAGS = {*_DECIDED, "env", "preset", "max_restarts"}  # env and preset come
 def canonical(config: Config) -> tuple[str, ...]:
     """Returns the flags, --name=value each, that make `config` without its --config file.
 
-    They are environment, preset, and each setting that these two do not give. Strategy, workers, replicas and restarts
-    of a local cluster are left out: the job decides these.
+    They are environment, preset, and each setting that these two do not give, or would give otherwise to a machine with
+    a GPU. Strategy, workers, replicas and restarts of a local cluster are left out: the job decides these.
     """
     named = [f"--env={config.run.env}", f"--preset={config.run.preset}"]
     plain, _ = flags.parse(["train.py", *named])
-    for setting in settings.SETTINGS.values():
-        value = getattr(getattr(config, setting.section), setting.name)
-        if setting.is_stored and setting.name not in _NOT_FLAGS:
-            if value != getattr(getattr(plain, setting.section), setting.name):
-                # Text that Python and SageMaker's containers write for a boolean.
-                named.append(f"--{setting.name}={value if isinstance(value, bool) else settings.to_text(value)}")
+    values, given = settings.values_of(config), settings.values_of(plain)
+    depends = presets.of_gpu(config.run.preset, config.run.env)
+    for name, value in values.items():
+        if settings.SETTINGS[name].is_stored and name not in _NOT_FLAGS and (value != given[name] or name in depends):
+            # Text that Python and SageMaker's containers write for a boolean.
+            named.append(f"--{name}={value if isinstance(value, bool) else settings.to_text(value)}")
     return tuple(named)
 
 
@@ -79,7 +79,7 @@ def make(platform: str, words: Sequence[str]) -> tuple[Job, Options]:
     """
     options, rest, problems = options_lib.parse(platform, words)
     problems += _decided(rest)
-    config, wrong = flags.parse(["train.py", *rest], sorted(targets.TARGETS[platform].options))
+    config, wrong = flags.parse(["train.py", *rest], sorted(targets.TARGETS[platform].options), bool(options.gpus))
     problems += wrong
     try:
         factory.check_name(config.run.env)

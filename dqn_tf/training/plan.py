@@ -9,17 +9,16 @@ from typing import Any
 
 from dqn_tf.agent import architecture as architecture_lib
 from dqn_tf.agent.architecture import Architecture
-from dqn_tf.cluster import gpus, membership, proxies, topology
-from dqn_tf.config import presets
+from dqn_tf.cluster import membership, proxies, topology
 from dqn_tf.config import schema as config_lib
-from dqn_tf.config import settings, user_code
+from dqn_tf.config import user_code
 from dqn_tf.config.schema import Config, ConfigError
 from dqn_tf.environment.factory import Factory
 from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.evaluation import followed_run
 from dqn_tf.persistence import locations, run_directory
-from dqn_tf.process import hardware
-from dqn_tf.training import memory, threads
+from dqn_tf.process import gpus, hardware
+from dqn_tf.training import chosen, memory, threads
 
 _log = logging.getLogger(__name__)
 
@@ -154,7 +153,7 @@ def make(
     Raises:
       ConfigError: with these and every other mistake that can be known without TensorFlow.
     """
-    problems = list(problems)
+    problems, has_gpu = list(problems), bool(gpus.visible_gpus(environ))
 
     def attempt(function, *args):
         try:
@@ -202,7 +201,7 @@ def make(
         problems += _check_open_files(plan)
     if architecture is not None and not is_evaluator and (cluster is not None or not problems_of_cluster):
         workers = plan.num_workers, plan.num_local_workers
-        problems += memory.check(config, spec, architecture, *workers, bool(gpus.visible_gpus(environ)))
+        problems += memory.check(config, spec, architecture, *workers, has_gpu)
     if plan.is_chief and not where.is_bucket and (config.run.logdir or not problems):
         attempt(_check_directory, plan, not problems)
     elif not where.is_bucket and not problems:
@@ -212,30 +211,13 @@ def make(
     if problems:
         raise ConfigError(*problems)
     if plan.is_chief:
-        if config.network.head == "categorical" and not environments.is_atari and (support := _default_support(config)):
-            _log.warning(
-                "--head=categorical: values are cut to %g and %g, the defaults, which are those of Atari games; give "
-                "the least and the largest discounted return of %s by --v_min and --v_max",
-                *(*support, config.run.env),
-            )
-        if unused := presets.left_out(config.run.preset, config.run.env):
-            _log.info(
-                "preset: %s leaves out what was found for Atari games: %s",
-                config.run.preset,
-                " ".join(f"--{name}={settings.to_text(value)}" for name, value in unused.items()),
-            )
+        chosen.tell(config, typed, has_gpu)
         try:
             locations.prepare(where)
         except ConfigError:
             directory.abandon()
             raise
     return plan
-
-
-def _default_support(config):
-    """Returns the least and the largest value of a categorical head if they are the defaults, else None."""
-    given, default = ((one.v_min, one.v_max) for one in (config.network, config_lib.Network()))
-    return default if given == default else None
 
 
 def _directory(where, task):

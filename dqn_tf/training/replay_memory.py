@@ -6,7 +6,6 @@ import os
 
 import numpy as np
 
-from dqn_tf.cluster import gpus
 from dqn_tf.config.schema import Config, ConfigError
 from dqn_tf.distribution import strategy
 from dqn_tf.distribution.device_replay import DeviceFrames, DeviceReplay
@@ -14,6 +13,7 @@ from dqn_tf.distribution.strategy import Placement
 from dqn_tf.environment.spec import EnvironmentSpec
 from dqn_tf.experience import frame_replay
 from dqn_tf.experience.replay import Replay
+from dqn_tf.process import gpus
 from dqn_tf.training import memory
 
 _log = logging.getLogger(__name__)

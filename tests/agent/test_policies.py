@@ -5,6 +5,7 @@ import pytest
 
 from dqn_tf.agent import architecture, numpy_policy, policies, q_network
 from dqn_tf.config import settings
+from dqn_tf.distribution import packing
 from tests import making
 
 FLOAT32 = np.dtype(np.float32)
@@ -99,6 +100,14 @@ def test_load_when_called_again_takes_over_the_new_weights(make):
     policy.values(observations())
     policy.load(second.get_weights())
     assert_same_values(policy, second, observations())
+
+
+@pytest.mark.parametrize("make", [lambda: policy_for(), None])
+def test_load_when_the_weights_are_one_vector_takes_them_over(make):
+    network = dense_network(seed=5)
+    policy = make() if make else q_network.NetworkPolicy(dense_network(seed=4), plain)
+    policy.load(packing.Packed(packing.pack(network.weights), [one.shape for one in network.weights]))
+    assert_same_values(policy, network, observations())
 
 
 @pytest.mark.parametrize("make", [lambda: policy_for(), None])

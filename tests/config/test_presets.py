@@ -79,17 +79,12 @@ def test_presets_are_valid_with_their_environment(monkeypatch, tmp_path, name):
     built, problems = flags.parse(argv)
     assert problems == []
     for values in ({}, {"strategy": "mirrored"}, {"strategy": "multiworker"}):
-        with_strategy = settings.build({**values_of(built), **values})
+        with_strategy = settings.build({**settings.values_of(built), **values})
         made = plan.make(with_strategy, [], {"CUDA_VISIBLE_DEVICES": "-1"}, 0.0)
         made.directory.release()
         assert made.spec == making.environments(env).describe()
     chosen = {"atari": "nature_cnn"}.get(name, "mlp")
     assert made.architecture.name == chosen
-
-
-def values_of(built):
-    """Returns a Config's values by the names of their settings."""
-    return {name: getattr(getattr(built, setting.section), name) for name, setting in settings.SETTINGS.items()}
 
 
 def test_preset_that_an_atari_game_takes_learns_from_clipped_rewards_and_reports_frames_of_four():
@@ -128,3 +123,32 @@ def test_algorithms_change_the_preset_of_the_environment_and_fit_together(name, 
     assert found == {**presets.find("auto", env), **used}
     assert presets.left_out(name, env) == (algorithm.games if env == "CartPole-v1" else {})
     assert schema.check(settings.build({"env": env, "preset": name, **found})) == []
+
+
+def test_preset_of_games_on_a_gpu_plays_more_of_them_at_once_and_nothing_else_changes():
+    built, problems = flags.parse(["train.py", "--env=ALE/Pong-v5"], has_gpu=True)
+    assert problems == []
+    assert built == settings.build({"env": "ALE/Pong-v5", **presets.PRESETS["atari"], "num_envs": 32})
+    assert presets.of_gpu("auto", "ALE/Pong-v5") == {"num_envs": (8, 32)}
+    assert presets.of_gpu("btr", "ALE/Pong-v5") == presets.of_gpu("auto", "CartPole-v1") == {}
+
+
+@pytest.mark.parametrize(
+    ("argv", "num_envs"),
+    [
+        (["--num_envs=8"], 8),  # as the log of a machine without a GPU says
+        (["--round_env_steps=40"], 8),  # which 32 do not divide
+        (["--round_env_steps=64"], 32),
+        (["--preset=rainbow"], 32),
+        (["--preset=btr"], 64),
+    ],
+)
+def test_preset_of_games_on_a_gpu_gives_way_to_what_is_given(argv, num_envs):
+    built, problems = flags.parse(["train.py", "--env=ALE/Pong-v5", *argv], has_gpu=True)
+    assert problems == []
+    assert built.training.num_envs == num_envs
+
+
+def test_mistake_of_a_user_is_told_on_a_gpu_as_without_one():
+    argv = ["train.py", "--env=ALE/Pong-v5", "--round_env_steps=12"]
+    assert flags.parse(argv, has_gpu=True)[1] == flags.parse(argv)[1] != []

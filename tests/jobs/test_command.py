@@ -250,6 +250,12 @@ def test_flags_of_a_job_read_again_are_the_same_run(run):
     assert replayed(make("slurm", *run.split())) == given
 
 
+@pytest.mark.parametrize(("given", "num_envs"), [(["--gpus=1"], 32), ([], 8), (["--gpus=1", "--num_envs=8"], 8)])
+def test_job_says_what_a_preset_would_take_by_the_machine(given, num_envs):
+    flags_of = make("slurm", "--env=ALE/Pong-v5", *given).flags
+    assert f"--num_envs={num_envs}" in flags_of
+
+
 @pytest.mark.parametrize("run", RUNS)
 def test_config_file_becomes_the_flags_that_make_the_same_run(run):
     given, _ = flags.parse(["train.py", *[word for word in run.split() if "--workers" not in word]])

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from dqn_tf.config import schema, settings
+from dqn_tf.config import presets, schema, settings
 from dqn_tf.persistence import run_directory
 from dqn_tf.training import plan
 from tests.training import made
@@ -332,3 +332,15 @@ def test_plan_says_which_numbers_a_strategy_drops(make, caplog, values, lines):
 def test_plan_of_a_cluster_says_once_that_another_number_is_dropped(make, caplog, index, num_workers, count):
     make(tf_config(index), strategy="multiworker", num_workers=num_workers)
     assert len(dropped(caplog)) == count
+
+
+def test_plan_on_a_gpu_says_what_its_preset_takes_there_unless_it_was_given(make, caplog):
+    pytest.importorskip("ale_py")
+    values = {"env": "ALE/Pong-v5", **presets.PRESETS["atari"], "num_envs": 32, "replay_capacity": 1000}
+    caplog.set_level(logging.INFO)
+    make({"CUDA_VISIBLE_DEVICES": "0"}, **values)
+    assert "preset: --num_envs=32, because a GPU learns; without one it is 8" in caplog.messages
+    caplog.clear()
+    make(**values)
+    plan.make(settings.build(values), [], {"CUDA_VISIBLE_DEVICES": "0"}, 0.0, {"num_envs": 32}).directory.release()
+    assert not [line for line in caplog.messages if line.startswith("preset:")]

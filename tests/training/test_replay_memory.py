@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from dqn_tf.agent import architecture
-from dqn_tf.cluster import gpus
 from dqn_tf.config import schema, settings
 from dqn_tf.distribution import strategy
 from dqn_tf.distribution.device_replay import DeviceReplay
 from dqn_tf.experience import accumulator, frame_replay
 from dqn_tf.experience.frame_replay import FrameReplay
 from dqn_tf.experience.replay import Replay
-from dqn_tf.process import hardware
+from dqn_tf.process import gpus, hardware
 from dqn_tf.training import memory, replay_memory
 from tests import making
 

@@ -44,7 +44,7 @@ def _parse(argv):
     options = _Options(**values)
     decided = [word for word in rest if words.name_of(word) in ("strategy", "num_workers", "num_replicas")]
     problems += [f"{word} is not for the estimate: leave it out; give --workers and --gpus." for word in decided]
-    config, wrong = flags.parse(["estimate", *rest], list(_OPTIONS))
+    config, wrong = flags.parse(["estimate", *rest], list(_OPTIONS), bool(options.gpus))
     if options.summary and options.updates_per_second:
         problems.append("--updates_per_second and --summary both say how fast a worker is; give one of them.")
     if options.gpus and not (options.updates_per_second or options.summary):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dqn_tf.cluster import gpus
+from dqn_tf.process import gpus
 
 UUIDS = ("GPU-89a1", "GPU-89b2", "GPU-7c3")
 
