@@ -29,7 +29,7 @@ BELOW = {
     "environment": ["process", "config"],
     "experience": ["environment", "config"],
     "cluster": ["process", "config"],
-    "distribution": ["cluster", "experience", "config"],
+    "distribution": ["cluster", "experience", "process", "config"],
     "agent": ["distribution", "environment", "experience", "config"],
     "persistence": ["agent", "distribution", "cluster", "environment", "experience", "process", "config"],
     "reporting": ["persistence", "process", "config"],

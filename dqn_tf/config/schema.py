@@ -670,10 +670,13 @@ class Hardware:
         source="docs/gpu.md",
     )
     precision: str = field(
-        "float32",
-        "arithmetic of the network; weights stay float32",
-        choices=("float32", "bfloat16"),
-        source="tensorflow.org/guide/mixed_precision",
+        "auto",
+        "arithmetic of the network; weights stay float32; auto: tf32 on a GPU that has it, else float32",
+        choices=("auto", "float32", "tf32", "bfloat16"),
+        source="docs/gpu.md",
+    )
+    deterministic: bool = field(
+        False, "a GPU repeats itself to the bit, more slowly; a CPU does without it", source="docs/gpu.md"
     )
     learner_threads: int = field(
         0,

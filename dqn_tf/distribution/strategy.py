@@ -58,12 +58,6 @@ class Placement:
         devices = list(self.strategy.extended.worker_devices) if self.num_replicas > 1 else names
         return devices if all("GPU" in device for device in devices) else []
 
-    def has_bfloat16(self, processor_has: bool) -> bool:
-        """Returns whether what this process computes on has bfloat16 arithmetic; GPUs do from Ampere (8.0) on."""
-        gpus = tf.config.list_physical_devices("GPU")
-        details = (tf.config.experimental.get_device_details(gpu) for gpu in gpus)
-        return all(one.get("compute_capability", (8, 0)) >= (8, 0) for one in details) if gpus else processor_has
-
     @property
     def num_replicas(self) -> int:
         return self.num_workers * self.replicas_per_worker

@@ -18,6 +18,8 @@ _CHANGES_NOTHING = (
 )
 # The run replaces this value by what it has found; a resumed run with the same default takes that.
 _FOUND_OUT = {"eval_max_episode_steps": 0}
+# These make the same network; how a GPU rounds is a fact of the machine, and logged as such.
+_ALIKE = {"precision": ("auto", "float32", "tf32")}
 _DEFAULTS = settings.to_json(Config())
 
 
@@ -61,7 +63,8 @@ def _pairs(old, new, may_change):
             is_free = name in _MAY_CHANGE or section in _MAY_CHANGE_SECTIONS and name not in _MAY_NOT_CHANGE
             was = stored.get(name, _DEFAULTS[section][name]) if isinstance(stored, dict) else stored
             is_settled = name in _FOUND_OUT and value == _FOUND_OUT[name]
-            if was != value and is_free == may_change and not is_settled:
+            is_alike = {was, value} <= set(_ALIKE.get(name, ())) if isinstance(value, str) else False
+            if was != value and is_free == may_change and not is_settled and not is_alike:
                 found.append((f"{section}.{name}", was, value))
     return found
 

@@ -1,4 +1,4 @@
-"""Finds the visible GPUs without CUDA, which takes seconds to start, and after which a process cannot fork."""
+"""The GPUs that are visible, without CUDA, which takes seconds to start, and after which a process cannot fork."""
 
 import os
 import pathlib
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 _DIRECTORY = "/proc/driver/nvidia/gpus"
 _ORDINAL = re.compile(r"\+?([0-9]+)")  # as C's strtoul reads it: "1x" is 1
+_XLA_REPEATS = "--xla_gpu_deterministic_ops=true"
 _UUID = re.compile(r"^GPU UUID:\s*(\S+)", re.MULTILINE)
 
 
@@ -67,3 +68,13 @@ def _installed(directory):
         match = _UUID.search(text)
         uuids.append(match[1] if match else "")
     return uuids
+
+
+def deterministic(environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment variables by which XLA and cuDNN repeat themselves, those that are not set so."""
+    variables = {}
+    if _XLA_REPEATS not in environ.get("XLA_FLAGS", "").split():
+        variables["XLA_FLAGS"] = f"{environ.get('XLA_FLAGS', '')} {_XLA_REPEATS}".strip()
+    if environ.get("TF_CUDNN_DETERMINISTIC") not in ("1", "true"):
+        variables["TF_CUDNN_DETERMINISTIC"] = "1"
+    return variables

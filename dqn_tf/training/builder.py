@@ -18,6 +18,7 @@ from dqn_tf.agent.statistics import ObservationStatistics
 from dqn_tf.config import seeding, settings, user_code
 from dqn_tf.config.schema import Config
 from dqn_tf.config.seeding import Stream
+from dqn_tf.distribution import arithmetic
 from dqn_tf.distribution.averaging import Averaging
 from dqn_tf.distribution.reducer import GradientSum, Reducer
 from dqn_tf.distribution.strategy import Placement
@@ -120,7 +121,8 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
 
 def machine(plan: Plan) -> dict[str, str]:
     """Returns what the bits of a result depend on beside the settings."""
-    return {**versions(), "processor": hardware.processor(), "threads": str(plan.threads.learner)}
+    threads = str(plan.threads.learner)
+    return {**versions(), "processor": hardware.processor(), "threads": threads, "device": arithmetic.device()}
 
 
 def _learner(make, placement, observed):

@@ -119,8 +119,9 @@ class Plan:
         """
         variables = {"TF_ENABLE_ONEDNN_OPTS": "1"} if self.architecture and self.architecture.is_convolutional else {}
         variables |= _BUCKET_VARIABLES if self.locations.is_bucket else {}
+        always = gpus.deterministic(environ) if self.config.hardware.deterministic else {}
         missing = {name: value for name, value in variables.items() if name not in environ}
-        return missing | (proxies.around(self.cluster.hosts, environ) if self.cluster else {})
+        return missing | always | (proxies.around(self.cluster.hosts, environ) if self.cluster else {})
 
     def locked(self) -> contextlib.AbstractContextManager:
         """Returns a context in which this process alone writes its directory; only the chief writes a shared one."""
@@ -227,7 +228,10 @@ def _directory(where, task):
 
 
 def _check_precision(config, environ):
-    if config.hardware.precision != "bfloat16" or gpus.visible_gpus(environ) or hardware.has_bfloat16():
+    precision = config.hardware.precision
+    if precision == "tf32" and not gpus.visible_gpus(environ):
+        return ["--precision=tf32: this machine has no GPU, and its processor has no TF32; leave it out."]
+    if precision != "bfloat16" or gpus.visible_gpus(environ) or hardware.has_bfloat16():
         return []
     return [
         "--precision=bfloat16: this machine's processor has no bfloat16 arithmetic (avx512_bf16, amx_bf16 or bf16), "

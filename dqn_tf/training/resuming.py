@@ -52,6 +52,8 @@ def _log_resume(plan, parts, restored, progress):
         )
     changes = identity.changes(restored.config, settings.to_json(plan.config))
     changes += identity.changed(restored.versions, builder.machine(plan))
+    if parts.placement.gpus and not plan.config.hardware.deterministic:
+        _log.info("resume: not to the bit, because a GPU does not repeat itself without --deterministic")
     if changes:
         _log.info("resume: the result may be another than that of an uninterrupted run: %s", "; ".join(changes))
 

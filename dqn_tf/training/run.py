@@ -13,7 +13,7 @@ from dqn_tf.cluster import launcher, loopback, rendezvous
 from dqn_tf.cluster.guard import WAITING, Guard
 from dqn_tf.config import schema as config_lib
 from dqn_tf.config.schema import ConfigError
-from dqn_tf.distribution import strategy
+from dqn_tf.distribution import arithmetic, strategy
 from dqn_tf.evaluation.continuous import ContinuousEvaluator
 from dqn_tf.evaluation.evaluator import settle_limit
 from dqn_tf.persistence import locations, manifest
@@ -101,6 +101,7 @@ def _start(plan, storage, stop, callbacks, guard):
     config, threads = plan.config, plan.threads
     if plan.cluster is not None:
         _meet(plan.cluster, config.cluster.cluster_timeout or float("inf"))
+    arithmetic.set_up(config.hardware, hardware.has_bfloat16())
     with guard.connecting(config.cluster.cluster_timeout) if plan.cluster else contextlib.nullcontext():
         placement = strategy.create(
             config.cluster.strategy, config.cluster.num_replicas, plan.cluster, threads.learner, threads.operations
@@ -111,8 +112,6 @@ def _start(plan, storage, stop, callbacks, guard):
         _confine(plan.cluster)
     if placement.is_chief:
         _log.info("threads: %s", threads.reason)
-    if config.hardware.precision == "bfloat16" and not placement.has_bfloat16(hardware.has_bfloat16()):
-        raise ConfigError("--precision=bfloat16: this device has no bfloat16 arithmetic; use --precision=float32.")
     problems = config_lib.check_division(config, placement.num_workers, placement.replicas_per_worker)
     if problems:
         raise ConfigError(*problems)

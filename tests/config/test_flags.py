@@ -117,7 +117,8 @@ evaluation:
 hardware:
   jit_compile=auto: one of auto, true, false
   replay_device=auto: one of auto, host, gpu
-  precision=float32: one of float32, bfloat16
+  precision=auto: one of auto, float32, tf32, bfloat16
+  deterministic=false: true or false
   learner_threads=0: a whole number from 0 to 1024
   actor_threads=0: a whole number from 0 to 1024
 """

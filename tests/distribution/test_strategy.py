@@ -58,23 +58,6 @@ def test_replica_numbers_the_replicas(place, numbers):
     assert [int(result) for result in placement.strategy.experimental_local_results(number())] == numbers
 
 
-@pytest.mark.parametrize(
-    "capabilities, processor_has, expected",
-    [
-        ([], True, True),
-        ([], False, False),
-        ([(8, 0), (9, 0)], False, True),
-        ([(8, 0), (7, 5)], True, False),
-        ([None], False, True),  # a device that does not say
-    ],
-)
-def test_bfloat16_is_of_all_gpus_else_of_the_processor(monkeypatch, capabilities, processor_has, expected):
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(range(len(capabilities))))
-    details = [{} if capability is None else {"compute_capability": capability} for capability in capabilities]
-    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details[gpu])
-    assert one_replica().has_bfloat16(processor_has) == expected
-
-
 @pytest.mark.parametrize("text", ["", "a warning of /tmp/ü", "/tmp/caf\udce9/run", "long" * 100])
 def test_exchange_of_two_workers_returns_any_text_that_may_hold_a_path(monkeypatch, text):
     placement = strategy.Placement(tf.distribute.get_strategy(), 2, 0, 1)

@@ -35,6 +35,13 @@ def test_differences_of_what_results_are_computed_and_compared_by_are_refused(ch
     assert identity.changes(OLD, new) == []
 
 
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_precisions_of_the_same_network_are_no_difference(precision):
+    other = settings.to_json(settings.build({"precision": precision}))
+    for old, new in ((OLD, other), (other, OLD)):  # runs of before 0.3 have float32
+        assert identity.differences(old, new) == identity.changes(old, new) == []
+
+
 def test_differences_of_a_damaged_section_are_told():
     (line, *_) = identity.differences({**OLD, "learning": 5}, OLD)
     assert line.startswith("learning.optimizer=5, this run asks for adam; ")

@@ -266,6 +266,7 @@ def test_processes_for_which_too_few_files_may_be_open_are_refused(make, monkeyp
         (dict(precision="bfloat16"), NO_GPU, True),
         (dict(precision="bfloat16"), {"CUDA_VISIBLE_DEVICES": "0"}, False),
         (dict(precision="float32"), NO_GPU, False),
+        (dict(precision="tf32"), {"CUDA_VISIBLE_DEVICES": "0"}, False),
     ],
 )
 def test_precision_is_accepted_where_the_machine_computes_so(make, monkeypatch, values, environ, has_bfloat16):
@@ -275,7 +276,18 @@ def test_precision_is_accepted_where_the_machine_computes_so(make, monkeypatch, 
 
 def test_precision_that_the_processor_lacks_is_refused(make, monkeypatch):
     monkeypatch.setattr(hardware, "has_bfloat16", lambda: False)
+    assert refused(make, precision="tf32") == [
+        "--precision=tf32: this machine has no GPU, and its processor has no TF32; leave it out."
+    ]
     assert refused(make, precision="bfloat16") == [
         "--precision=bfloat16: this machine's processor has no bfloat16 arithmetic (avx512_bf16, amx_bf16 or bf16), "
         "which would make training slower; use --precision=float32."
     ]
+
+
+def test_deterministic_is_told_to_xla_beside_what_the_user_tells_it(make):
+    made = make(deterministic=True)
+    told = "--xla_gpu_deterministic_ops=true"
+    assert made.variables({}) == {"XLA_FLAGS": told, "TF_CUDNN_DETERMINISTIC": "1"}
+    assert made.variables({"XLA_FLAGS": "--a=b"})["XLA_FLAGS"] == f"--a=b {told}"
+    assert made.variables({"XLA_FLAGS": told, "TF_CUDNN_DETERMINISTIC": "1"}) == {}
