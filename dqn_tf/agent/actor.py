@@ -9,7 +9,7 @@ played again.
 
 import collections
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,7 +56,11 @@ class Unfinished(NamedTuple):
 
 
 class Actor:
-    """Collects rounds of experience, and counts episodes."""
+    """Collects rounds of experience, and counts episodes.
+
+    Attributes:
+      noted: the last observations, as they were noted.
+    """
 
     def __init__(
         self,
@@ -65,18 +69,21 @@ class Actor:
         num_actions: int,
         seeds: Sequence[EpisodeSeeds],
         generators: Sequence[np.random.Generator],
+        noted: Callable[[np.ndarray], np.ndarray] = lambda observations: observations,
     ):
         """Prepares; `restart` or `replay` begins.
 
         Args:
           seeds: of the episodes of each environment.
           generators: one for each environment's exploration.
+          noted: makes what Steps have in place of observations, see Replay.noted.
         """
         self._environment = environment
         self._policy = policy
         self._num_actions = num_actions
         self._seeds = seeds
         self._generators = generators
+        self._note = noted
         self._num_envs = len(seeds)
         self._held: Unfinished | None = None
 
@@ -84,7 +91,7 @@ class Actor:
         """Leaves all episodes as they are and begins those of these numbers."""
         self._episode = np.array(episodes, np.int64)
         self._observation = self._environment.reset(self._seeds, episodes)
-        self._legal = self._environment.legal
+        self._legal, self.noted = self._environment.legal, self._note(self._observation)
         self._return = np.zeros(self._num_envs)
         self._length = np.zeros(self._num_envs, np.int64)
         self._checksum = [self._shown(i, 0) for i in range(self._num_envs)]
@@ -117,9 +124,9 @@ class Actor:
                 greedy = choice.greedy(values, self._legal)
                 action = np.where(explores[t], action, greedy).astype(np.int32)
             actions.append(action)
-            before, step = (self._observation, self._legal), self._environment.step(action)
+            before, step = (self.noted, self._legal), self._environment.step(action)
             self._count(t, step, episodes)
-            rows.append(_row(*before, step))
+            rows.append(self._row(*before, step))
         self._round = np.stack(actions)
         ends = np.array(episodes).reshape(-1, 3)
         return _stacked(rows), Episodes(ends[:, 0].astype(np.int64), ends[:, 1], ends[:, 2].astype(np.int64))
@@ -160,9 +167,9 @@ class Actor:
                 truncated=step.truncated | ~playing,
                 ended=step.ended & playing,
             )
-            before = self._observation, self._legal
+            before = self.noted, self._legal
             self._count(0, step, [], playing)
-            rows.append(_row(*before, step))
+            rows.append(self._row(*before, step))
             if len(rows) == _REPLAYED_STEPS:
                 yield _stacked(rows)
                 rows = []
@@ -188,6 +195,13 @@ class Actor:
         checksum = zlib.crc32(self._observation[i], before)
         return checksum if self._legal is None else zlib.crc32(self._legal[i], checksum)
 
+    def _row(self, noted, legal, step):
+        """Returns the row of Steps that a step is, from observations that were `noted`, and notes those after it."""
+        last = self._note(step.next_observation) if step.ended.any() else None
+        self.noted = self._note(step.observation)
+        row = noted, step.action, step.reward, step.terminated, step.truncated, self.noted if last is None else last
+        return row if legal is None else (*row, legal, step.next_legal)
+
     def _keep(self):
         """Notes where the environments stand at the end of a round."""
         longest = int(self._length.max())
@@ -211,12 +225,6 @@ class Actor:
             self._return[step.ended] = 0.0
             self._length[step.ended] = 0
             self._episode += step.ended
-
-
-def _row(observation, legal, step):
-    """Returns the row of Steps that a step from `observation` is."""
-    row = observation, step.action, step.reward, step.terminated, step.truncated, step.next_observation
-    return row if legal is None else (*row, legal, step.next_legal)
 
 
 def _stacked(rows):

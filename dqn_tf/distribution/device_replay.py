@@ -89,15 +89,15 @@ class DeviceReplay(frame_replay.FrameReplay):
 
     def _gathered(self, variable: tf.Variable, slots: Any) -> tf.Tensor:
         rows = tf.gather(variable, tf.cast(tf.reshape(slots, [-1]), tf.int64))  # <uint8>[b * C, 8 * W]
-        nbytes = frame_replay.num_bytes(self._plane_shape, self._dtype)
-        if nbytes != rows.shape[1]:
-            rows = rows[:, :nbytes]
-        stacks = tf.reshape(rows, [-1, slots.shape[-1], *self._plane_shape])
-        if self._stack_axis:
+        layout = self._layout
+        if layout.nbytes != rows.shape[1]:
+            rows = rows[:, : layout.nbytes]
+        stacks = tf.reshape(rows, [-1, slots.shape[-1], *layout.plane_shape])
+        if layout.stack_axis:
             order = list(range(2, len(stacks.shape)))
-            order.insert(self._stack_axis, 1)
+            order.insert(layout.stack_axis, 1)
             stacks = tf.transpose(stacks, [0, *order])
-        return tf.reshape(stacks, [-1, *self._shape])
+        return tf.reshape(stacks, [-1, *layout.shape])
 
 
 @contextlib.contextmanager

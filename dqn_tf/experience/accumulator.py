@@ -123,6 +123,11 @@ class Accumulator:
         self._waiting = self._given = None
 
     @property
+    def waiting(self) -> np.ndarray:
+        """Observations [P, N, *obs] of the steps that wait, or of whatever else stood in their place."""
+        return np.empty(0, np.int64) if self._waiting is None else self._waiting.observation
+
+    @property
     def pending(self) -> int:
         """Number of steps that wait for the end of their chain."""
         return 0 if self._given is None else int(np.count_nonzero(~self._given))

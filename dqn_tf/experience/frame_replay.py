@@ -1,17 +1,16 @@
 """Ring buffer of transitions of images that stores each image once."""
 
-import math
 import sys
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from dqn_tf.environment import spec
-from dqn_tf.experience import accumulator, replay, sampling
+from dqn_tf.experience import accumulator, planes, replay, sampling
 from dqn_tf.experience.frames import Frames, HostFrames
 
 _WINDOW = 1 << 14  # frames remembered at least: more than (n_step + stack size) * environments
 CHUNK_NBYTES = 1 << 20  # of observations added at a time: about the cache of a core
+_CHUNK_ROWS = 64  # of transitions whose planes have numbers
 
 
 def create(
@@ -46,8 +45,7 @@ def expected_slots(capacity: int, num_held: int) -> int:
 
 def frame_nbytes(observation_shape: tuple[int, ...], observation_dtype: np.typing.DTypeLike) -> int:
     """Returns the bytes of one frame: those of a plane, filled up to whole words."""
-    stack_shape, axis = _stack(tuple(observation_shape))
-    return 8 * _num_words(stack_shape[:axis] + stack_shape[axis + 1 :], observation_dtype)
+    return 8 * planes.layout(observation_shape, observation_dtype).num_words
 
 
 class FrameReplay(replay.Replay):
@@ -59,6 +57,8 @@ class FrameReplay(replay.Replay):
     Planes share a frame only if all their bytes are equal. So nothing is assumed about how an environment stacks, pads
     and resets, nor about the order of transitions. A fingerprint tells which frame to compare with; if two planes have
     the same one, or it is forgotten, a frame is stored twice.
+
+    Planes that `noted` has told apart, while the learner was busy, have numbers: of these only new ones are looked at.
     """
 
     def __init__(
@@ -76,19 +76,12 @@ class FrameReplay(replay.Replay):
         Args:
           make_frames: makes an empty store of frames of so many words.
         """
-        self._shape = tuple(observation_shape)
-        self._dtype = np.dtype(observation_dtype)
-        self._stack_shape, self._stack_axis = _stack(self._shape)
-        self._plane_shape = self._stack_shape[: self._stack_axis] + self._stack_shape[self._stack_axis + 1 :]
-        num_planes, num_words = self._stack_shape[self._stack_axis], _num_words(self._plane_shape, self._dtype)
+        self._layout = planes.layout(observation_shape, observation_dtype)
         # Slots instead of observations.
-        super().__init__(capacity, (num_planes,), np.int32, generator, sampler, mask_nbytes)
-        self._multipliers = np.random.default_rng(0).integers(1 << 64, size=num_words, dtype=np.uint64)
-        self._frames = make_frames(num_words)
+        super().__init__(capacity, (self._layout.num_planes,), np.int32, generator, sampler, mask_nbytes)
+        self._planes = planes.Planes(self._layout)
+        self._frames = make_frames(self._layout.num_words)
         self.clear()
-
-        num_rows = min(max(CHUNK_NBYTES // (2 * num_planes * num_words * 8), 1), capacity)
-        self._chunk = np.zeros((num_rows, 2, num_planes, num_words), np.uint64)  # s_tm1 and s_t of rows to be added
 
     def clear(self) -> None:
         """Forgets all transitions."""
@@ -100,6 +93,9 @@ class FrameReplay(replay.Replay):
         self._num_free = 0
         # Slots by fingerprint; a slot may have another plane by now. Two generations, so that the older can be dropped.
         self._recent, self._older = {}, {}
+        # Slots of planes with numbers, and back.
+        self._slot_of: dict[int, int] = {}
+        self._number_in: dict[int, int] = {}
 
     @property
     def num_frames(self) -> int:
@@ -109,9 +105,8 @@ class FrameReplay(replay.Replay):
     @property
     def nbytes(self) -> int:
         """Bytes held now. They grow with the number of frames, in steps of 1 % of the capacity."""
-        arrays = (self._use_count, self._free, self._chunk)
         fingerprints = sum(sys.getsizeof(slots) + 80 * len(slots) for slots in (self._recent, self._older))
-        return super().nbytes + self._frames.nbytes + sum(array.nbytes for array in arrays) + fingerprints
+        return super().nbytes + self._frames.nbytes + self._use_count.nbytes + self._free.nbytes + fingerprints
 
     @staticmethod
     def expected_nbytes(
@@ -122,16 +117,29 @@ class FrameReplay(replay.Replay):
         One percent is added for the last observations of episodes. If all planes of a stack change in a step, the
         buffer needs up to C times as much.
         """
-        stack_shape, axis = _stack(tuple(observation_shape))
         slot_nbytes = frame_nbytes(observation_shape, observation_dtype) + 4 + 4
-        rows_nbytes = replay.Replay.expected_nbytes(capacity, (stack_shape[axis],), np.int32, mask_nbytes)
+        num_planes = planes.layout(observation_shape, observation_dtype).num_planes
+        rows_nbytes = replay.Replay.expected_nbytes(capacity, (num_planes,), np.int32, mask_nbytes)
         return rows_nbytes + (capacity + _growth(capacity)) * slot_nbytes
+
+    def noted(self, observations: np.ndarray) -> np.ndarray:
+        """See Replay. They are numbers of planes <int64>[N, C]."""
+        return self._planes.number(observations)
+
+    def keep_noted(self, *needed: np.ndarray) -> None:
+        """See Replay."""
+        kept = self._planes.keep(*needed)
+        self._slot_of = {number: self._slot_of[number] for number in kept if number in self._slot_of}
+        self._number_in = {slot: number for number, slot in self._slot_of.items()}
 
     def add(self, transitions: accumulator.Transitions) -> None:
         """See Replay. Also raises MemoryError: there is no memory for more frames."""
-        num_rows = len(self._chunk)
+        is_noted = transitions.s_tm1.dtype == np.int64
+        num_rows = _CHUNK_ROWS if is_noted else CHUNK_NBYTES // (16 * self._layout.num_planes * self._layout.num_words)
+        num_rows = min(max(num_rows, 1), self._capacity)
         for start in range(0, len(transitions.r_t), num_rows):
-            self._add(_part(transitions, slice(start, start + num_rows)))
+            part = _part(transitions, slice(start, start + num_rows))
+            self._add_noted(part) if is_noted else self._add(part)
 
     def sample(self, num_batches: int, batch_size: int, importance_exponent: float = 0.0) -> replay.Sample:
         """See Replay."""
@@ -143,77 +151,95 @@ class FrameReplay(replay.Replay):
     def blank(self, num_batches: int, batch_size: int) -> replay.Sample:
         """See Replay."""
         blank = super().blank(num_batches, batch_size)
-        observations = np.zeros((num_batches, batch_size, *self._shape), self._dtype)
+        observations = np.zeros((num_batches, batch_size, *self._layout.shape), self._layout.dtype)
         return blank._replace(transitions=blank.transitions._replace(s_tm1=observations, s_t=observations))
 
     def packed(self, first: int, end: int) -> dict[str, np.ndarray]:
-        """See Replay. Columns of observations have numbers <int32>[end - first, C] of planes in the array `planes`."""
+        """See Replay. Columns of observations have numbers <int32>[end - first, C] of planes in the array `planes`.
+
+        They are counted in the order in which the rows name them, so that slots leave no trace.
+        """
         arrays = super().packed(first, end)
-        slots = np.stack((arrays["s_tm1"], arrays["s_t"]))
-        used, number = np.unique(slots, return_inverse=True)
-        arrays["s_tm1"], arrays["s_t"] = number.astype(np.int32).reshape(slots.shape)
-        arrays["planes"] = self._planes(self._frames.take(used), used.shape)
+        slots = np.stack((arrays["s_tm1"], arrays["s_t"]), axis=1)
+        used, place, inverse = np.unique(slots, return_index=True, return_inverse=True)
+        order = np.argsort(place)
+        number = np.empty(len(used), np.int32)
+        number[order] = np.arange(len(used))
+        arrays["s_tm1"], arrays["s_t"] = np.moveaxis(number[inverse].reshape(slots.shape), 1, 0).copy()
+        arrays["planes"] = self._layout.planes(self._frames.take(used[order]))
         return arrays
 
     def add_packed(self, arrays: Mapping[str, np.ndarray], rows: slice) -> None:
         """Adds `rows` of what `packed` gave. Raises KeyError or ValueError if it is not that."""
-        columns, planes = self.unpacked(arrays), arrays["planes"]
-        if (planes.dtype, planes.shape[1:]) != (self._dtype, self._plane_shape):
-            raise ValueError(f"planes is {planes.dtype}{list(planes.shape)}")
+        columns, given = self.unpacked(arrays), arrays["planes"]
+        if (given.dtype, given.shape[1:]) != (self._layout.dtype, self._layout.plane_shape):
+            raise ValueError(f"planes is {given.dtype}{list(given.shape)}")
         for numbers in (columns.s_tm1, columns.s_t):
-            if ((numbers < 0) | (numbers >= len(planes))).any():
+            if ((numbers < 0) | (numbers >= len(given))).any():
                 raise ValueError("a stack names a plane that is not there")
         columns = _part(columns, rows)
-        for start in range(0, len(columns.r_t), len(self._chunk)):
-            part = _part(columns, slice(start, start + len(self._chunk)))
-            self._add(part._replace(s_tm1=self._stacks(planes[part.s_tm1]), s_t=self._stacks(planes[part.s_t])))
-
-    def _stacks(self, planes):
-        """Returns observations [M, *obs] of their planes [M, C, *plane]."""
-        return np.ascontiguousarray(np.moveaxis(planes, 1, 1 + self._stack_axis)).reshape(-1, *self._shape)
+        for start in range(0, len(columns.r_t), num_rows := min(_CHUNK_ROWS, self._capacity)):
+            part = _part(columns, slice(start, start + num_rows))
+            used, inverse = np.unique(np.stack((part.s_tm1, part.s_t), axis=1), return_inverse=True)
+            self._add_planes(part, self._layout.plane_words(given[used]), inverse)
 
     def _observations(self, slots):
         """Returns a copy [K, B, *obs] of what is in slots <int32>[K, B, C]."""
-        planes = self._planes(self._frames.take(slots.ravel()), (-1, slots.shape[-1]))  # [K * B, C, *plane]
-        return self._stacks(planes).reshape(*slots.shape[:2], *self._shape)
-
-    def _planes(self, words, leading_shape):
-        """Returns words <uint64>[..., W] as [*leading_shape, *plane], where possible in the same memory."""
-        nbytes = num_bytes(self._plane_shape, self._dtype)
-        return words.view(np.uint8)[..., :nbytes].view(self._dtype).reshape(*leading_shape, *self._plane_shape)
+        words = self._frames.take(slots.ravel()).reshape(-1, slots.shape[-1], self._layout.num_words)  # [K * B, C, W]
+        return self._layout.observations(self._layout.planes(words)).reshape(*slots.shape[:2], *self._layout.shape)
 
     def _add(self, transitions):
-        """Adds up to len(self._chunk) transitions."""
-        num_new = len(transitions.r_t)
-        words = self._words(transitions)  # [P, W] of P = num_new * 2 * C planes
-        fingerprint = _fingerprints(words, self._multipliers)
-        leader = _leaders(words, fingerprint)
-        leaders = np.flatnonzero(leader == np.arange(len(leader)))  # [U] the planes that differ
-        keys = fingerprint[leaders].tolist()
-        slot, is_known = self._find(keys, words[leaders])
+        """Adds some transitions of observations, at most as many as the capacity."""
+        words = np.stack([self._layout.words(one) for one in (transitions.s_tm1, transitions.s_t)], axis=1)
+        words = words.reshape(-1, words.shape[-1])  # [M * 2 * C, W]
+        self._add_planes(transitions, words, np.arange(len(words)))
+
+    def _add_planes(self, transitions, words, place):
+        """Adds some transitions of planes <uint64>[P, W], of which they have those at `place`, <int>[M * 2 * C]."""
+        fingerprint = planes.fingerprints(words)
+        leader = planes.leaders(words, fingerprint)
+        first = np.flatnonzero(leader == np.arange(len(leader)))  # [U] the planes that differ
+        slot, num_fresh = self._slots(words[first], fingerprint[first].tolist())
+        slots = np.empty(len(leader), np.int32)
+        slots[first] = slot
+        self._append(transitions, slots[leader][place], num_fresh)
+
+    def _add_noted(self, transitions):
+        """Adds some transitions of planes with numbers, at most as many as the capacity."""
+        numbers = np.stack((transitions.s_tm1, transitions.s_t), axis=1)  # [M, 2, C]
+        used, inverse = np.unique(numbers, return_inverse=True)
+        used = used.tolist()
+        slot = np.array([self._slot_of.get(number, -1) for number in used], np.int32)
+        new = np.flatnonzero(slot < 0)
+        new_numbers = [used[i] for i in new]
+        slot[new], num_fresh = self._slots(*self._planes.content(new_numbers))
+        for number, one in zip(new_numbers, slot[new].tolist(), strict=True):
+            self._slot_of.pop(self._number_in.get(one), None)  # the same plane under another number
+            self._slot_of[number], self._number_in[one] = one, number
+        self._append(transitions, slot[inverse], num_fresh)
+
+    def _slots(self, words, keys):
+        """Returns a slot of each of U planes that differ, <int32>[U], and how many of them are no longer free.
+
+        Args:
+          words: <uint64>[U, W].
+          keys: their fingerprints.
+        """
+        slot, is_known = self._find(keys, words)
         num_fresh = np.count_nonzero(~is_known)
         self._reserve(num_fresh)
         slot[~is_known] = self._free[self._num_free - num_fresh : self._num_free]
-        self._frames.put(slot[~is_known], words[leaders[~is_known]])
+        self._frames.put(slot[~is_known], words[~is_known])
+        self._remember(keys, slot)
+        return slot, num_fresh
 
-        slots = np.empty(len(leader), np.int32)
-        slots[leaders] = slot
-        slots = slots[leader].reshape(self._chunk[:num_new].shape[:-1])  # [M, 2, C]
-        lost = self.overwritten(num_new)
+    def _append(self, transitions, slots, num_fresh):
+        """Adds rows of these slots, <int32>[M * 2 * C] or of that shape, and frees what the oldest alone have named."""
+        slots, lost = slots.reshape(len(transitions.r_t), 2, -1), self.overwritten(len(transitions.r_t))
         super().add(transitions._replace(s_tm1=slots[:, 0], s_t=slots[:, 1]))
         self._num_free -= num_fresh
         np.add.at(self._use_count, slots.ravel(), 1)
         self._release(np.concatenate((lost.s_tm1.ravel(), lost.s_t.ravel())))
-        self._remember(keys, slot)
-
-    def _words(self, transitions):
-        """Returns the planes of transitions as words <uint64>[P, W], filled up with zeros; kept until the next call."""
-        chunk = self._chunk[: len(transitions.r_t)]
-        planes = self._planes(chunk, chunk.shape[:-1])  # [M, 2, C, *plane]
-        for i, observations in enumerate((transitions.s_tm1, transitions.s_t)):
-            stacks = observations.reshape(-1, *self._stack_shape)
-            np.copyto(planes[:, i], np.moveaxis(stacks, 1 + self._stack_axis, 1))
-        return chunk.reshape(-1, chunk.shape[-1])
 
     def _find(self, keys, words):
         """Returns a slot for each of U planes, <int32>[U], and whether the plane is in there, <bool>[U]."""
@@ -243,7 +269,7 @@ class FrameReplay(replay.Replay):
             for array in (self._free, self._use_count):
                 array.resize(num_slots, refcheck=False)  # no view of them outlives a call
         except MemoryError:
-            size = f"{num_slots} frames of {8 * len(self._multipliers)} bytes"
+            size = f"{num_slots} frames of {8 * self._layout.num_words} bytes"
             raise MemoryError(f"The replay buffer holds {len(self)} transitions and cannot grow to {size}.") from None
         self._free[self._num_free : self._num_free + num_more] = np.arange(num_slots - num_more, num_slots)
         self._num_free += num_more
@@ -254,42 +280,13 @@ class FrameReplay(replay.Replay):
         unused = np.unique(slots[self._use_count[slots] == 0])
         self._free[self._num_free : self._num_free + len(unused)] = unused
         self._num_free += len(unused)
+        for slot in unused.tolist():
+            self._slot_of.pop(self._number_in.pop(slot, None), None)
 
 
 def _part(transitions, rows):
     return transitions._make(column[rows] for column in transitions)
 
 
-def _stack(shape):
-    """Returns the shape of an observation with its stack axis, of length 1 if it has none, and that axis."""
-    axis = spec.stack_axis(shape)
-    return ((1, *shape), 0) if axis is None else (shape, axis)
-
-
-def num_bytes(plane_shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> int:
-    """Returns the bytes of a plane."""
-    return math.prod(plane_shape) * np.dtype(dtype).itemsize
-
-
-def _num_words(plane_shape, dtype):
-    return -(-num_bytes(plane_shape, dtype) // 8)
-
-
 def _growth(capacity):
     return -(-capacity // 100)
-
-
-def _fingerprints(words, multipliers):
-    """Returns <uint64>[P], equal for equal rows of words <uint64>[P, W], and nearly always different for others."""
-    folded = words ^ (words >> 29)  # products modulo 2^64 lose what differs in high bits only
-    return np.einsum("pw,w->p", folded, multipliers)
-
-
-def _leaders(words, fingerprint):
-    """Returns, for each row of words [P, W], a row of the same content, <int>[P]: the first with its fingerprint.
-
-    Where that one differs, by an accident of the fingerprint, it is the row itself.
-    """
-    _, first, inverse = np.unique(fingerprint, return_index=True, return_inverse=True)
-    leader = first[inverse]
-    return np.where((words[leader] == words).all(axis=1), leader, np.arange(len(words)))

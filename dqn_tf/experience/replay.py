@@ -86,6 +86,17 @@ class Replay:
         observation_nbytes = math.prod(observation_shape) * np.dtype(observation_dtype).itemsize
         return capacity * (observation_nbytes + 4 + 4 + 4 + observation_nbytes + 2 * mask_nbytes)
 
+    def noted(self, observations: np.ndarray) -> np.ndarray:
+        """Returns what transitions may have in place of observations [N, *obs] of N environments; here themselves.
+
+        Called with those of every step, by one thread at a time, also while others are sampled and learned from. The
+        observations must not be changed before the next call.
+        """
+        return observations
+
+    def keep_noted(self, *needed: np.ndarray) -> None:
+        """Forgets what `noted` has returned, but for the last observations and those of transitions to come."""
+
     def add(self, transitions: accumulator.Transitions) -> None:
         """Stores transitions of leading shape [M] in place of the oldest; of M > capacity it keeps the newest.
 

@@ -67,6 +67,7 @@ class Components:
         """Counts the round that was acted, and remembers its transitions. All workers must call it."""
         self.actor.keep()
         self.replay.add(transitions)
+        self.replay.keep_noted(self.actor.noted, self.accumulator.waiting)
         if self.statistics:
             self.statistics.add(transitions.s_tm1)
 
@@ -106,7 +107,7 @@ def build(plan: Plan, placement: Placement, progress: Progress, storage: Storage
         spec=spec,
         placement=placement,
         learner=learner,
-        actor=Actor(environment, make.policy(), spec.num_actions, seeds, exploration),
+        actor=Actor(environment, make.policy(), spec.num_actions, seeds, exploration, replay.noted),
         accumulator=Accumulator(learning.n_step, learning.discount, learning.reward_clip),
         replay=replay,
         policy=make.policy(),

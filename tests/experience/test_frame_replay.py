@@ -8,7 +8,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 from hypothesis import strategies as st
 
-from dqn_tf.experience import accumulator, frame_replay, replay
+from dqn_tf.experience import accumulator, frame_replay, planes, replay
 from tests import marks
 
 STACK = (4, 5, 6)
@@ -152,6 +152,28 @@ def play(games, num_steps, ends):
     )
 
 
+def noted(buffer, steps):
+    """Returns Steps that have numbers of planes in place of observations, as an actor notes them."""
+    numbers = [(buffer.noted(before), buffer.noted(after)) for before, after in zip(steps[0], steps[5], strict=True)]
+    before, after = (np.stack(one) for one in zip(*numbers, strict=True))
+    return steps._replace(observation=before, next_observation=after)
+
+
+class NotingTwins(Twins):
+    """FrameReplay of noted steps, and Replay of observations."""
+
+    def __init__(self, capacity, shape, n_step):
+        super().__init__(capacity, shape)
+        self.collectors = [accumulator.Accumulator(n_step, 0.9) for _ in range(2)]
+
+    def play(self, steps):
+        noting, plain = self.collectors
+        self.frames.add(noting.add(noted(self.frames, steps)))
+        self.frames.keep_noted(noting.waiting)
+        self.naive.add(plain.add(steps))
+        assert len(self.frames) == len(self.naive)
+
+
 def rows(steps, start, stop):
     return accumulator.Steps(*(column[start:stop] for column in steps))
 
@@ -179,6 +201,42 @@ def test_frame_replay_when_games_are_played_holds_what_replay_holds(layout, n_st
     twins.compare_all()
 
 
+@pytest.mark.parametrize("fingerprints", ["as they are", "three", "all equal"])
+@pytest.mark.parametrize(
+    "layout, n_step, num_envs, padding", [(layout, *PLAYED[i % len(PLAYED)]) for i, layout in enumerate(LAYOUTS)]
+)
+def test_frame_replay_of_noted_games_holds_what_replay_holds(
+    monkeypatch, layout, n_step, num_envs, padding, fingerprints
+):
+    make_bad(monkeypatch, fingerprints)
+    generator = np.random.default_rng(n_step)
+    ends = generator.choice(["", "terminated", "truncated", "life"], (60, num_envs), p=[0.85, 0.05, 0.05, 0.05])
+    steps = play([StackedGame(layout, padding, n, blank=1 / 3) for n in range(num_envs)], 60, ends)
+    twins = NotingTwins(41, LAYOUTS[layout][0], n_step)
+    for start in range(0, 60, 6):
+        twins.play(rows(steps, start, start + 6))
+        twins.compare_all()
+        if fingerprints == "as they are":
+            stack = functools.partial(np.moveaxis, source=1 + (LAYOUTS[layout][1] or 0), destination=1)
+            held = twins.held()
+            if LAYOUTS[layout][1] is None:
+                held = held._replace(s_tm1=held.s_tm1[:, np.newaxis], s_t=held.s_t[:, np.newaxis])
+            else:
+                held = held._replace(s_tm1=stack(held.s_tm1), s_t=stack(held.s_t))
+            assert twins.frames.num_frames == num_distinct_planes(held)
+    assert len(twins.frames._slot_of) <= num_envs * (n_step + 2 * 6)  # forgets what nobody will name
+
+
+def test_noted_looks_for_new_planes_alone(monkeypatch):
+    buffer, seen, real = frame_replay.FrameReplay(9, STACK, np.uint8, np.random.default_rng(0)), [], planes.fingerprints
+    monkeypatch.setattr(planes, "fingerprints", lambda words: seen.append(len(words)) or real(words))
+    games = [StackedGame("stack first", "zeros", n, blank=0) for n in range(8)]
+    steps = play(games, 50, np.full((50, 8), ""))
+    for observations in (steps.observation[0], *steps.next_observation):
+        buffer.noted(observations)
+    assert seen == [8 * 4] + [8] * 50
+
+
 @pytest.mark.parametrize("end, n_step", [("terminated", 1), ("terminated", 3), ("truncated", 3), ("life", 3)])
 def test_frame_replay_when_an_episode_ends_anywhere_holds_what_replay_holds(n_step, end):
     for at in range(12):
@@ -193,6 +251,13 @@ def test_frame_replay_when_an_episode_ends_anywhere_holds_what_replay_holds(n_st
         assert twins.frames.num_frames == num_distinct_planes(twins.held())
 
 
+def make_bad(monkeypatch, fingerprints):
+    """Makes fingerprints of which few differ."""
+    if fingerprints != "as they are":
+        real, modulus = planes.fingerprints, np.uint64(1 if fingerprints == "all equal" else 3)
+        monkeypatch.setattr(planes, "fingerprints", lambda words: real(words) % modulus)
+
+
 @pytest.mark.parametrize(
     "fingerprints, window, chunk",
     [
@@ -203,11 +268,7 @@ def test_frame_replay_when_an_episode_ends_anywhere_holds_what_replay_holds(n_st
     ],
 )
 def test_frame_replay_when_hints_are_bad_holds_what_replay_holds(monkeypatch, fingerprints, window, chunk):
-    real = frame_replay._fingerprints
-    if fingerprints != "as they are":
-        modulus = np.uint64(1 if fingerprints == "all equal" else 3)
-        bad = lambda words, multipliers: real(words, multipliers) % modulus  # noqa: E731
-        monkeypatch.setattr(frame_replay, "_fingerprints", bad)
+    make_bad(monkeypatch, fingerprints)
     monkeypatch.setattr(frame_replay, "_WINDOW", window)
     monkeypatch.setattr(frame_replay, "CHUNK_NBYTES", chunk)
     twins, generator = Twins(9, STACK), np.random.default_rng(0)
@@ -473,9 +534,9 @@ MACHADO = {"repeat_action_probability": 0.25, "noop_max": 0, "use_fire_reset": F
     "game, protocol, n_step", [("breakout", {"noop_max": 31}, 3), *marks.thorough(("pong", MACHADO, 1))]
 )
 def test_frame_replay_when_whole_games_are_played_holds_what_replay_holds(game, protocol, n_step):
-    collector, twins, num_ends = accumulator.Accumulator(n_step, 0.99), Twins(1501, (4, 84, 84)), 0
+    twins, num_ends = NotingTwins(1501, (4, 84, 84), n_step), 0
     for steps in play_atari(game, 2, 1100, max_num_frames_per_episode=4 * 950, **protocol):
-        twins.add(collector.add(steps))
+        twins.play(steps)
         twins.compare(1, 8)
         num_ends += np.count_nonzero(steps.terminated | steps.truncated)
     twins.compare_all()
