@@ -1,5 +1,7 @@
 """Learners as benchmarks need them: of random transitions, without an environment."""
 
+from collections.abc import Callable
+
 import numpy as np
 from gymnasium import spaces
 
@@ -21,6 +23,7 @@ def make(
     config: Config,
     batch_size: int,
     jit_compile: bool,
+    observed: Callable[[Transitions, int], Transitions] | None = None,
 ) -> tuple[Learner, Reducer]:
     """Returns the Learner of such a network, and its Reducer.
 
@@ -28,6 +31,7 @@ def make(
       kind: name of the architecture.
       observations: their shape and dtype, and the number of actions.
       batch_size: transitions of an update, over all workers.
+      observed: see Learner.
     """
     network = _network(kind, observations, config)
     reducer = GradientSum(placement, config.communication.wire_precision)
@@ -39,6 +43,7 @@ def make(
         batch_size,
         total_updates=100_000,
         jit_compile=jit_compile,
+        observed=observed,
     )
     return learner, reducer
 

@@ -48,7 +48,9 @@ def flags(work: works.Work) -> list[str]:
 
 
 def figures(logdir: pathlib.Path) -> dict[str, float]:
-    """Returns env steps per second with learning on, and seconds of training, tracing and compiling included."""
+    """Returns env steps per second with learning on, seconds of training, tracing and compiling included, and the
+    shares of the time that learner and actor waited.
+    """
     summary = json.loads((logdir / "summary.json").read_text())
     seconds, before = 0.0, 0
     for line in (logdir / "metrics.jsonl").read_text().splitlines():
@@ -56,4 +58,10 @@ def figures(logdir: pathlib.Path) -> dict[str, float]:
         if "time/env_steps_per_second" in row:
             seconds += (row["env_steps"] - before) / row["time/env_steps_per_second"]
             before = row["env_steps"]
-    return {"env steps/s": summary["env_steps_per_second"], "training s": seconds, "updates": summary["updates"]}
+    waits = {side: summary[f"{side}_wait_share"] for side in ("learner", "actor")}
+    return {
+        "env steps/s": summary["env_steps_per_second"],
+        "training s": seconds,
+        "updates": summary["updates"],
+        **{side: share for side, share in waits.items() if share is not None},
+    }
