@@ -14,7 +14,8 @@ ranges. Nothing else should run on the machine meanwhile. What is compared:
                and of two that say nothing to each other, which is what the machine allows
 
 Rates are taken between two counts of env steps, the first some time after learning began. Programs act in one
-environment, which is how they come; those called -vector act in as many as ours and learn as much. Commands do what
+environment, which is how they come; those called -vector act in as many as ours and learn as much, and ours-preset in
+as many as our preset for games. Gradients are clipped at a norm of 10 by us and by stable-baselines3. Commands do what
 their programs do by themselves: ours also evaluates an episode, draws a curve and exports the model before it ends.
 """
 
@@ -40,9 +41,10 @@ BASELINES = ("stable-baselines3", "stable-baselines3-vector", "sbx", "sbx-vector
 PROGRAMS = {
     "cartpole": ("ours", *BASELINES, "cleanrl", "keras"),
     "rlzoo": ("ours", *BASELINES),
-    "pong": ("ours", *BASELINES, "cleanrl"),
+    "pong": ("ours", "ours-preset", *BASELINES, "cleanrl"),
     "replay": ("ours", "stable-baselines3", "sbx", "cleanrl"),
 }
+PRESET_NUM_ENVS = 8  # of games, where no GPU learns
 WORKER_FILES = {
     "stable-baselines3": "stable_baselines3_worker.py",
     "sbx": "sbx_worker.py",
@@ -55,6 +57,7 @@ LENGTHS = {
     ("cartpole", "sbx-vector"): {"measured_env_steps": 30_000},
     ("cartpole", "keras"): {"measured_env_steps": 200, "learning_starts": 100, "skipped_env_steps": 20},
     ("pong", "ours"): {"measured_env_steps": 6_000},
+    ("pong", "ours-preset"): {"measured_env_steps": 6_000},
     # Convolutions of JAX in its compiled loop of updates take about half a second an update, on one core.
     ("pong", "sbx"): {"measured_env_steps": 200, "skipped_env_steps": 100},
     ("pong", "sbx-vector"): {"measured_env_steps": 200, "skipped_env_steps": 100},
@@ -71,10 +74,12 @@ def contenders(arguments: argparse.Namespace) -> list[contest.Contender]:
             continue
         for name in PROGRAMS[task]:
             if name in arguments.programs:
-                venv = name.removesuffix("-vector")
+                venv = name.removesuffix("-vector").removesuffix("-preset")
                 lengths = {**LENGTHS.get((task, name), {}), **arguments.env_steps.get((task, name), {})}
                 if name.endswith("-vector"):
                     lengths["num_envs"] = ours.NUM_ENVS[task]
+                elif name == "ours-preset":
+                    lengths["num_envs"] = PRESET_NUM_ENVS
                 work = dataclasses.replace(WORKS[task], **lengths)
                 command = _command(make_venvs.python(arguments.venvs, venv), venv, work)
                 made.append(contest.Contender(task, name, venv, "ours", command))

@@ -117,7 +117,10 @@ class Learner:
         except _NOT_COMPILED as error:
             if self._has_run or not self._jit_compile:
                 raise
-            _log.warning("jit_compile: false, because XLA cannot compile this update: %s", str(error).split("\n")[0])
+            _log.warning(
+                "jit_compile: false, because XLA cannot compile this update (%s); give that to spare the attempt",
+                str(error).split("\n")[0],
+            )
             self._jit_compile = False  # what could not be compiled has changed nothing
             self._trace_anew()
             result = self._updates[is_prioritized](*columns)

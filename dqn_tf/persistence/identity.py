@@ -9,6 +9,7 @@ from dqn_tf.config.schema import Config
 # A resumed run may change these: how long, how often, where and on what hardware it trains.
 _MAY_CHANGE_SECTIONS = ("cluster", "evaluation", "hardware")
 _MAY_CHANGE = ("preset", "train_env_steps", "overlap", "vectorization")
+_OF_A_MACHINE = ("cluster", "hardware")
 # But not these: evaluations must stay comparable, and so must the arithmetic.
 _MAY_NOT_CHANGE = ("eval_epsilon", "eval_max_episode_steps", "precision")
 # Changes of these are not logged: they change no bit of the result, or are logged elsewhere.
@@ -42,6 +43,16 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         _change(name, was, asked)
         for name, was, asked in _pairs(old, new, may_change=True)
         if name.partition(".")[2] not in _CHANGES_NOTHING
+    ]
+
+
+def unlike(chief: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
+    """Returns a line for each setting that a worker shares with the chief, and was given otherwise."""
+    return [
+        f"--{name}={_shown(value)} here, and {_shown(chief[section][name])} on the chief; give all workers the same."
+        for section, leaves in mine.items()
+        for name, value in leaves.items()
+        if section not in _OF_A_MACHINE and name not in _CHANGES_NOTHING and value != chief[section][name]
     ]
 
 

@@ -42,6 +42,7 @@ class Plan:
       locations: where the run is kept; `directory` is where it is written.
       started: time.time() when the command was given.
       typed: values of the flags that were given, by name.
+      has_gpu: this machine has a GPU that may be used.
     """
 
     config: Config
@@ -53,6 +54,7 @@ class Plan:
     directory: run_directory.RunDirectory
     started: float
     typed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    has_gpu: bool = False
 
     @property
     def needs_launcher(self) -> bool:
@@ -109,6 +111,7 @@ class Plan:
             has_peers,
             self.environments.is_atari,
             hardware.is_bounded(),
+            self.has_gpu,
         )
 
     def variables(self, environ: Mapping[str, str]) -> dict[str, str]:
@@ -185,7 +188,7 @@ def make(
             problems.append("the evaluator needs the --logdir of the run that it evaluates.")
     where = where or locations.Locations(run_directory.default_logdir(config.run.env))
     directory = _directory(where, "evaluator" if is_evaluator else str(cluster.index if cluster else 0))
-    plan = Plan(config, spec, architecture, cluster, is_evaluator, where, directory, started, typed)
+    plan = Plan(config, spec, architecture, cluster, is_evaluator, where, directory, started, typed, has_gpu)
     if not is_evaluator and (cluster is not None or not problems_of_cluster):
         indivisible = config_lib.check_division(config, plan.num_workers, _replicas_per_worker(plan, environ))
         mistaken = {line.split("=")[0] for line in problems}  # their values are not those given

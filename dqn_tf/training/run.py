@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import logging
 import os
 import time
@@ -12,11 +13,12 @@ import tensorflow as tf
 from dqn_tf.cluster import launcher, loopback, rendezvous
 from dqn_tf.cluster.guard import WAITING, Guard
 from dqn_tf.config import schema as config_lib
+from dqn_tf.config import settings
 from dqn_tf.config.schema import ConfigError
 from dqn_tf.distribution import arithmetic, strategy
 from dqn_tf.evaluation.continuous import ContinuousEvaluator
 from dqn_tf.evaluation.evaluator import settle_limit
-from dqn_tf.persistence import locations, manifest
+from dqn_tf.persistence import identity, locations, manifest
 from dqn_tf.persistence.mirror import Unreachable
 from dqn_tf.persistence.progress import Progress
 from dqn_tf.persistence.run_directory import RunDirectory
@@ -108,6 +110,7 @@ def _start(plan, storage, stop, callbacks, guard):
         )
     if placement.num_workers > 1:
         plan, storage = _with_directory_of_chief(plan, storage, placement)
+        _check_alike(config, placement)
     if plan.cluster is not None:
         _confine(plan.cluster)
     if placement.is_chief:
@@ -148,6 +151,16 @@ def _with_directory_of_chief(plan, storage, placement):
         return plan, storage
     where, directory = dataclasses.replace(where, run=given[0]), RunDirectory(given[0])
     return dataclasses.replace(plan, locations=where, directory=directory), Storage(where, directory, "worker")
+
+
+def _check_alike(config, placement):
+    """Raises ConfigError, on all workers, where one was given other settings than the chief."""
+    mine = settings.to_json(config)
+    chief = json.loads(placement.exchange(json.dumps(mine) if placement.is_chief else "")[0])
+    told = placement.exchange("\n".join(identity.unlike(chief, mine)))
+    if any(told):
+        lines = [f"worker {i}: {line}" for i, text in enumerate(told) for line in text.splitlines()]
+        raise ConfigError(*lines)
 
 
 def _meet(cluster, timeout):

@@ -31,6 +31,7 @@ def choose(
     has_peers: bool,
     is_atari: bool = True,
     is_bounded: bool = False,
+    has_gpu: bool = False,
 ) -> Threads:
     """Returns the threads of one process.
 
@@ -44,6 +45,7 @@ def choose(
       has_peers: whether updates wait for other processes.
       is_atari: whether there are games to step.
       is_bounded: whether these are fewer cores than TensorFlow would count.
+      has_gpu: whether a GPU learns, which leaves the cores to the games.
     """
     share = max(1, num_cores // local_workers)
     if not architecture.is_convolutional:
@@ -54,6 +56,8 @@ def choose(
     if is_bounded:
         operations = operations or max(2, share)
     actor = 1 if not architecture.is_convolutional else max(1, share // 2)
+    if has_gpu:
+        actor, reason = share, f"a GPU learns, and leaves the cores to the games, here {share}"
     asked = [f"--{name}={value}" for name in ("learner_threads", "actor_threads") if (value := getattr(hardware, name))]
     learner, actor = hardware.learner_threads or learner, hardware.actor_threads or actor
     games = f", {actor} for stepping games" if is_atari else ""

@@ -45,3 +45,21 @@ def test_workers_of_which_only_some_keep_the_run_in_a_bucket_are_all_refused(chi
     with pytest.raises(schema.ConfigError, match="is the chief's; give it to all workers"):
         run._with_directory_of_chief(plan, None, placement)
     assert told == [mine]
+
+
+def test_workers_that_were_given_other_settings_than_the_chief_are_all_refused(tmp_path):
+    cluster, started = {"worker": runs.addresses(2)}, []
+    others = ["--eval_period=200", "--learning_rate=0.5", "--round_timeout=99"]
+    for index, more in enumerate(([], others)):
+        task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+        argv = [*SHORT, f"--logdir={tmp_path}/run", *more]
+        started.append(runs.start(*argv, TF_CONFIG=json.dumps(task)))
+    done = [runs.finish(process) for process in started]
+    assert [process.returncode for process in done] == [2, 2]
+    for process in done:
+        said = [line for line in process.stderr.splitlines() if line.startswith("worker ")]
+        assert said == [
+            "worker 1: --learning_rate=0.5 here, and 0.002 on the chief; give all workers the same.",
+            "worker 1: --eval_period=200 here, and 0 on the chief; give all workers the same.",
+        ]
+    assert not (tmp_path / "run" / "config.json").exists()

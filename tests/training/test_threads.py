@@ -68,3 +68,10 @@ def test_choose_says_its_reason(network, counts, reason):
     assert threads.choose(schema.Hardware(), ARCHITECTURES[network], 8, 1, False).reason == (
         f"{learner} for an operation of the learner, {actor} for stepping games, because {reason}"
     )
+
+
+@pytest.mark.parametrize(("cores", "workers", "expected"), [(16, 1, 16), (16, 4, 4), (1, 2, 1)])
+def test_choose_where_a_gpu_learns_gives_the_games_all_cores(cores, workers, expected):
+    chosen = threads.choose(schema.Hardware(), NATURE_CNN, cores, workers, workers > 1, has_gpu=True)
+    assert chosen.actor == expected
+    assert chosen.reason.endswith(f"a GPU learns, and leaves the cores to the games, here {expected}")
