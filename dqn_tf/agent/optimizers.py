@@ -10,6 +10,9 @@ from dqn_tf.config.schema import Learning
 from dqn_tf.distribution import strategy as strategy_lib
 
 
+_VARIANTS = {"centered_rmsprop": ("rmsprop", {"rho": 0.95, "centered": True})}
+
+
 def create(learning: Learning, total_updates: int) -> keras.Optimizer:
     """Returns the Keras optimizer with its learning rate schedule. Clipping is the learner's, after the sum.
 
@@ -18,12 +21,11 @@ def create(learning: Learning, total_updates: int) -> keras.Optimizer:
     """
     # keras.optimizers.get does not know Lamb: it is missing in ALL_OBJECTS of Keras 3.15's optimizers/__init__.py.
     classes = {name.lower(): member for name, member in vars(keras.optimizers).items()}
-    kind = classes[learning.optimizer]
-    has_epsilon = "epsilon" in inspect.signature(kind).parameters
-    return kind(
-        learning_rate=_learning_rate(learning, total_updates),
-        **({"epsilon": learning.optimizer_epsilon} if has_epsilon else {}),
-    )
+    name, more = _VARIANTS.get(learning.optimizer, (learning.optimizer, {}))
+    kind = classes[name]
+    if "epsilon" in inspect.signature(kind).parameters:
+        more = {**more, "epsilon": learning.optimizer_epsilon}
+    return kind(learning_rate=_learning_rate(learning, total_updates), **more)
 
 
 def _learning_rate(learning, total_updates):

@@ -30,11 +30,11 @@ _GREEDY = {"epsilon_final": 0.01, "epsilon_decay_env_steps": 250_000, "learning_
 
 ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
     {
-        # The tuned version; Keras's RMSprop is not centered.
+        # The tuned version.
         "double_dqn": Algorithm(
             {"n_step": 1, "double_q": True, "clip_norm": 0.0},
             {
-                "optimizer": "rmsprop",
+                "optimizer": "centered_rmsprop",
                 "learning_rate": 2.5e-4,
                 "optimizer_epsilon": 0.01,
                 "target_update_period": 7_500,

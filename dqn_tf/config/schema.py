@@ -13,7 +13,7 @@ from typing import Any
 from dqn_tf.config import combinations
 
 OPTIMIZERS = (
-    *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl"),
+    *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "centered_rmsprop", "ftrl"),
     *("lamb", "lion", "muon", "nadam", "rmsprop", "sgd"),
 )
 ACTIVATIONS = (
@@ -453,7 +453,12 @@ class Network:
 class Learning:
     """See Config.learning."""
 
-    optimizer: str = field("adam", "Keras optimizer", choices=OPTIMIZERS, source="Kingma & Ba 2015, arXiv:1412.6980")
+    optimizer: str = field(
+        "adam",
+        "Keras optimizer; centered_rmsprop: RMSprop as Mnih et al. 2015 have it, centered, with a decay of 0.95",
+        choices=OPTIMIZERS,
+        source="Kingma & Ba 2015, arXiv:1412.6980",
+    )
     learning_rate: float = field(
         1e-3, "initial learning rate", minimum=0, unit="per update", source="docs/learning.md"
     )

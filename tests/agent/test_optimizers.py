@@ -92,7 +92,7 @@ def test_create_gives_the_class_of_that_name_and_epsilon_to_those_that_have_one(
     without = []
     for name in schema.OPTIMIZERS:
         made = optimizers.create(agent(optimizer=name, learning_rate=0.25, optimizer_epsilon=0.125), 10)
-        assert type(made).__name__.lower() == name
+        assert type(made).__name__.lower() == name.removeprefix("centered_")
         assert float(made.learning_rate.numpy()) == 0.25
         if "epsilon" in inspect.signature(type(made)).parameters:
             assert made.epsilon == 0.125
@@ -204,3 +204,17 @@ def test_apply_of_adam_where_xla_compiles_it_is_kerass(applied_by_keras):
 def test_apply_of_adam_with_the_largest_second_moment_is_kerass(applied_by_keras):
     Twin(lambda: keras.optimizers.Adam(amsgrad=True)).apply(gradients_of(1))
     assert applied_by_keras == ["adam"]
+
+
+def test_centered_rmsprop_is_that_of_mnih_et_al():
+    made = optimizers.create(agent(optimizer="centered_rmsprop", learning_rate=0.1, optimizer_epsilon=0.01), 10)
+    weight = keras.Variable(np.float32([1.0, -2.0]))
+    made.build([weight])
+    first = second = np.zeros(2)
+    expected = weight.numpy()
+    for gradient in ([0.5, -1.0], [0.25, 3.0], [-1.0, 0.0]):
+        gradient = np.float32(gradient)
+        first, second = 0.95 * first + 0.05 * gradient, 0.95 * second + 0.05 * gradient**2
+        expected = expected - 0.1 * gradient / np.sqrt(second - first**2 + 0.01)
+        made.apply([tf.constant(gradient)], [weight])
+    np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-5)
