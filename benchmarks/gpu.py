@@ -6,6 +6,7 @@
   update   milliseconds of an update of the Nature network, as the replay is on the host or on the GPU, with XLA or not
   pong     env steps/s of `python train.py --env=ALE/Pong-v5` after its first update, and how much of the time the
            learner and the actor waited for each other
+  adding   microseconds of a transition that is added to a replay on the host and on the GPU
   peers    stable-baselines3 and sbx at the same work, in as many games, if they are installed beside this program
 
 Nothing else should run meanwhile.
@@ -29,6 +30,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import contest  # noqa: E402
 import works  # noqa: E402
 
+from dqn_tf.persistence import versions  # noqa: E402
+from dqn_tf.process import gpus  # noqa: E402
+
 STACK, NUM_ACTIONS, NUM_TRANSITIONS = (4, 84, 84), 6, 4_000
 PEERS = {
     "stable-baselines3": ("stable_baselines3", "stable_baselines3_worker.py"),
@@ -36,10 +40,18 @@ PEERS = {
 }
 
 
-def say(what: str, value: str, figures: dict, **more: float) -> None:
-    """Prints a line, and keeps its figures."""
-    print(f"{what}: {value}", flush=True)
-    figures[what] = more
+class Figures:
+    """All figures by name, in a file if there is one."""
+
+    def __init__(self, path: pathlib.Path | None):
+        self._path, self._all = path, {}
+
+    def say(self, what: str, value: str, **more: float) -> None:
+        """Prints a line, and keeps its figures."""
+        print(f"{what}: {value}", flush=True)
+        self._all[what] = more
+        if self._path:
+            self._path.write_text(json.dumps(self._all, indent=2))
 
 
 def replay_of(place: str, devices: list[str]):
@@ -68,7 +80,17 @@ def replay_of(place: str, devices: list[str]):
     return made
 
 
-def updates(placement, small: bool, figures: dict) -> None:
+def adding(placement, figures: Figures) -> None:
+    """Measures what the replay does at a round's end for each transition, of which all images are new to it."""
+    for place in ("host", "gpu"):
+        begin = time.perf_counter()
+        replay = replay_of(place, placement.gpus or ["CPU:0"])
+        replay.packed(NUM_TRANSITIONS - 1, NUM_TRANSITIONS)  # waits for the device
+        us = 1e6 * (time.perf_counter() - begin) / NUM_TRANSITIONS
+        figures.say(f"adding a transition, replay on {place}", f"{us:.0f} us, all planes told apart in it", us=us)
+
+
+def updates(placement, small: bool, figures: Figures) -> None:
     """Measures updates, a call of many at a time as in a run, with the transfer of what a call needs."""
     import learners
     import tensorflow as tf
@@ -99,47 +121,49 @@ def updates(placement, small: bool, figures: dict) -> None:
                     learner.update(sample)
                     seconds.append(time.perf_counter() - begin)
             except tf.errors.OpError as error:
-                say(what, f"failed: {type(error).__name__}", figures)
+                figures.say(what, f"failed: {type(error).__name__}", figures)
                 continue
             ms = [1e3 * one / num_updates for one in seconds]
             value = f"{statistics.median(ms):.3f} ms ({min(ms):.3f} to {max(ms):.3f}), the first call {first:.1f} s"
-            say(what, value, figures, ms=statistics.median(ms), low=min(ms), high=max(ms), first_s=first)
+            figures.say(what, value, ms=statistics.median(ms), low=min(ms), high=max(ms), first_s=first)
     print(f"updates were made on {arithmetic.device()}", flush=True)
 
 
-def pong(small: bool, figures: dict) -> None:
+def pong(small: bool, figures: Figures) -> None:
     """Measures the command with the preset for games, its replay no larger than the run."""
     env_steps = 640 if small else 80_000
     flags = ["--env=ALE/Pong-v5", f"--train_env_steps={env_steps}", f"--replay_capacity={max(env_steps, 1_000)}"]
     flags += [f"--learning_starts={160 if small else 10_000}", f"--log_period={160 if small else 10_000}"]
+    flags += [] if small else ["--replay_device=gpu"]  # refused without a GPU
     flags += ["--eval_period=0", "--final_eval_episodes=1", "--eval_max_episode_steps=100", "--checkpoint_period=0"]
     row = contest.Contender(
         *("pong", "ours", "ours", "ours"),
         lambda directory: [sys.executable, str(ROOT / "train.py"), *flags, f"--logdir={directory}/run"],
     )
-    _measure(row, "pong, dqn_tf", figures)
+    _measure(row, "pong, dqn_tf", small, figures)
 
 
-def peers(small: bool, figures: dict) -> None:
+def peers(small: bool, figures: Figures) -> None:
     """Measures the others in as many games as the preset plays at once on a GPU."""
     lengths = dict(learning_starts=100, skipped_env_steps=50, measured_env_steps=200) if small else {}
     work = dataclasses.replace(works.PONG, num_envs=8 if small else 32, **lengths)
     for name, (module, file) in PEERS.items():
         if not importlib.util.find_spec(module):
-            say(f"pong, {name}", "not installed", figures)
+            figures.say(f"pong, {name}", "not installed")
             continue
         command = [sys.executable, str(ROOT / "benchmarks" / "peers" / file), works.to_json(work)]
-        _measure(contest.Contender("pong", name, name, "ours", lambda _, command=command: command), name, figures)
+        row = contest.Contender("pong", name, name, "ours", lambda _, command=command: command)
+        _measure(row, f"pong, {name}", small, figures)
 
 
-def _measure(row, what, figures):
-    contest.measure(row, timeout=150)
+def _measure(row, what, small, figures):
+    contest.measure(row, timeout=75, on_gpu=not small)
     if row.failures:
-        say(what, f"failed: {row.failures[-1]}", figures)
+        figures.say(what, f"failed: {row.failures[-1]}")
         return
     (run,) = row.runs
     waits = "".join(f", {side} waits {run[side]:.2f} of the time" for side in ("learner", "actor") if side in run)
-    say(what, f"{run['env steps/s']:,.0f} env steps/s{waits}", figures, **run)
+    figures.say(what, f"{run['env steps/s']:,.0f} env steps/s{waits}", **run)
 
 
 def main() -> None:
@@ -148,10 +172,9 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="on CPU devices, a few updates and env steps")
     parser.add_argument("--json", type=pathlib.Path, help="write all figures to this file")
     arguments = parser.parse_args()
-    figures: dict[str, dict[str, float]] = {}
-    from dqn_tf.persistence import versions
-
-    about = {**contest.machine(), **versions.versions()}
+    if not arguments.small and not gpus.visible_gpus(os.environ):
+        sys.exit("no GPU is visible: see docs/gpu.md, or give --small")
+    figures, about = Figures(arguments.json), {**contest.machine(), **versions.versions()}
     print(", ".join(f"{name} {value}" for name, value in about.items()), flush=True)
     pong(arguments.small, figures)  # in a process of its own, before this one takes a GPU's memory
     peers(arguments.small, figures)
@@ -159,10 +182,9 @@ def main() -> None:
 
     placement = strategy.create("default", 0, None)
     if not placement.gpus and not arguments.small:
-        sys.exit("no GPU is visible to TensorFlow: see docs/gpu.md, or give --small")
+        sys.exit("TensorFlow sees no GPU: see docs/gpu.md")
+    adding(placement, figures)
     updates(placement, arguments.small, figures)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

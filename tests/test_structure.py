@@ -288,7 +288,8 @@ OTHERS_OPTIONS = set(
     --all --soak --kills --upgrade --no-deps --signal --mem --durations --bind_all --host --port --distribution
     --build-arg --tag --display-name --filter --sort-by --limit --format --cli-input-json --training-job-name
     --log-stream-name-prefix --file --defaults --output-name --filename --follow --tail --selector --for --timeout
-    --retry --flags-file --pty
+    --retry --flags-file --pty --xla_gpu_deterministic_ops --tf_xla_persistent_cache_directory
+    --tf_xla_persistent_cache_device_types
     """.split()
 )
 

@@ -56,14 +56,14 @@ class Contender:
         return statistics.median(values) if values else None
 
 
-def measure(contender: Contender, timeout: float) -> None:
-    """Adds one run to the contender, or its failure."""
+def measure(contender: Contender, timeout: float, on_gpu: bool = False) -> None:
+    """Adds one run to the contender, or its failure. It sees no GPU unless it is `on_gpu`."""
     with tempfile.TemporaryDirectory() as directory:
         command = contender.command(pathlib.Path(directory))
         contender.commands.append(shlex.join(command))
         try:
             begin = time.perf_counter()
-            output = _run(command, directory, timeout)
+            output = _run(command, directory, timeout, on_gpu)
             seconds = time.perf_counter() - begin
             if pathlib.Path(command[1]).name == "train.py":
                 figures = ours.figures(pathlib.Path(directory, "run"))
@@ -77,10 +77,10 @@ def measure(contender: Contender, timeout: float) -> None:
             contender.failures.append(f"{type(error).__name__}: {error}")
 
 
-def _run(command, directory, timeout):
+def _run(command, directory, timeout, on_gpu=False):
     """Returns what a command writes. It leads a session of its own, of which nothing is left afterwards."""
     environment = {name: value for name, value in os.environ.items() if name not in ("TF_CONFIG", "PYTHONPATH")}
-    environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", **({} if on_gpu else {"CUDA_VISIBLE_DEVICES": "-1"})}
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(
         command, cwd=directory, env=environment, text=True, start_new_session=True, **pipes

@@ -9,7 +9,6 @@ import tensorflow as tf
 from dqn_tf.config.schema import Learning
 from dqn_tf.distribution import strategy as strategy_lib
 
-
 _VARIANTS = {"centered_rmsprop": ("rmsprop", {"rho": 0.95, "centered": True})}
 
 

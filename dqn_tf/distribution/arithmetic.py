@@ -5,27 +5,33 @@ import os
 
 import tensorflow as tf
 
-from dqn_tf.config.schema import ConfigError, Hardware
+from dqn_tf.config.schema import Hardware
 from dqn_tf.process import gpus
 
 _log = logging.getLogger(__name__)
 
+_ROUNDS = tf.config.experimental.tensor_float_32_execution_enabled()  # to TF32, before the first run
 _AMPERE = (8, 0)  # compute capability of the first GPUs with bfloat16 and TF32
 
 
-def set_up(hardware: Hardware, processor_has_bfloat16: bool) -> None:
-    """Tells TensorFlow what --precision and --deterministic ask for, before it is used.
-
-    Raises:
-      ConfigError: this machine has no such arithmetic.
-    """
+def problem(hardware: Hardware, processor_has_bfloat16: bool) -> str:
+    """Returns the line of a --precision that this machine lacks, empty if it has it."""
     precision, found = hardware.precision, tf.config.list_physical_devices("GPU")
     if precision == "bfloat16" and not (all(map(_is_ampere, found)) if found else processor_has_bfloat16):
-        raise ConfigError("--precision=bfloat16: this device has no bfloat16 arithmetic; use --precision=float32.")
+        return "--precision=bfloat16: this device has no bfloat16 arithmetic; use --precision=float32."
     if precision == "tf32" and not (found and all(map(_is_ampere, found))):
-        raise ConfigError("--precision=tf32: this device has no TF32 arithmetic; use --precision=float32.")
-    if precision in ("float32", "tf32"):
-        tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
+        return "--precision=tf32: this device has no TF32 arithmetic; use --precision=float32."
+    return ""
+
+
+def set_up(hardware: Hardware) -> None:
+    """Tells TensorFlow what --precision and --deterministic ask for, before it is used.
+
+    The latter stays for the rest of the process: TensorFlow has no way back.
+    """
+    found = tf.config.list_physical_devices("GPU")
+    rounds = {"float32": False, "tf32": True}.get(hardware.precision, _ROUNDS)
+    tf.config.experimental.enable_tensor_float_32_execution(rounds)
     if not hardware.deterministic:
         return
     tf.config.experimental.enable_op_determinism()

@@ -3,8 +3,10 @@
 A batch that crosses the bus is then 8 numbers a transition, not 2 stacks of 28 kB. Each device of the process has all
 frames, because a batch's rows may name any of them: each needs what one alone would, and new frames cross once to each.
 
-Slots are int64 for TensorFlow: with int32 its GPU kernels multiply slot and row in 32 bits, and frame 304,348 of 84 x
-84 would be beside the buffer (scatter_functor_gpu.cu.h, gather_functor_gpu.cu.h of TensorFlow 2.21).
+Frames are float32 for TensorFlow, though nothing is computed of them: of integers its ResourceScatterUpdate on a GPU
+copies the whole variable to the host and back. Slots are int64: with int32 its GPU kernels multiply slot and row in 32
+bits, and frame 304,348 of 84 x 84 would be beside the buffer (resource_variable_ops.cc, scatter_functor_gpu.cu.h,
+gather_functor_gpu.cu.h of TensorFlow 2.21).
 """
 
 import contextlib
@@ -21,7 +23,7 @@ _GROWTH = 1.25  # of frames that are more than expected: each time the update is
 
 
 class DeviceFrames:
-    """Frames on devices, as <uint8>[slots, 8 * W]. See frames.Frames."""
+    """Frames on devices, as the bytes of <float32>[slots, 2 * W]. See frames.Frames."""
 
     def __init__(self, num_words: int, devices: Sequence[str], num_slots: int):
         """Takes the memory. Raises MemoryError.
@@ -30,12 +32,12 @@ class DeviceFrames:
           devices: their names; what is on the first is read back.
           num_slots: to begin with.
         """
-        self._nbytes, self._num_slots = 8 * num_words, num_slots
+        self._num_columns, self._num_slots = 2 * num_words, num_slots
         self.variables = []
         for device in devices:
             with tf.device(device), _out_of_memory():
-                zeros = tf.zeros([num_slots, self._nbytes], tf.uint8)
-                self.variables.append(tf.Variable(zeros, trainable=False, shape=[None, self._nbytes]))
+                zeros = tf.zeros([num_slots, self._num_columns])
+                self.variables.append(tf.Variable(zeros, trainable=False, shape=[None, self._num_columns]))
 
     @property
     def nbytes(self) -> int:
@@ -50,11 +52,11 @@ class DeviceFrames:
         more = max(num_slots, int(_GROWTH * self._num_slots)) - self._num_slots
         for variable in self.variables:
             with tf.device(variable.device), _out_of_memory():
-                variable.assign(tf.concat([variable, tf.zeros([more, self._nbytes], tf.uint8)], axis=0))
+                variable.assign(tf.concat([variable, tf.zeros([more, self._num_columns])], axis=0))
         self._num_slots += more
 
     def put(self, slots: np.ndarray, words: np.ndarray) -> None:
-        rows, slots = words.view(np.uint8), slots.astype(np.int64)
+        rows, slots = words.view(np.float32), slots.astype(np.int64)
         for variable in self.variables:
             with tf.device(variable.device):
                 tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=slots, updates=rows)
@@ -88,8 +90,8 @@ class DeviceReplay(frame_replay.FrameReplay):
         return transitions._replace(**stacks)
 
     def _gathered(self, variable: tf.Variable, slots: Any) -> tf.Tensor:
-        rows = tf.gather(variable, tf.cast(tf.reshape(slots, [-1]), tf.int64))  # <uint8>[b * C, 8 * W]
-        layout = self._layout
+        layout, rows = self._layout, tf.gather(variable, tf.cast(tf.reshape(slots, [-1]), tf.int64))
+        rows = tf.reshape(tf.bitcast(rows, tf.uint8), [-1, 4 * rows.shape[1]])  # [b * C, 8 * W]
         if layout.nbytes != rows.shape[1]:
             rows = rows[:, : layout.nbytes]
         stacks = tf.reshape(rows, [-1, slots.shape[-1], *layout.plane_shape])

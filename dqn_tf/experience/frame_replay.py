@@ -10,7 +10,6 @@ from dqn_tf.experience.frames import Frames, HostFrames
 
 _WINDOW = 1 << 14  # frames remembered at least: more than (n_step + stack size) * environments
 CHUNK_NBYTES = 1 << 20  # of observations added at a time: about the cache of a core
-_CHUNK_ROWS = 64  # of transitions whose planes have numbers
 
 
 def create(
@@ -134,12 +133,16 @@ class FrameReplay(replay.Replay):
 
     def add(self, transitions: accumulator.Transitions) -> None:
         """See Replay. Also raises MemoryError: there is no memory for more frames."""
-        is_noted = transitions.s_tm1.dtype == np.int64
-        num_rows = _CHUNK_ROWS if is_noted else CHUNK_NBYTES // (16 * self._layout.num_planes * self._layout.num_words)
-        num_rows = min(max(num_rows, 1), self._capacity)
+        num_planes = self._layout.num_planes
+        is_noted = transitions.s_tm1.dtype == np.int64 and transitions.s_tm1.shape[1:] == (num_planes,)
+        num_rows = self._rows_at_once(1 if is_noted else num_planes)
         for start in range(0, len(transitions.r_t), num_rows):
             part = _part(transitions, slice(start, start + num_rows))
             self._add_noted(part) if is_noted else self._add(part)
+
+    def _rows_at_once(self, num_planes):
+        """Returns how many transitions are added at a time, each of so many planes before and after its action."""
+        return min(max(CHUNK_NBYTES // (16 * self._layout.num_words * num_planes), 1), self._capacity)
 
     def sample(self, num_batches: int, batch_size: int, importance_exponent: float = 0.0) -> replay.Sample:
         """See Replay."""
@@ -178,7 +181,7 @@ class FrameReplay(replay.Replay):
             if ((numbers < 0) | (numbers >= len(given))).any():
                 raise ValueError("a stack names a plane that is not there")
         columns = _part(columns, rows)
-        for start in range(0, len(columns.r_t), num_rows := min(_CHUNK_ROWS, self._capacity)):
+        for start in range(0, len(columns.r_t), num_rows := self._rows_at_once(1)):
             part = _part(columns, slice(start, start + num_rows))
             used, inverse = np.unique(np.stack((part.s_tm1, part.s_t), axis=1), return_inverse=True)
             self._add_planes(part, self._layout.plane_words(given[used]), inverse)

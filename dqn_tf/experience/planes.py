@@ -77,9 +77,10 @@ def layout(shape: Sequence[int], dtype: np.typing.DTypeLike) -> Layout:
 class Planes:
     """Numbers planes as environments show them, and keeps those that are still needed.
 
-    An environment that stacks its images shows most planes again, one place further: these are compared with the
-    planes that were there before. Of others a fingerprint tells which plane to compare with. So nothing is assumed
-    about how an environment stacks, pads and resets: planes have the same number only if all their bytes are equal.
+    An environment that stacks its images shows most planes again, one place further: these are compared with the planes
+    that were there before, as are those of images that stay as they are. Of others a fingerprint tells which plane to
+    compare with. So nothing is assumed about how an environment stacks, pads and resets: planes have the same number
+    only if all their bytes are equal.
     """
 
     def __init__(self, layout: Layout):
@@ -101,6 +102,9 @@ class Planes:
             before, known = self._last
             is_moved = (words[:, :-1] == before[:, 1:]).all(axis=2)  # [N, C - 1]
             numbers[:, :-1][is_moved] = known[:, 1:][is_moved]
+            others = np.flatnonzero(~is_moved.all(axis=1) | (words.shape[1] == 1))
+            is_still = (words[others] == before[others]).all(axis=2)
+            numbers[others] = np.where(is_still, known[others], numbers[others])
         is_other = numbers < 0
         numbers[is_other] = self._told_apart(words[is_other])
         self._last = words, numbers

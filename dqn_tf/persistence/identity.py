@@ -9,7 +9,9 @@ from dqn_tf.config.schema import Config
 # A resumed run may change these: how long, how often, where and on what hardware it trains.
 _MAY_CHANGE_SECTIONS = ("cluster", "evaluation", "hardware")
 _MAY_CHANGE = ("preset", "train_env_steps", "overlap", "vectorization")
+# What workers need not have in common; how a network computes they must.
 _OF_A_MACHINE = ("cluster", "hardware")
+_OF_A_WORKER = ("preset", "overlap", "vectorization", "checkpoints_to_keep", "final_eval_episodes")
 # But not these: evaluations must stay comparable, and so must the arithmetic.
 _MAY_NOT_CHANGE = ("eval_epsilon", "eval_max_episode_steps", "precision")
 # Changes of these are not logged: they change no bit of the result, or are logged elsewhere.
@@ -49,10 +51,11 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def unlike(chief: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
     """Returns a line for each setting that a worker shares with the chief, and was given otherwise."""
     return [
-        f"--{name}={_shown(value)} here, and {_shown(chief[section][name])} on the chief; give all workers the same."
+        f"--{name}={_shown(value)} here, and {_shown(its)} on the chief; give all workers the same."
         for section, leaves in mine.items()
         for name, value in leaves.items()
-        if section not in _OF_A_MACHINE and name not in _CHANGES_NOTHING and value != chief[section][name]
+        if name == "precision" or section not in _OF_A_MACHINE and name not in _OF_A_WORKER
+        if (its := chief.get(section, {}).get(name)) != value and not _are_alike(name, its, value)
     ]
 
 
@@ -74,10 +77,13 @@ def _pairs(old, new, may_change):
             is_free = name in _MAY_CHANGE or section in _MAY_CHANGE_SECTIONS and name not in _MAY_NOT_CHANGE
             was = stored.get(name, _DEFAULTS[section][name]) if isinstance(stored, dict) else stored
             is_settled = name in _FOUND_OUT and value == _FOUND_OUT[name]
-            is_alike = {was, value} <= set(_ALIKE.get(name, ())) if isinstance(value, str) else False
-            if was != value and is_free == may_change and not is_settled and not is_alike:
+            if was != value and is_free == may_change and not is_settled and not _are_alike(name, was, value):
                 found.append((f"{section}.{name}", was, value))
     return found
+
+
+def _are_alike(name, was, value):
+    return name in _ALIKE and was in _ALIKE[name] and value in _ALIKE[name]
 
 
 def _shown(value):

@@ -1,4 +1,4 @@
-"""What a preset has chosen for this environment and machine, in the log, so that it can be given elsewhere."""
+"""What a preset has chosen for this environment and machine: the log says it, and a run that goes on keeps it."""
 
 import logging
 from collections.abc import Mapping
@@ -8,16 +8,35 @@ from dqn_tf.config import presets
 from dqn_tf.config import schema as config_lib
 from dqn_tf.config import settings
 from dqn_tf.config.schema import Config
+from dqn_tf.persistence import manifest
+from dqn_tf.persistence.run_directory import RunDirectory
 
 _log = logging.getLogger(__name__)
 
 
-def tell(config: Config, typed: Mapping[str, Any], has_gpu: bool) -> None:
+def as_begun(config: Config, typed: Mapping[str, Any], directory: RunDirectory) -> Config:
+    """Returns the settings, where what a preset takes by the machine is as the run in the directory began with it.
+
+    Args:
+      typed: see `tell`; what was given stays.
+    """
+    depends = presets.of_gpu(config.run.preset, config.run.env)
+    made = manifest.newest_readable(directory.checkpoints) if depends and "config" not in typed else None
+    if made is None:
+        return config
+    values = settings.values_of(config)
+    for name, choices in depends.items():
+        value = settings.stored(made.config, settings.SETTINGS[name].section).get(name)
+        if name not in typed and values[name] in choices and value in choices:
+            values[name] = value
+    return settings.build(values)
+
+
+def tell(config: Config, typed: Mapping[str, Any]) -> None:
     """Logs choices that a user would want to know or to change.
 
     Args:
       typed: values of the flags that were given, by name.
-      has_gpu: whether this machine has a GPU.
     """
     env, preset = config.run.env, config.run.preset
     support, default = ((one.v_min, one.v_max) for one in (config.network, config_lib.Network()))
@@ -31,6 +50,7 @@ def tell(config: Config, typed: Mapping[str, Any], has_gpu: bool) -> None:
         flags = " ".join(f"--{name}={settings.to_text(value)}" for name, value in unused.items())
         _log.info("preset: %s leaves out what was found for Atari games: %s", preset, flags)
     values = settings.values_of(config)
-    for name, (without, value) in presets.of_gpu(preset, env).items():
-        if has_gpu and values[name] == value and name not in typed:
-            _log.info("preset: --%s=%s, because a GPU learns; without one it is %s", name, value, without)
+    for name, (without, on_gpu) in presets.of_gpu(preset, env).items():
+        if values[name] in (without, on_gpu) and name not in typed and "config" not in typed:
+            where, other = ("a", without) if values[name] == on_gpu else ("no", on_gpu)
+            _log.info("preset: --%s=%s, because there is %s GPU; else it is %s", name, values[name], where, other)

@@ -13,6 +13,8 @@ from dqn_tf.process import hardware
 _PROGRAM_NBYTES = 1_000_000_000  # of a process that trains the Nature network, without its replay
 _WEIGHT_NBYTES = 4 * 6  # online, target and best network, two moments and a gradient
 
+NOT_DETERMINISTIC = "TensorFlow writes single images to a GPU slowly where all has to be deterministic"
+
 
 def check(
     config: Config,
@@ -85,7 +87,8 @@ def are_images(spec: EnvironmentSpec) -> bool:
 
 def may_be_on_gpu(config: Config, spec: EnvironmentSpec, has_gpu: bool) -> bool:
     """Returns whether the images of the replay go to a GPU if TensorFlow sees one and they fit."""
-    return has_gpu and config.hardware.replay_device != "host" and are_images(spec)
+    is_asked = config.hardware.replay_device != "host" and not config.hardware.deterministic
+    return has_gpu and is_asked and are_images(spec)
 
 
 def check_replay(config: Config, spec: EnvironmentSpec, num_workers: int, num_local_workers: int) -> list[str]:

@@ -43,7 +43,8 @@ def make(
             _log.warning("replay: in the host's memory, because %s", problems[0])
             problems = []
     elif not problems and placement.gpus:
-        why = "observations are no images" if config.hardware.replay_device == "auto" else "--replay_device=host"
+        why = memory.NOT_DETERMINISTIC if memory.are_images(spec) else "observations are no images"
+        why = why if config.hardware.replay_device == "auto" else "--replay_device=host"
         _log.info("replay: in the host's memory, because %s", why)
     if not problems and made is None and memory.may_be_on_gpu(config, spec, bool(gpus.visible_gpus(os.environ))):
         problems = memory.check_replay(config, spec, placement.num_workers, num_local_workers)
@@ -56,7 +57,11 @@ def make(
 
 
 def _mistakes(config, spec, placement):
-    if config.hardware.replay_device != "gpu" or placement.gpus and memory.are_images(spec):
+    if config.hardware.replay_device != "gpu":
+        return []
+    if config.hardware.deterministic:
+        return [f"--replay_device=gpu with --deterministic: {memory.NOT_DETERMINISTIC}; leave one of them out."]
+    if placement.gpus and memory.are_images(spec):
         return []
     lacks = "observations of uint8 with 2 or 3 axes" if placement.gpus else "a GPU, and TensorFlow sees none"
     return [f"--replay_device=gpu needs {lacks}; leave it out."]

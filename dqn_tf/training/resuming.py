@@ -72,6 +72,7 @@ def play_again(episodes: Unfinished, parts: Components, env_id: str, heartbeat: 
     count, report_at = 0, time.monotonic() + _REPORT_SECONDS
     for steps in actor.replay(episodes):
         accumulator.add(steps)  # its transitions are in the replay
+        parts.replay.keep_noted(actor.noted, accumulator.waiting)
         heartbeat.heard_by_all("playing the environments to where they were")
         count += len(steps.action)
         if time.monotonic() > report_at:

@@ -103,11 +103,16 @@ def _start(plan, storage, stop, callbacks, guard):
     config, threads = plan.config, plan.threads
     if plan.cluster is not None:
         _meet(plan.cluster, config.cluster.cluster_timeout or float("inf"))
-    arithmetic.set_up(config.hardware, hardware.has_bfloat16())
+    arithmetic.set_up(config.hardware)
     with guard.connecting(config.cluster.cluster_timeout) if plan.cluster else contextlib.nullcontext():
         placement = strategy.create(
             config.cluster.strategy, config.cluster.num_replicas, plan.cluster, threads.learner, threads.operations
         )
+    if plan.has_gpu and not placement.gpus:
+        _log.warning("there is a GPU, but TensorFlow does not see it: pip install 'tensorflow[and-cuda]', docs/gpu.md")
+    problem = arithmetic.problem(config.hardware, hardware.has_bfloat16())
+    if told := list(filter(None, placement.exchange(problem))):
+        raise ConfigError(told[0])
     if placement.num_workers > 1:
         plan, storage = _with_directory_of_chief(plan, storage, placement)
         _check_alike(config, placement)

@@ -56,7 +56,7 @@ def choose(
     if is_bounded:
         operations = operations or max(2, share)
     actor = 1 if not architecture.is_convolutional else max(1, share // 2)
-    if has_gpu:
+    if has_gpu and architecture.is_convolutional:
         actor, reason = share, f"a GPU learns, and leaves the cores to the games, here {share}"
     asked = [f"--{name}={value}" for name in ("learner_threads", "actor_threads") if (value := getattr(hardware, name))]
     learner, actor = hardware.learner_threads or learner, hardware.actor_threads or actor

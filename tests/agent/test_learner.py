@@ -211,7 +211,7 @@ NOT_OFFERED_HERE = {
 
 
 def test_optimizers_of_the_command_line_are_those_of_keras():
-    assert set(schema.OPTIMIZERS) == offered_by_keras() - NOT_OFFERED_HERE
+    assert set(schema.OPTIMIZERS) - {"centered_rmsprop"} == offered_by_keras() - NOT_OFFERED_HERE
     assert offered_by_keras() > NOT_OFFERED_HERE
 
 

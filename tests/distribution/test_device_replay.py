@@ -11,7 +11,7 @@ from dqn_tf.config import schema
 from dqn_tf.distribution import device_replay, reducer
 from dqn_tf.experience import accumulator, frame_replay, sampling
 from tests import making, marks
-from tests.experience.test_frame_replay import LAYOUTS, StackedGame, play, split
+from tests.experience.test_frame_replay import LAYOUTS, StackedGame, noted, play, rows, split
 from tests.placements import one_replica, two_replicas
 
 
@@ -57,6 +57,39 @@ def test_device_replay_samples_what_frame_replay_does_when_it_wraps_and_grows(lo
         assert_same_samples(host, device, 2)
     assert device.num_frames == host.num_frames
     assert device._frames.variables[0].shape[0] is None and device.nbytes < host.nbytes
+
+
+@pytest.mark.parametrize("layout", ["stack first", "stack last"])
+def test_device_replay_of_noted_games_samples_what_frame_replay_does_and_reads_back_no_known_plane(
+    logical_cpus, monkeypatch, layout
+):
+    host, device = twins(layout, 50, logical_cpus[:1], 120)
+    games = [StackedGame(layout, "zeros", seed, blank=0) for seed in range(2)]
+    steps, taken = play(games, 60, np.full((60, 2), "")), []
+    take = device._frames.take
+    monkeypatch.setattr(device._frames, "take", lambda slots: taken.append(len(slots)) or take(slots))
+    collectors = [accumulator.Accumulator(3, 0.9) for _ in range(2)]
+    for start in range(0, 60, 5):
+        for replay, collector in zip((host, device), collectors, strict=True):
+            replay.add(collector.add(noted(replay, rows(steps, start, start + 5))))
+            replay.keep_noted(collector.waiting)
+        assert_same_samples(host, device, 1)
+    assert len(device) == 50 and sum(taken) <= 2  # the plane of zeros, of two resets
+
+
+def test_device_replay_of_masked_transitions_is_the_twin_of_frame_replay(logical_cpus):
+    shape = LAYOUTS["stack first"][0]
+    make_frames = functools.partial(device_replay.DeviceFrames, devices=logical_cpus[:1], num_slots=60)
+    host = frame_replay.FrameReplay(50, shape, np.uint8, np.random.default_rng(3), mask_nbytes=1)
+    device = device_replay.DeviceReplay(
+        50, shape, np.uint8, np.random.default_rng(3), mask_nbytes=1, make_frames=make_frames
+    )
+    plain = transitions_of("stack first", 3)
+    bits = plain.a_tm1.astype(np.uint8)[:, np.newaxis]
+    for replay in (host, device):
+        replay.add(accumulator.MaskedTransitions(*plain, bits, bits + 1))
+    assert_same_samples(host, device, 1)
+    np.testing.assert_array_equal(device.blank(1, 2).transitions.legal_t, 255)
 
 
 def test_device_replay_packs_what_frame_replay_does_and_takes_it_back(logical_cpus):
@@ -121,3 +154,19 @@ def test_device_replay_when_memory_is_full_raises_memory_error(logical_cpus, mon
     monkeypatch.setattr(device_replay.tf, "zeros", exhausted)
     with pytest.raises(MemoryError):
         twins("plane", 50, logical_cpus[:1], 60)
+
+
+def test_device_replay_that_cannot_grow_says_so_in_one_line_and_keeps_what_it_has(logical_cpus, monkeypatch):
+    def exhausted(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+
+    host, device = twins("plane", 50, logical_cpus[:1], 10)
+    first, *others = split(transitions_of("plane", 1), (4,))
+    for replay in (host, device):
+        replay.add(first)
+    full = "transitions and cannot grow to 1. frames of 40 bytes"
+    with monkeypatch.context() as patch, pytest.raises(MemoryError, match=full):
+        patch.setattr(device_replay.tf, "concat", exhausted)
+        for part in others:
+            device.add(part)
+    assert len(device) >= 4

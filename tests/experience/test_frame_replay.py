@@ -594,3 +594,34 @@ def test_replay_without_masks_has_the_columns_it_always_had():
     assert [*plain.packed(0, 0)] == ["s_tm1", "a_tm1", "r_t", "discount_t", "s_t"]
     with pytest.raises(KeyError, match="legal_tm1"):
         masked.unpacked(plain.packed(0, 0))
+
+
+@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.given(st.integers(1, 40), st.lists(st.sampled_from("ncpr"), min_size=1, max_size=12), st.integers(0, 99))
+def test_frame_replay_of_noted_games_among_other_calls_holds_what_replay_holds(capacity, calls, seed):
+    games = [StackedGame("stack first", "zeros", seed + n) for n in range(2)]
+    twins = NotingTwins(capacity, STACK, 3)
+    generator = np.random.default_rng(seed)
+    for call in calls:
+        if call == "n":
+            twins.play(play(games, 6, generator.choice(["", "terminated"], (6, 2), p=[0.8, 0.2])))
+        elif call == "c":
+            twins.frames.clear()
+            twins.naive.clear()
+        elif call == "p" and len(twins.naive):
+            numbers = twins.naive.num_added - len(twins.naive), twins.naive.num_added
+            for buffer in (twins.frames, twins.naive):
+                packed = buffer.packed(*numbers)
+                packed["discount_t"] = np.ones_like(packed["discount_t"])
+                buffer.clear()
+                buffer.add_packed(packed, slice(None))
+        elif call == "r":
+            twins.add(random_transitions(generator, 3, STACK))
+        if len(twins.naive):
+            twins.compare_all()
+
+
+def test_frame_replay_refuses_observations_of_int64():
+    buffer = frame_replay.FrameReplay(4, STACK, np.uint8, np.random.default_rng(0))
+    with pytest.raises(TypeError):
+        buffer.add(random_transitions(np.random.default_rng(0), 3, STACK, np.int64))

@@ -42,6 +42,24 @@ def test_precisions_of_the_same_network_are_no_difference(precision):
         assert identity.differences(old, new) == identity.changes(old, new) == []
 
 
+@pytest.mark.parametrize("name, value", [("log_period", 7), ("checkpoint_period", 7), ("precision", "bfloat16")])
+def test_unlike_tells_what_workers_must_have_in_common(name, value):
+    (line,) = identity.unlike(OLD, settings.to_json(settings.build({name: value})))
+    assert line.startswith(f"--{name}={value} here, and ") and line.endswith("on the chief; give all workers the same.")
+
+
+@pytest.mark.parametrize(
+    "name, value", [("learner_threads", 3), ("replay_device", "host"), ("precision", "float32"), ("overlap", False)]
+)
+def test_unlike_leaves_what_is_a_workers_own(name, value):
+    assert identity.unlike(OLD, settings.to_json(settings.build({name: value}))) == []
+
+
+def test_unlike_of_a_chief_of_another_version_tells_what_it_lacks():
+    chief = {section: dict(leaves) for section, leaves in OLD.items() if section != "replay"}
+    assert len(identity.unlike(chief, OLD)) == len(OLD["replay"])
+
+
 def test_differences_of_a_damaged_section_are_told():
     (line, *_) = identity.differences({**OLD, "learning": 5}, OLD)
     assert line.startswith("learning.optimizer=5, this run asks for adam; ")

@@ -4,11 +4,12 @@ import json
 import logging
 import os
 import shutil
+import types
 
 import pytest
 
 from dqn_tf.config import presets, schema, settings
-from dqn_tf.persistence import run_directory
+from dqn_tf.persistence import manifest, run_directory
 from dqn_tf.training import plan
 from tests.training import made
 
@@ -25,9 +26,9 @@ def tf_config(index, **more):
 def make(tmp_path):
     """Returns a function that makes the Plan of these settings; its directory is tmp_path/run."""
 
-    def make(environ=NO_GPU, problems=(), **values):
+    def make(environ=NO_GPU, problems=(), typed=types.MappingProxyType({}), **values):
         values = {**VALUES, "logdir": str(tmp_path / "run"), **values}
-        made = plan.make(settings.build(values), list(problems), environ, 0.0)
+        made = plan.make(settings.build(values), list(problems), environ, 0.0, typed)
         made.directory.release()  # which a process keeps until it ends
         return made
 
@@ -339,8 +340,23 @@ def test_plan_on_a_gpu_says_what_its_preset_takes_there_unless_it_was_given(make
     values = {"env": "ALE/Pong-v5", **presets.PRESETS["atari"], "num_envs": 32, "replay_capacity": 1000}
     caplog.set_level(logging.INFO)
     make({"CUDA_VISIBLE_DEVICES": "0"}, **values)
-    assert "preset: --num_envs=32, because a GPU learns; without one it is 8" in caplog.messages
+    assert "preset: --num_envs=32, because there is a GPU; else it is 8" in caplog.messages
     caplog.clear()
-    make(**values)
+    make(**{**values, "num_envs": 8})
+    assert "preset: --num_envs=8, because there is no GPU; else it is 32" in caplog.messages
+    caplog.clear()
     plan.make(settings.build(values), [], {"CUDA_VISIBLE_DEVICES": "0"}, 0.0, {"num_envs": 32}).directory.release()
     assert not [line for line in caplog.messages if line.startswith("preset:")]
+
+
+def test_plan_that_resumes_keeps_what_the_preset_took_by_the_machine_that_began(make, monkeypatch):
+    pytest.importorskip("ale_py")
+    values = {"env": "ALE/Pong-v5", **presets.PRESETS["atari"], "replay_capacity": 1000, "n_step": 1}
+    values |= {"atari_protocol": "machado", "atari_actions": "minimal"}
+    begun = types.SimpleNamespace(environment={}, config=settings.to_json(settings.build({**values, "num_envs": 32})))
+    monkeypatch.setattr(manifest, "newest_readable", lambda checkpoints: begun)
+    assert make(**values).config.training.num_envs == 32
+
+    typed = {"num_envs": 8}
+    with pytest.raises(schema.ConfigError, match="training.num_envs=32, this run asks for 8"):
+        make(typed=typed, **values)

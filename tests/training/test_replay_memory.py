@@ -55,6 +55,13 @@ def test_images_are_on_the_host_if_that_is_asked_for_and_vectors_always(make):
     assert make(VECTORS)[:2] == (Replay, [line + "observations are no images"])
 
 
+def test_images_are_on_the_host_where_all_is_to_be_deterministic(make):
+    (line,) = make(deterministic=True)[1]
+    assert line == f"replay: in the host's memory, because {memory.NOT_DETERMINISTIC}"
+    with pytest.raises(schema.ConfigError, match="--replay_device=gpu with --deterministic: TensorFlow writes"):
+        make(deterministic=True, replay_device="gpu")
+
+
 @pytest.mark.parametrize("lacking", [1, 5])
 def test_images_that_do_not_fit_on_the_gpu_are_on_the_host_and_the_capacity_that_fits_is_told(make, lacking):
     free = (NBYTES // lacking - 1 + CHUNK) * 4  # a quarter at least is the replay's

@@ -75,3 +75,5 @@ def test_choose_where_a_gpu_learns_gives_the_games_all_cores(cores, workers, exp
     chosen = threads.choose(schema.Hardware(), NATURE_CNN, cores, workers, workers > 1, has_gpu=True)
     assert chosen.actor == expected
     assert chosen.reason.endswith(f"a GPU learns, and leaves the cores to the games, here {expected}")
+    small = threads.choose(schema.Hardware(), ARCHITECTURES["mlp"], cores, workers, workers > 1, has_gpu=True)
+    assert small.actor == 1 and "GPU" not in small.reason
