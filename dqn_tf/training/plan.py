@@ -188,7 +188,7 @@ def make(
             problems.append("the evaluator needs the --logdir of the run that it evaluates.")
     where = where or locations.Locations(run_directory.default_logdir(config.run.env))
     directory = _directory(where, "evaluator" if is_evaluator else str(cluster.index if cluster else 0))
-    config = config if is_evaluator else chosen.as_begun(config, typed, directory)
+    config = config if is_evaluator or problems else chosen.as_begun(config, typed, directory)
     plan = Plan(config, spec, architecture, cluster, is_evaluator, where, directory, started, typed, has_gpu)
     if not is_evaluator and (cluster is not None or not problems_of_cluster):
         indivisible = config_lib.check_division(config, plan.num_workers, _replicas_per_worker(plan, environ))
