@@ -53,4 +53,4 @@ def tell(config: Config, typed: Mapping[str, Any]) -> None:
     for name, (without, on_gpu) in presets.of_gpu(preset, env).items():
         if values[name] in (without, on_gpu) and name not in typed and "config" not in typed:
             where, other = ("a", without) if values[name] == on_gpu else ("no", on_gpu)
-            _log.info("preset: --%s=%s, because there is %s GPU; else it is %s", name, values[name], where, other)
+            _log.info("preset: --%s=%s, as on a machine with %s GPU; else it is %s", name, values[name], where, other)

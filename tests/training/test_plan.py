@@ -340,10 +340,10 @@ def test_plan_on_a_gpu_says_what_its_preset_takes_there_unless_it_was_given(make
     values = {"env": "ALE/Pong-v5", **presets.PRESETS["atari"], "num_envs": 32, "replay_capacity": 1000}
     caplog.set_level(logging.INFO)
     make({"CUDA_VISIBLE_DEVICES": "0"}, **values)
-    assert "preset: --num_envs=32, because there is a GPU; else it is 8" in caplog.messages
+    assert "preset: --num_envs=32, as on a machine with a GPU; else it is 8" in caplog.messages
     caplog.clear()
     make(**{**values, "num_envs": 8})
-    assert "preset: --num_envs=8, because there is no GPU; else it is 32" in caplog.messages
+    assert "preset: --num_envs=8, as on a machine with no GPU; else it is 32" in caplog.messages
     caplog.clear()
     plan.make(settings.build(values), [], {"CUDA_VISIBLE_DEVICES": "0"}, 0.0, {"num_envs": 32}).directory.release()
     assert not [line for line in caplog.messages if line.startswith("preset:")]
