@@ -5,8 +5,8 @@ import types
 
 import pytest
 
-from dqn_tf.config import schema
-from dqn_tf.persistence import locations
+from dqn_tf.config import schema, settings
+from dqn_tf.persistence import identity, locations
 from dqn_tf.training import run
 from tests import runs
 
@@ -47,6 +47,28 @@ def test_workers_of_which_only_some_keep_the_run_in_a_bucket_are_all_refused(chi
     assert told == [mine]
 
 
+@pytest.mark.parametrize("index", [0, 1])
+def test_workers_that_were_given_other_settings_than_the_chief_are_told_on_all(index):
+    configs = [settings.build({}), settings.build({"learning_rate": 0.5, "log_period": 7, "learner_threads": 3})]
+    chief, worker = map(settings.to_json, configs)
+    answers = [[json.dumps(chief), ""], ["", "\n".join(identity.unlike(chief, worker))]]
+    given = []
+
+    def exchange(text):
+        given.append(text)
+        return answers[len(given) - 1]
+
+    placement = types.SimpleNamespace(is_chief=index == 0, exchange=exchange)
+    with pytest.raises(schema.ConfigError) as error:
+        run._check_alike(configs[index], placement)
+    assert given == [answer[index] for answer in answers]
+    assert error.value.problems == (
+        "worker 1: --learning_rate=0.5 here, and 0.001 on the chief; give all workers the same.",
+        "worker 1: --log_period=7 here, and 1000 on the chief; give all workers the same.",
+    )
+
+
+@pytest.mark.soak
 def test_workers_that_were_given_other_settings_than_the_chief_are_all_refused(tmp_path):
     cluster, started = {"worker": runs.addresses(2)}, []
     others = ["--eval_period=200", "--learning_rate=0.5", "--round_timeout=99"]
