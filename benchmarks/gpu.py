@@ -22,6 +22,7 @@ import pathlib
 import statistics
 import sys
 import time
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks" / "peers")]
@@ -33,6 +34,7 @@ import works  # noqa: E402
 from dqn_tf.persistence import versions  # noqa: E402
 from dqn_tf.process import gpus  # noqa: E402
 
+STARTED, MAX_SECONDS = time.monotonic(), 270
 STACK, NUM_ACTIONS, NUM_TRANSITIONS = (4, 84, 84), 6, 4_000
 PEERS = {
     "stable-baselines3": ("stable_baselines3", "stable_baselines3_worker.py"),
@@ -46,7 +48,7 @@ class Figures:
     def __init__(self, path: pathlib.Path | None):
         self._path, self._all = path, {}
 
-    def say(self, what: str, value: str, **more: float) -> None:
+    def say(self, what: str, value: str, **more: Any) -> None:
         """Prints a line, and keeps its figures."""
         print(f"{what}: {value}", flush=True)
         self._all[what] = more
@@ -55,7 +57,7 @@ class Figures:
 
 
 def replay_of(place: str, devices: list[str]):
-    """Returns a replay of random images whose planes are on the host, or on devices."""
+    """Returns a replay of random images, whose planes are on the host or on devices, and the us to add a transition."""
     import numpy as np
 
     from dqn_tf.distribution.device_replay import DeviceFrames, DeviceReplay
@@ -70,23 +72,27 @@ def replay_of(place: str, devices: list[str]):
         made = DeviceReplay(*about, make_frames=frames)
     planes = generator.integers(256, size=(NUM_TRANSITIONS + 8, *STACK[1:]), dtype=np.uint8)
     stacks = np.lib.stride_tricks.sliding_window_view(planes, 4, axis=0)
+    seconds = 0.0
     for start in range(0, NUM_TRANSITIONS, 100):
         rows = np.arange(start, start + 100)
         observations = (np.ascontiguousarray(np.moveaxis(stacks[rows + shift], -1, 1)) for shift in (0, 1))
         action = rows.astype(np.int32) % NUM_ACTIONS
         number = np.ones(100, np.float32)
         s_tm1, s_t = observations
-        made.add(accumulator.Transitions(s_tm1, action, number, 0.99 * number, s_t))
-    return made
+        transitions = accumulator.Transitions(s_tm1, action, number, 0.99 * number, s_t)
+        begin = time.perf_counter()
+        made.add(transitions)
+        if start + 100 == NUM_TRANSITIONS:
+            made.packed(start, start + 1)  # waits for the device
+        seconds += time.perf_counter() - begin
+    return made, 1e6 * seconds / NUM_TRANSITIONS
 
 
 def adding(placement, figures: Figures) -> None:
     """Measures what the replay does at a round's end for each transition, of which all images are new to it."""
     for place in ("host", "gpu"):
-        begin = time.perf_counter()
-        replay = replay_of(place, placement.gpus or ["CPU:0"])
-        replay.packed(NUM_TRANSITIONS - 1, NUM_TRANSITIONS)  # waits for the device
-        us = 1e6 * (time.perf_counter() - begin) / NUM_TRANSITIONS
+        replay_of(place, placement.gpus or ["CPU:0"])  # starts the device
+        _, us = replay_of(place, placement.gpus or ["CPU:0"])
         figures.say(f"adding a transition, replay on {place}", f"{us:.0f} us, all planes told apart in it", us=us)
 
 
@@ -102,10 +108,13 @@ def updates(placement, small: bool, figures: Figures) -> None:
     batches = [(4, 2)] if small else [(32, 40), (256, 40), (1024, 10)]
     ways = [("host", False, "float32"), ("gpu", True, "float32"), ("gpu", True, "bfloat16")]
     ways[1:1] = [] if small else [("host", True, "float32"), ("gpu", False, "float32")]
-    replays = {place: replay_of(place, devices) for place in ("host", "gpu")}
+    replays = {place: replay_of(place, devices)[0] for place in ("host", "gpu")}
     for place, jit_compile, precision in ways:
         for batch_size, num_updates in batches:
             what = f"update, batch {batch_size}, replay on {place}, {'XLA' if jit_compile else 'no XLA'}, {precision}"
+            if time.monotonic() > STARTED + MAX_SECONDS:
+                figures.say(what, f"left out after {MAX_SECONDS} s")
+                continue
             config = settings.build({"network": "nature_cnn", "precision": precision})
             replay = replays[place]
             observed = getattr(replay, "observed", None)
@@ -121,7 +130,10 @@ def updates(placement, small: bool, figures: Figures) -> None:
                     learner.update(sample)
                     seconds.append(time.perf_counter() - begin)
             except tf.errors.OpError as error:
-                figures.say(what, f"failed: {type(error).__name__}", figures)
+                figures.say(what, f"failed: {type(error).__name__}")
+                continue
+            if learner.jit_compile != jit_compile:
+                figures.say(what, "failed: XLA cannot compile it, see the warning")
                 continue
             ms = [1e3 * one / num_updates for one in seconds]
             value = f"{statistics.median(ms):.3f} ms ({min(ms):.3f} to {max(ms):.3f}), the first call {first:.1f} s"
@@ -175,7 +187,7 @@ def main() -> None:
     if not arguments.small and not gpus.visible_gpus(os.environ):
         sys.exit("no GPU is visible: see docs/gpu.md, or give --small")
     figures, about = Figures(arguments.json), {**contest.machine(), **versions.versions()}
-    print(", ".join(f"{name} {value}" for name, value in about.items()), flush=True)
+    figures.say("machine", ", ".join(f"{name} {value}" for name, value in about.items()), **about)
     pong(arguments.small, figures)  # in a process of its own, before this one takes a GPU's memory
     peers(arguments.small, figures)
     from dqn_tf.distribution import strategy

@@ -221,7 +221,8 @@ def _plan(env, config, wrappers, values):
     before, has_gpu = settings.values_of(config) if config else {}, bool(gpus.visible_gpus(os.environ))
     made, contradictions = flags.combine(typed, before, given.keys() - typed.keys(), has_gpu)
     problems += wrong + contradictions
-    plan = plan_lib.make(made, problems, os.environ, time.time(), typed)
+    given_all = {**typed, "config": ""} if config else typed  # it says everything, as a file does
+    plan = plan_lib.make(made, problems, os.environ, time.time(), given_all)
     refusal = ""
     if plan.needs_launcher:
         refusal = (

@@ -27,6 +27,7 @@ class Learner:
     Attributes:
       network, target: the online and the target Q-network.
       optimizer: the Keras optimizer; its `iterations` counts the updates.
+      jit_compile: whether XLA compiles the updates; False once it could not.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Learner:
         seeds = [seeds(number) for number in range(network.num_seeds)]
         update = Update(reducer, network, self.target, self.optimizer, loss, learning, batch_size, seeds, observed)
         update.copy_to_target(1.0)
-        self._update, self._jit_compile, self._has_run = update, jit_compile, False
+        self._update, self.jit_compile, self._has_run = update, jit_compile, False
         self._trace_anew()
         # One call for all weights: reading them one by one takes 1.4 ms from Python, longer than a short round.
         # To act on the device that learns, they need not come to the host at all.
@@ -95,7 +96,7 @@ class Learner:
 
     def _trace_anew(self):
         # Without and with priorities. TensorFlow is called with tensors alone: nests and others cost 1 ms a call.
-        self._updates = [self._update.function(is_prioritized, self._jit_compile) for is_prioritized in (False, True)]
+        self._updates = [self._update.function(is_prioritized, self.jit_compile) for is_prioritized in (False, True)]
 
     def update(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
         """Makes K updates; returns the means over them of METRICS, <float32>[4], and priorities <float32>[K, b].
@@ -115,13 +116,13 @@ class Learner:
         try:
             result = self._updates[is_prioritized](*columns)
         except _NOT_COMPILED as error:
-            if self._has_run or not self._jit_compile:
+            if self._has_run or not self.jit_compile:
                 raise
             _log.warning(
                 "jit_compile: false, because XLA cannot compile this update (%s); give that to spare the attempt",
                 str(error).split("\n")[0],
             )
-            self._jit_compile = False  # what could not be compiled has changed nothing
+            self.jit_compile = False  # what could not be compiled has changed nothing
             self._trace_anew()
             result = self._updates[is_prioritized](*columns)
         self._has_run = True

@@ -10,7 +10,8 @@ from dqn_tf.process import gpus
 
 _log = logging.getLogger(__name__)
 
-_ROUNDS = tf.config.experimental.tensor_float_32_execution_enabled()  # to TF32, before the first run
+_rounded_before: list[bool] = []  # to TF32, before a run that said how
+_is_deterministic: list[bool] = []
 _AMPERE = (8, 0)  # compute capability of the first GPUs with bfloat16 and TF32
 
 
@@ -30,10 +31,19 @@ def set_up(hardware: Hardware) -> None:
     The latter stays for the rest of the process: TensorFlow has no way back.
     """
     found = tf.config.list_physical_devices("GPU")
-    rounds = {"float32": False, "tf32": True}.get(hardware.precision, _ROUNDS)
-    tf.config.experimental.enable_tensor_float_32_execution(rounds)
+    rounds = {"float32": False, "tf32": True}.get(hardware.precision)
+    if rounds is not None:
+        _rounded_before.append(tf.config.experimental.tensor_float_32_execution_enabled())
+    elif _rounded_before:  # a run before has changed it
+        rounds = _rounded_before[0]
+        _rounded_before.clear()
+    if rounds is not None:
+        tf.config.experimental.enable_tensor_float_32_execution(rounds)
     if not hardware.deterministic:
+        if _is_deterministic and found:
+            _log.warning("deterministic: still, because a run before in this process was; give --replay_device=host")
         return
+    _is_deterministic.append(True)
     tf.config.experimental.enable_op_determinism()
     missing = [f"{name}={value}" for name, value in gpus.deterministic(os.environ).items()]
     if found and missing:  # a library does not set them

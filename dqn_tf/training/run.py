@@ -109,7 +109,8 @@ def _start(plan, storage, stop, callbacks, guard):
             config.cluster.strategy, config.cluster.num_replicas, plan.cluster, threads.learner, threads.operations
         )
     if plan.has_gpu and not placement.gpus:
-        _log.warning("there is a GPU, but TensorFlow does not see it: pip install 'tensorflow[and-cuda]', docs/gpu.md")
+        seen = "there seems to be a GPU, by its driver or CUDA_VISIBLE_DEVICES, but TensorFlow sees none"
+        _log.warning("%s: pip install 'tensorflow[and-cuda]', see docs/gpu.md", seen)
     problem = arithmetic.problem(config.hardware, hardware.has_bfloat16())
     if told := list(filter(None, placement.exchange(problem))):
         raise ConfigError(told[0])

@@ -26,7 +26,8 @@ def set_up(monkeypatch):
     monkeypatch.setattr(experimental, "enable_tensor_float_32_execution", lambda is_on: told.update(tf32=is_on))
     monkeypatch.setattr(experimental, "enable_op_determinism", lambda: told.update(deterministic=True))
     monkeypatch.setattr(experimental, "tensor_float_32_execution_enabled", lambda: told.get("tf32", True))
-    monkeypatch.setattr(arithmetic, "_ROUNDS", True)
+    monkeypatch.setattr(arithmetic, "_rounded_before", [])
+    monkeypatch.setattr(arithmetic, "_is_deterministic", [])
     set_up.told = told
     return set_up
 
@@ -44,7 +45,7 @@ def set_up(monkeypatch):
 )
 def test_precision_is_accepted_where_gpus_or_else_the_processor_have_it(set_up, precision, capabilities, processor_has):
     assert set_up(capabilities, processor_has, precision=precision) == ""
-    assert set_up.told == {"tf32": precision != "float32"}
+    assert set_up.told == {"tf32": {"tf32": True}, "float32": {"tf32": False}}.get(precision, {})
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,13 @@ def test_deterministic_is_told_to_tensorflow_and_says_what_is_missing(
     set_up(capabilities, deterministic=True)
     assert set_up.told["deterministic"]
     assert len(caplog.messages) == 1 and caplog.messages[0].startswith(line)
+
+
+def test_deterministic_that_a_run_before_asked_for_is_told(set_up, caplog):
+    set_up([(9, 0)], deterministic=True)
+    caplog.clear()
+    set_up([(9, 0)])
+    assert [line[:20] for line in caplog.messages] == ["deterministic: still"]
 
 
 def test_device_says_how_a_gpu_rounds(set_up):
