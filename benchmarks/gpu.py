@@ -88,15 +88,20 @@ def replay_of(place: str, devices: list[str]):
     return made, 1e6 * seconds / NUM_TRANSITIONS
 
 
-def adding(placement, figures: Figures) -> None:
-    """Measures what the replay does at a round's end for each transition, of which all images are new to it."""
+def adding(placement, figures: Figures) -> dict:
+    """Measures what the replay does at a round's end for each transition, of which all images are new to it.
+
+    Returns the replays, by place.
+    """
+    replays, devices = {}, placement.gpus or ["CPU:0"]
+    replay_of("gpu", devices)  # starts the device
     for place in ("host", "gpu"):
-        replay_of(place, placement.gpus or ["CPU:0"])  # starts the device
-        _, us = replay_of(place, placement.gpus or ["CPU:0"])
+        replays[place], us = replay_of(place, devices)
         figures.say(f"adding a transition, replay on {place}", f"{us:.0f} us, all planes told apart in it", us=us)
+    return replays
 
 
-def updates(placement, small: bool, figures: Figures) -> None:
+def updates(placement, replays: dict, small: bool, figures: Figures) -> None:
     """Measures updates, a call of many at a time as in a run, with the transfer of what a call needs."""
     import learners
     import tensorflow as tf
@@ -104,11 +109,9 @@ def updates(placement, small: bool, figures: Figures) -> None:
     from dqn_tf.config import settings
     from dqn_tf.distribution import arithmetic
 
-    devices = placement.gpus or ["CPU:0"]
     batches = [(4, 2)] if small else [(32, 40), (256, 40), (1024, 10)]
     ways = [("host", False, "float32"), ("gpu", True, "float32"), ("gpu", True, "bfloat16")]
     ways[1:1] = [] if small else [("host", True, "float32"), ("gpu", False, "float32")]
-    replays = {place: replay_of(place, devices)[0] for place in ("host", "gpu")}
     for place, jit_compile, precision in ways:
         for batch_size, num_updates in batches:
             what = f"update, batch {batch_size}, replay on {place}, {'XLA' if jit_compile else 'no XLA'}, {precision}"
@@ -195,8 +198,7 @@ def main() -> None:
     placement = strategy.create("default", 0, None)
     if not placement.gpus and not arguments.small:
         sys.exit("TensorFlow sees no GPU: see docs/gpu.md")
-    adding(placement, figures)
-    updates(placement, arguments.small, figures)
+    updates(placement, adding(placement, figures), arguments.small, figures)
 
 
 if __name__ == "__main__":

@@ -237,10 +237,9 @@ def values_of(config: Config) -> dict[str, Any]:
 def to_json(config: Config) -> dict[str, dict[str, Any]]:
     """Returns the stored settings as a tree of plain values, the contents of config.json."""
     tree: dict[str, dict[str, Any]] = {}
-    for setting in SETTINGS.values():
-        if setting.is_stored:
-            value = getattr(getattr(config, setting.section), setting.name)
-            tree.setdefault(setting.section, {})[setting.name] = _plain(value)
+    for name, value in values_of(config).items():
+        if SETTINGS[name].is_stored:
+            tree.setdefault(SETTINGS[name].section, {})[name] = _plain(value)
     return tree
 
 

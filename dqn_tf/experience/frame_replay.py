@@ -136,9 +136,9 @@ class FrameReplay(replay.Replay):
         num_planes = self._layout.num_planes
         is_noted = transitions.s_tm1.dtype == np.int64 and transitions.s_tm1.shape[1:] == (num_planes,)
         num_rows = self._rows_at_once(1 if is_noted else num_planes)
+        add = self._add_noted if is_noted else self._add
         for start in range(0, len(transitions.r_t), num_rows):
-            part = _part(transitions, slice(start, start + num_rows))
-            self._add_noted(part) if is_noted else self._add(part)
+            add(_part(transitions, slice(start, start + num_rows)))
 
     def _rows_at_once(self, num_planes):
         """Returns how many transitions are added at a time, each of so many planes before and after its action."""
@@ -199,13 +199,9 @@ class FrameReplay(replay.Replay):
 
     def _add_planes(self, transitions, words, place):
         """Adds some transitions of planes <uint64>[P, W], of which they have those at `place`, <int>[M * 2 * C]."""
-        fingerprint = planes.fingerprints(words)
-        leader = planes.leaders(words, fingerprint)
-        first = np.flatnonzero(leader == np.arange(len(leader)))  # [U] the planes that differ
-        slot, num_fresh = self._slots(words[first], fingerprint[first].tolist())
-        slots = np.empty(len(leader), np.int32)
-        slots[first] = slot
-        self._append(transitions, slots[leader][place], num_fresh)
+        own, keys, place_of_own = planes.distinct(words)
+        slot, num_fresh = self._slots(own, keys)
+        self._append(transitions, slot[place_of_own][place], num_fresh)
 
     def _add_noted(self, transitions):
         """Adds some transitions of planes with numbers, at most as many as the capacity."""

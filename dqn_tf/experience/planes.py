@@ -113,8 +113,8 @@ class Planes:
     def content(self, numbers: Sequence[int]) -> tuple[np.ndarray, list[int]]:
         """Returns the words <uint64>[P, W] and the fingerprints of P planes that are kept."""
         kept = [self._kept[number] for number in numbers]
-        words = [one for _, one in kept] or np.empty((0, self._layout.num_words), np.uint64)
-        return np.stack(words) if kept else words, [fingerprint for fingerprint, _ in kept]
+        words = np.array([plane for _, plane in kept], np.uint64).reshape(len(kept), self._layout.num_words)
+        return words, [fingerprint for fingerprint, _ in kept]
 
     def keep(self, *needed: np.ndarray) -> Iterable[int]:
         """Forgets all planes but those of these numbers, and those of the last observations; returns their numbers."""
@@ -126,18 +126,15 @@ class Planes:
 
     def _told_apart(self, words):
         """Returns the numbers <int64>[P] of planes <uint64>[P, W], the same for equal ones, and keeps new ones."""
-        fingerprint = fingerprints(words)
-        leader = leaders(words, fingerprint)
-        first = np.flatnonzero(leader == np.arange(len(leader)))
-        numbers = np.empty(len(words), np.int64)
-        keys, own = fingerprint[first].tolist(), words[first]
-        for i, key, plane in zip(first, keys, own, strict=True):
+        own, keys, place = distinct(words)
+        numbers = []
+        for key, plane in zip(keys, own, strict=True):
             number = self._by_fingerprint.get(key)
             if number is None or not np.array_equal(self._kept[number][1], plane):
                 number, self._num_seen = self._num_seen, self._num_seen + 1
                 self._kept[number], self._by_fingerprint[key] = (key, plane), number
-            numbers[i] = number
-        return numbers[leader]
+            numbers.append(number)
+        return np.array(numbers, np.int64)[place]
 
 
 def fingerprints(words: np.ndarray) -> np.ndarray:
@@ -151,13 +148,17 @@ def _multipliers(num_words):
     return np.random.default_rng(0).integers(1 << 64, size=num_words, dtype=np.uint64)
 
 
-def leaders(words: np.ndarray, fingerprint: np.ndarray) -> np.ndarray:
-    """Returns, for each row of words [P, W], a row of the same content, <int>[P]: the first with its fingerprint.
+def distinct(words: np.ndarray) -> tuple[np.ndarray, list[int], np.ndarray]:
+    """Returns the rows of words <uint64>[P, W] that differ, [U, W] in their order, their fingerprints, and for each
+    row its place among them, <int>[P]. If all differ, they are `words` itself.
 
-    Where that one differs, by an accident of the fingerprint, it is the row itself.
+    A row whose fingerprint is by accident that of another, earlier one is there each time that it comes.
     """
+    fingerprint = fingerprints(words)
     _, first, inverse = np.unique(fingerprint, return_index=True, return_inverse=True)
     if len(first) == len(words):
-        return np.arange(len(words))
+        return words, fingerprint.tolist(), np.arange(len(words))
     leader = first[inverse]
-    return np.where((words[leader] == words).all(axis=1), leader, np.arange(len(words)))
+    is_own = (leader == np.arange(len(words))) | (words[leader] != words).any(axis=1)
+    place = np.cumsum(is_own) - 1
+    return words[is_own], fingerprint[is_own].tolist(), np.where(is_own, place, place[leader])

@@ -9,9 +9,6 @@ from dqn_tf.config.schema import Config
 # A resumed run may change these: how long, how often, where and on what hardware it trains.
 _MAY_CHANGE_SECTIONS = ("cluster", "evaluation", "hardware")
 _MAY_CHANGE = ("preset", "train_env_steps", "overlap", "vectorization")
-# What workers need not have in common; how a network computes they must.
-_OF_A_MACHINE = ("cluster", "hardware")
-_OF_A_WORKER = ("preset", "overlap", "vectorization", "checkpoints_to_keep", "final_eval_episodes")
 # But not these: evaluations must stay comparable, and so must the arithmetic.
 _MAY_NOT_CHANGE = ("eval_epsilon", "eval_max_episode_steps", "precision")
 # Changes of these are not logged: they change no bit of the result, or are logged elsewhere.
@@ -23,6 +20,9 @@ _CHANGES_NOTHING = (
 _FOUND_OUT = {"eval_max_episode_steps": 0}
 # These make the same network; how a GPU rounds is a fact of the machine, and logged as such.
 _ALIKE = {"precision": ("auto", "float32", "tf32")}
+# What workers need not have in common; how a network computes they must.
+_OF_A_MACHINE = ("cluster", "hardware")
+_OF_A_WORKER = ("preset", "overlap", "vectorization", "checkpoints_to_keep", "final_eval_episodes")
 _DEFAULTS = settings.to_json(Config())
 
 

@@ -20,16 +20,14 @@ def as_begun(config: Config, typed: Mapping[str, Any], directory: RunDirectory) 
     Args:
       typed: see `tell`; what was given stays.
     """
-    depends = presets.of_gpu(config.run.preset, config.run.env)
-    made = manifest.newest_readable(directory.checkpoints) if depends and "config" not in typed else None
-    if made is None:
-        return config
     values = settings.values_of(config)
-    for name, choices in depends.items():
+    taken = _taken_by_the_machine(values, typed)
+    made = manifest.newest_readable(directory.checkpoints) if taken else None
+    for name, choices in taken.items() if made else ():
         value = settings.stored(made.config, settings.SETTINGS[name].section).get(name)
-        if name not in typed and values[name] in choices and value in choices:
+        if value in choices:
             values[name] = value
-    return settings.build(values)
+    return settings.build(values) if made else config
 
 
 def tell(config: Config, typed: Mapping[str, Any]) -> None:
@@ -50,7 +48,14 @@ def tell(config: Config, typed: Mapping[str, Any]) -> None:
         flags = " ".join(f"--{name}={settings.to_text(value)}" for name, value in unused.items())
         _log.info("preset: %s leaves out what was found for Atari games: %s", preset, flags)
     values = settings.values_of(config)
-    for name, (without, on_gpu) in presets.of_gpu(preset, env).items():
-        if values[name] in (without, on_gpu) and name not in typed and "config" not in typed:
-            where, other = ("a", without) if values[name] == on_gpu else ("no", on_gpu)
-            _log.info("preset: --%s=%s, as on a machine with %s GPU; else it is %s", name, values[name], where, other)
+    for name, (without, on_gpu) in _taken_by_the_machine(values, typed).items():
+        where, other = ("a", without) if values[name] == on_gpu else ("no", on_gpu)
+        _log.info("preset: --%s=%s, as on a machine with %s GPU; else it is %s", name, values[name], where, other)
+
+
+def _taken_by_the_machine(values, typed):
+    """Returns the settings that the preset has taken, not the user: what they are without a GPU, and with one."""
+    if "config" in typed:  # a file says everything
+        return {}
+    depends = presets.of_gpu(values["preset"], values["env"])
+    return {name: both for name, both in depends.items() if name not in typed and values[name] in both}

@@ -13,8 +13,6 @@ from dqn_tf.process import hardware
 _PROGRAM_NBYTES = 1_000_000_000  # of a process that trains the Nature network, without its replay
 _WEIGHT_NBYTES = 4 * 6  # online, target and best network, two moments and a gradient
 
-NOT_DETERMINISTIC = "TensorFlow writes single images to a GPU slowly where all has to be deterministic"
-
 
 def check(
     config: Config,

@@ -195,7 +195,7 @@ def make(
         mistaken = {line.split("=")[0] for line in problems}  # their values are not those given
         problems += [line for line in indivisible if line.split("=")[0] not in mistaken]
     if not is_evaluator:
-        problems += _check_precision(config, environ)
+        problems += _check_precision(config, has_gpu)
     elif not problems:
         followed = attempt(followed_run.find, directory, typed, config.cluster)
         if followed:
@@ -231,11 +231,11 @@ def _directory(where, task):
     return run_directory.RunDirectory(where.run)
 
 
-def _check_precision(config, environ):
+def _check_precision(config, has_gpu):
     precision = config.hardware.precision
-    if precision == "tf32" and not gpus.visible_gpus(environ):
+    if precision == "tf32" and not has_gpu:
         return ["--precision=tf32: this machine has no GPU, and its processor has no TF32; leave it out."]
-    if precision != "bfloat16" or gpus.visible_gpus(environ) or hardware.has_bfloat16():
+    if precision != "bfloat16" or has_gpu or hardware.has_bfloat16():
         return []
     return [
         "--precision=bfloat16: this machine's processor has no bfloat16 arithmetic (avx512_bf16, amx_bf16 or bf16), "

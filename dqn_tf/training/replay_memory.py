@@ -18,6 +18,7 @@ from dqn_tf.training import memory
 
 _log = logging.getLogger(__name__)
 
+_NOT_DETERMINISTIC = "TensorFlow writes single images to a GPU slowly where all has to be deterministic"
 _LEARNER_NBYTES = 2_000_000_000  # of a GPU, or a quarter of it: weights, activations, what its libraries work with
 
 
@@ -43,7 +44,7 @@ def make(
             _log.warning("replay: in the host's memory, because %s", problems[0])
             problems = []
     elif not problems and placement.gpus:
-        why = memory.NOT_DETERMINISTIC if memory.are_images(spec) else "observations are no images"
+        why = _NOT_DETERMINISTIC if memory.are_images(spec) else "observations are no images"
         why = why if config.hardware.replay_device == "auto" else "--replay_device=host"
         _log.info("replay: in the host's memory, because %s", why)
     if not problems and made is None and memory.may_be_on_gpu(config, spec, bool(gpus.visible_gpus(os.environ))):
@@ -60,7 +61,7 @@ def _mistakes(config, spec, placement):
     if config.hardware.replay_device != "gpu":
         return []
     if config.hardware.deterministic:
-        return [f"--replay_device=gpu with --deterministic: {memory.NOT_DETERMINISTIC}; leave one of them out."]
+        return [f"--replay_device=gpu with --deterministic: {_NOT_DETERMINISTIC}; leave one of them out."]
     if placement.gpus and memory.are_images(spec):
         return []
     lacks = "observations of uint8 with 2 or 3 axes" if placement.gpus else "a GPU, and TensorFlow sees none"

@@ -57,7 +57,7 @@ def test_images_are_on_the_host_if_that_is_asked_for_and_vectors_always(make):
 
 def test_images_are_on_the_host_where_all_is_to_be_deterministic(make):
     (line,) = make(deterministic=True)[1]
-    assert line == f"replay: in the host's memory, because {memory.NOT_DETERMINISTIC}"
+    assert line == f"replay: in the host's memory, because {replay_memory._NOT_DETERMINISTIC}"
     with pytest.raises(schema.ConfigError, match="--replay_device=gpu with --deterministic: TensorFlow writes"):
         make(deterministic=True, replay_device="gpu")
 
