@@ -37,7 +37,7 @@ class Learner:
         loss: Loss,
         learning: Learning,
         batch_size: int,
-        total_updates: int,
+        decay_updates: int,
         jit_compile: bool,
         seeds: Callable[[int], int] = lambda number: number,
         observed: Callable[[Transitions, int], Transitions] | None = None,
@@ -46,7 +46,7 @@ class Learner:
 
         Args:
           batch_size: transitions of one update, over all replicas.
-          total_updates: the horizon of a linear or cosine learning rate.
+          decay_updates: length of a linear or cosine learning rate schedule.
           jit_compile: whether XLA compiles the whole loop of updates, or the gradients if there are several replicas.
           seeds: of the network's generators of random numbers, by their number.
           observed: makes the observations of samples that name them, see DeviceReplay; None: samples have them.
@@ -55,7 +55,7 @@ class Learner:
         with self._placement.scope():
             self.network, self.target = build_network(), build_network()
             is_state = freeze(self.target)
-            self.optimizer = optimizers.create(learning, total_updates)
+            self.optimizer = optimizers.create(learning, decay_updates)
             self.optimizer.build(self.network.trainable_variables)
         batch_size //= reducer.num_learners
         network = StatelessNetwork(self.network, heads.values_of(self.network), is_state)

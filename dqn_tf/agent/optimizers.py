@@ -6,17 +6,17 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from dqn_tf.config.schema import Learning
+from dqn_tf.config.schema import Config, Learning
 from dqn_tf.distribution import strategy as strategy_lib
 
 _VARIANTS = {"centered_rmsprop": ("rmsprop", {"rho": 0.95, "centered": True})}
 
 
-def create(learning: Learning, total_updates: int) -> keras.Optimizer:
+def create(learning: Learning, decay_updates: int) -> keras.Optimizer:
     """Returns the Keras optimizer with its learning rate schedule. Clipping is the learner's, after the sum.
 
     Args:
-      total_updates: the horizon of a linear or cosine learning rate.
+      decay_updates: length of a linear or cosine schedule.
     """
     # keras.optimizers.get does not know Lamb: it is missing in ALL_OBJECTS of Keras 3.15's optimizers/__init__.py.
     classes = {name.lower(): member for name, member in vars(keras.optimizers).items()}
@@ -24,16 +24,24 @@ def create(learning: Learning, total_updates: int) -> keras.Optimizer:
     kind = classes[name]
     if "epsilon" in inspect.signature(kind).parameters:
         more = {**more, "epsilon": learning.optimizer_epsilon}
-    return kind(learning_rate=_learning_rate(learning, total_updates), **more)
+    return kind(learning_rate=schedule(learning, decay_updates), **more)
 
 
-def _learning_rate(learning, total_updates):
+def decay_updates(config: Config) -> int:
+    """Returns the length, in updates, of a run's linear or cosine learning rate schedule."""
+    training = config.training
+    end = config.learning.learning_rate_decay_env_steps or training.train_env_steps
+    return max(1, round(training.replay_ratio * (end - training.learning_starts)))
+
+
+def schedule(learning: Learning, decay_updates: int) -> keras.optimizers.schedules.LearningRateSchedule | float:
+    """Returns the learning rate: a function of the number of updates, or a number if it is constant."""
     schedules = keras.optimizers.schedules
     initial, final = learning.learning_rate, learning.learning_rate_final
     if learning.learning_rate_schedule == "linear":
-        return schedules.PolynomialDecay(initial, total_updates, end_learning_rate=final)
+        return schedules.PolynomialDecay(initial, decay_updates, end_learning_rate=final)
     if learning.learning_rate_schedule == "cosine":
-        return schedules.CosineDecay(initial, total_updates, alpha=final / initial if initial else 0.0)
+        return schedules.CosineDecay(initial, decay_updates, alpha=final / initial if initial else 0.0)
     if learning.learning_rate_schedule == "inverse_time":
         return schedules.InverseTimeDecay(initial, decay_steps=1, decay_rate=learning.learning_rate_decay)
     return initial

@@ -24,7 +24,17 @@ _BELONGS_TO = {
 
 def check(config: Any) -> list[str]:
     """Returns one line for each pair of settings of a Config that exclude each other, and for each without effect."""
-    return [*_problems(config.network, config.learning), *_without_effect(config)]
+    return [*_problems(config.network, config.learning), *_of_runs(config), *_without_effect(config)]
+
+
+def _of_runs(config):
+    evaluation, learning = config.evaluation, config.learning
+    if evaluation.stop_at_return is not None and not evaluation.eval_period:
+        goal = f"--stop_at_return={evaluation.stop_at_return:g}"
+        yield f"{goal} needs evaluations during the run, and --eval_period=0 makes none; give a period."
+    decay, starts = learning.learning_rate_decay_env_steps, config.training.learning_starts
+    if 0 < decay <= starts:
+        yield f"--learning_rate_decay_env_steps={decay} must be above --learning_starts={starts}, or 0."
 
 
 def _without_effect(config):

@@ -464,7 +464,7 @@ class Learning:
     )
     learning_rate_schedule: str = field(
         "linear",
-        "constant; linear or cosine to --learning_rate_final over the run; inverse_time: alpha_0 / (1 + t * lambda)",
+        "constant; linear or cosine to --learning_rate_final, where it stays; inverse_time: alpha_0 / (1 + t * lambda)",
         choices=("constant", "linear", "cosine", "inverse_time"),
         source="keras.io/api",
     )
@@ -474,6 +474,13 @@ class Learning:
         minimum=0,
         unit="per update",
         source="keras.io/api",
+    )
+    learning_rate_decay_env_steps: int = field(
+        0,
+        "length of a linear or cosine schedule; 0: the whole run, so a longer run has another schedule",
+        unit="env steps",
+        minimum=0,
+        source="docs/learning.md",
     )
     learning_rate_decay: float = field(
         1e-4, "lambda of inverse_time", unit="per update", minimum=0, source="keras.io/api"
@@ -624,6 +631,12 @@ class Evaluation:
         unit="episodes",
         minimum=1,
         source="docs/results.md",
+    )
+    stop_at_return: float | None = field(
+        None,
+        "the run ends when an evaluation during it has this mean; empty: never",
+        unit="return",
+        source="docs/learning.md",
     )
     eval_max_episode_steps: int = field(
         0,

@@ -3,7 +3,7 @@
 import dataclasses
 
 from dqn_tf.config import schema
-from dqn_tf.environment import atari, probe, spec, vector
+from dqn_tf.environment import atari, minatar, probe, spec, vector
 from dqn_tf.environment.maker import Maker
 from dqn_tf.environment.spec import Environment, EnvironmentSpec
 from dqn_tf.process import hardware
@@ -26,7 +26,8 @@ def check_name(env_id: str) -> None:
     hint = atari.advice(env_id)
     if hint:
         raise schema.ConfigError(hint)
-    spec.registered(env_id)
+    if not minatar.is_name(env_id) or minatar.is_installed():
+        spec.registered(env_id)
 
 
 @dataclasses.dataclass(frozen=True)

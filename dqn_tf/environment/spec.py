@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from dqn_tf.config import schema
 from dqn_tf.config.user_code import UserCodeFailure, import_module, line, module_of
-from dqn_tf.environment import action_numbers
+from dqn_tf.environment import action_numbers, minatar
 
 # Returns the seed, in [0, 2**31), of an episode by its number, from 0. It can be pickled.
 EpisodeSeeds = Callable[[int], int]
@@ -178,6 +178,8 @@ def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
     """Returns gymnasium's registry entry, without the warnings of gymnasium.make. Raises ConfigError."""
     module, separator, name = env_id.rpartition(":")
     imported = import_module(f"--env={env_id}", module, name) if separator else None
+    if minatar.is_name(env_id):
+        minatar.register(env_id)
     if name in gymnasium.registry:
         return gymnasium.registry[name]
     names = [other for other, entry in gymnasium.registry.items() if not _is_old_game(entry)]

@@ -8,7 +8,7 @@ from dqn_tf.config.schema import Config
 
 # A resumed run may change these: how long, how often, where and on what hardware it trains.
 _MAY_CHANGE_SECTIONS = ("cluster", "evaluation", "hardware")
-_MAY_CHANGE = ("preset", "train_env_steps", "overlap", "vectorization")
+_MAY_CHANGE = ("preset", "train_env_steps", "learning_rate_decay_env_steps", "overlap", "vectorization")
 # But not these: evaluations must stay comparable, and so must the arithmetic.
 _MAY_NOT_CHANGE = ("eval_epsilon", "eval_max_episode_steps", "precision")
 # Changes of these are not logged: they change no bit of the result, or are logged elsewhere.

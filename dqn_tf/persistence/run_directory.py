@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
 import pathlib
 import secrets
@@ -169,10 +170,14 @@ class RunDirectory:
         newest = manifest.newest(self.checkpoints)
         if newest is None or not os.path.lexists(self.path / _SUMMARY):
             return 0
-        env_steps = self._read_json(_SUMMARY).get("env_steps")
-        if type(env_steps) is not int:
+        if type(env_steps := self._read_json(_SUMMARY).get("env_steps")) is not int:
             raise ConfigError(f"{self.path / _SUMMARY} holds no env_steps; use a new --logdir or delete it.")
         return min(env_steps, newest)
+
+    def finished_return(self) -> float:
+        """Returns the mean of the last evaluation during the finished run here, minus infinity if it is not known."""
+        last = self._read_json(_SUMMARY).get("last_eval_return_mean")
+        return float(last) if isinstance(last, int | float) else -math.inf
 
     def damage_of_results(self) -> str:
         """Returns what is wrong with the model of a finished run, "" if nothing is."""
@@ -216,16 +221,15 @@ class RunDirectory:
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 return False
-            _log.warning("%s cannot be locked (%s): see to it that no other process writes there",
-                         self.name, error.strerror)
+            advice = "see to it that no other process writes there"
+            _log.warning("%s cannot be locked (%s): %s", self.name, error.strerror, advice)
         return True
 
     def _make(self):
         if not self._is_scratch:
             missing = [path for path in (self.path, *self.path.parents) if not os.path.lexists(path)]
             self.path.mkdir(parents=True, exist_ok=True)
-            self._made += [path for path in missing if path not in self._made]
-            return
+            return self._made.extend(path for path in missing if path not in self._made)
         self.path.mkdir(exist_ok=True, mode=0o700)  # other users may write its parent
         status = self.path.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:

@@ -16,7 +16,7 @@ from dqn_tf.persistence.run_directory import RunDirectory
 from dqn_tf.persistence.storage import FOLLOWER, Storage
 from dqn_tf.persistence.versions import versions
 from dqn_tf.process import reasons
-from dqn_tf.reporting import hyperparameters, reward_curve
+from dqn_tf.reporting import hyperparameters, reward_curve, trend
 from dqn_tf.reporting.metrics import MetricsWriter, ProgressDisplay
 
 _log = logging.getLogger(__name__)
@@ -167,25 +167,37 @@ class Reporter:
             "eval_return_std": float(returns.std()),
             "eval_return_max": float(returns.max()),
             "eval_episodes": len(returns),
+            "last_eval_return_mean": progress.last_return,
             "threshold": threshold,
             "threshold_env_steps": progress.threshold_env_steps,
             "threshold_seconds": progress.threshold_seconds,
             "versions": versions(),
         }
+        read = self._all_rows()
+        self._tell_trend([row["eval/return_mean"] for row in read if row.get("eval/return_mean") is not None])
         try:
-            self._draw(threshold)
+            figure = reward_curve.draw(read, reward_curve.title(self._config), threshold)
+            reward_curve.save(figure, self._directory.path / "reward_curve.png")
         except Exception as error:  # the result stands without a picture of the way there
             _log.warning("reward_curve.png cannot be drawn: %s: %s", type(error).__name__, reasons.reason(error))
         return summary
 
-    def _draw(self, threshold):
+    def _all_rows(self):
+        """Returns all rows of the run, those of an evaluator task among them, by env steps."""
         read = rows.read(self._directory.path / rows.ROWS)
         mine = {row["env_steps"] for row in read if "eval/return_mean" in row}
         others = rows.read(self._directory.path / FOLLOWER / rows.ROWS)  # an evaluator's, if there is one
         read += [row for row in others if row["env_steps"] not in mine]
-        read.sort(key=lambda row: row["env_steps"])
-        figure = reward_curve.draw(read, reward_curve.title(self._config), threshold)
-        reward_curve.save(figure, self._directory.path / "reward_curve.png")
+        return sorted(read, key=lambda row: row["env_steps"])
+
+    def _tell_trend(self, returns):
+        found = trend.find(returns)
+        if found and found.is_improving:
+            _log.info(
+                "still improving: evaluations of the last quarter of the run have a mean of %.4g, those of the quarter "
+                "before %.4g; the same command with a larger --train_env_steps goes on from here",
+                *(found.last, found.before),
+            )
 
     def finished(self, summary: Mapping[str, Any]) -> None:
         """Tells the result, which has been delivered."""

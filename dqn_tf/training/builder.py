@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import keras
 from gymnasium import spaces
 
-from dqn_tf.agent import architecture, policies
+from dqn_tf.agent import architecture, optimizers, policies
 from dqn_tf.agent.actor import Actor
 from dqn_tf.agent.architecture import Architecture
 from dqn_tf.agent.learner import Learner
@@ -138,10 +138,9 @@ def _learner(make, placement, observed):
     else:
         reducer = GradientSum(placement, wire_precision)
         how = f"gradients, {wire_precision}, in every update"
-    total_updates = round(training.replay_ratio * (training.train_env_steps - training.learning_starts))
     mine = () if reducer.num_learners == 1 else (placement.worker_index,)  # learners draw numbers of their own
     learner = Learner(
-        *(reducer, make.build, make.loss(), config.learning, training.batch_size, max(total_updates, 1)),
+        *(reducer, make.build, make.loss(), config.learning, training.batch_size, optimizers.decay_updates(config)),
         uses_xla(config, make.architecture, reducer.placement),
         functools.partial(seeding.integer, config.run.seed, Stream.NETWORK, *mine),
         observed,

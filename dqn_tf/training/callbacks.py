@@ -1,6 +1,7 @@
 """What a run tells while it goes, to whoever asks: the report of the run, tuning services, and a user's own code."""
 
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from dqn_tf.distribution.strategy import Placement
 from dqn_tf.persistence.progress import Progress
 
 STOP = "stop"
+_log = logging.getLogger(__name__)
 
 
 class Callback:
@@ -42,6 +44,23 @@ class Callback:
         """Is called when the run has finished, with what is in summary.json."""
 
 
+class StopAtReturn(Callback):
+    """Ends the run when the mean return of an evaluation is at least `goal`."""
+
+    def __init__(self, goal: float):
+        self._goal = goal
+
+    def on_evaluation(self, progress: Progress, returns: np.ndarray) -> Any:
+        if not self.is_reached(progress):
+            return None
+        _log.info("stop: an evaluation has a mean return of %.4g, and --stop_at_return=%g", returns.mean(), self._goal)
+        return STOP
+
+    def is_reached(self, progress: Progress) -> bool:
+        """Returns whether the last evaluation has reached it."""
+        return progress.last_return is not None and progress.last_return >= self._goal
+
+
 class Callbacks:
     """Calls those of a user, on the chief; all workers know what came of it.
 
@@ -51,13 +70,26 @@ class Callbacks:
       failure: what it raised; on the chief.
     """
 
-    def __init__(self, callbacks: Sequence[Callback], placement: Placement, wall_seconds: Callable[[], float]):
-        """Prepares, on all workers, of which the chief's are called."""
-        self._callbacks = tuple(callbacks)
+    def __init__(
+        self,
+        callbacks: Sequence[Callback],
+        goal: float | None,
+        progress: Progress,
+        placement: Placement,
+        wall_seconds: Callable[[], float],
+    ):
+        """Prepares, on all workers, of which the chief's are called.
+
+        Args:
+          goal: mean return of an evaluation that ends the run, which `progress` may have reached; None: there is none.
+        """
+        stop = None if goal is None else StopAtReturn(goal)
+        self._callbacks = (*callbacks, stop) if stop else tuple(callbacks)
         self._placement = placement
-        self._is_used = bool(placement.max(float(bool(callbacks))))
+        self._is_used = bool(placement.max(float(bool(self._callbacks))))
         self._wall_seconds = wall_seconds
-        self.is_ended = self.has_failed = False
+        self.has_failed = False
+        self.is_ended = bool(stop and placement.max(float(placement.is_chief and stop.is_reached(progress))))
         self.failure: user_code.UserCodeFailure | None = None
 
     def tell(self, name: str, progress: Progress, *calls: tuple) -> None:

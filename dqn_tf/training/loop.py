@@ -85,7 +85,7 @@ class Loop:
         self._acting = worker.acting or None
         self._round_metrics = list(worker.round_metrics)
         self._episode_rows = worker.episode_rows.tolist()
-        if progress.env_steps >= training.train_env_steps:  # there is nothing left but to finish
+        if self._is_over:  # there is nothing left but to finish
             components.actor.hold(worker.episodes)
         else:
             resuming.play_again(worker.episodes, components, config.run.env, heartbeat)
@@ -98,18 +98,16 @@ class Loop:
           UserCodeFailure, EnvironmentLost: one of this worker or a callback has, and the run has been saved.
           NotSaved: the last checkpoint could not be written.
         """
-        total = self._config.training.train_env_steps
         with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="actor") as executor, self._stop.waited_for():
-            if self._progress.env_steps >= total:
+            if self._is_over:
                 self._parts.actor.close()
             if self._progress.evaluation_due:  # the checkpoint says so too: to leave once more changes nothing
                 self._leave_if(self._evaluate())
-                if self._progress.env_steps >= total:
+                if self._is_over:
                     self._save(is_again=True)  # no later checkpoint says that it was done
-            while self._progress.env_steps < total and not self._callbacks.is_ended:
+            while not self._is_over:
                 self._heartbeat.heard("acting and learning")
-                number = self._round(executor)
-                self._after_round(number)
+                self._after_round(self._round(executor))
             if not self._is_logged:  # a callback has ended the run
                 self._log()
             self._parts.actor.close()
@@ -182,8 +180,7 @@ class Loop:
     def _after_round(self, number):
         evaluation, now = self._config.evaluation, self._progress.env_steps
         self._callbacks.tell("on_round_end", self._progress, ())
-        is_last = self._callbacks.is_ended or now >= self._config.training.train_env_steps
-        if is_last:
+        if is_last := self._is_over:
             self._parts.actor.close()  # before evaluation: an environment may be such that only one can exist
         if is_last or self._is_due(evaluation.log_period, now):
             self._log()
@@ -193,13 +190,17 @@ class Loop:
             number = number or self._told or self._evaluate()
         number = number or self._told
         is_saved = is_evaluated and self._parts.is_followed or self._is_due(evaluation.checkpoint_period, now)
-        if number or is_last or is_saved or self._callbacks.is_ended:
+        if number or is_saved or self._is_over:
             if self._save():
                 self._callbacks.tell("on_checkpoint", self._progress, (self._parts.checkpoints.latest(),))
             elif (number or is_last) and not self._failure and not self._callbacks.failure:
                 raise NotSaved(f"the last checkpoint, of {now} env steps, could not be written")
         self._leave_if(number or self._told)
         self._reporter.show(self._progress)
+
+    @property
+    def _is_over(self):
+        return self._callbacks.is_ended or self._progress.env_steps >= self._config.training.train_env_steps
 
     @property
     def _told(self):

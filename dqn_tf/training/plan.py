@@ -92,7 +92,11 @@ class Plan:
 
     @property
     def _is_said_to_be_finished(self):
-        return not self.is_evaluator and self.directory.finished_env_steps() >= self.config.training.train_env_steps
+        if self.is_evaluator:
+            return False
+        env_steps, goal = self.directory.finished_env_steps(), self.config.evaluation.stop_at_return
+        is_good = env_steps and goal is not None and self.directory.finished_return() >= goal
+        return is_good or env_steps >= self.config.training.train_env_steps
 
     @property
     def environments(self) -> Factory:
@@ -202,6 +206,9 @@ def make(
             plan = dataclasses.replace(
                 plan, config=followed.config, spec=followed.spec, architecture=followed.architecture
             )
+    if plan.is_followed and config.evaluation.stop_at_return is not None:
+        goal = config.evaluation.stop_at_return
+        problems.append(f"--stop_at_return={goal:g} needs the chief's evaluations: give --evaluated_by=chief too.")
     if plan.spec is not None:
         problems += _check_open_files(plan)
     if architecture is not None and not is_evaluator and (cluster is not None or not problems_of_cluster):

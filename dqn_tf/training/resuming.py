@@ -3,6 +3,7 @@
 import logging
 import time
 
+from dqn_tf.agent import optimizers
 from dqn_tf.agent.actor import Unfinished
 from dqn_tf.cluster.guard import WAITING, Heartbeat
 from dqn_tf.config import seeding, settings
@@ -10,7 +11,7 @@ from dqn_tf.config.seeding import Stream
 from dqn_tf.persistence import identity
 from dqn_tf.persistence.progress import Progress
 from dqn_tf.persistence.recovery import Restored
-from dqn_tf.training import builder
+from dqn_tf.training import batches, builder
 from dqn_tf.training.builder import Components
 from dqn_tf.training.plan import Plan
 
@@ -50,12 +51,35 @@ def _log_resume(plan, parts, restored, progress):
             restored.num_workers,
             num_workers,
         )
+    _log_schedules(plan.config, restored.config, progress.env_steps, parts.learner.num_updates)
     changes = identity.changes(restored.config, settings.to_json(plan.config))
     changes += identity.changed(restored.versions, builder.machine(plan))
     if parts.placement.gpus and not plan.config.hardware.deterministic:
         _log.info("resume: not to the bit, because a GPU does not repeat itself without --deterministic")
     if changes:
         _log.info("resume: the result may be another than that of an uninterrupted run: %s", "; ".join(changes))
+
+
+def _log_schedules(config, before, env_steps, num_updates):
+    """Warns of schedules over the whole run, where that has another length than before."""
+    old = settings.build(settings.from_json(before, "")[0])
+    was, now = old.training.train_env_steps, config.training.train_env_steps
+    learning = config.learning
+    is_over_all = learning.learning_rate_schedule in ("linear", "cosine") and not learning.learning_rate_decay_env_steps
+    if was == now or not is_over_all and config.replay.replay == "uniform":
+        return
+    given = f"resume: --train_env_steps was {was} and is {now}"
+    if is_over_all:
+        schedules = (optimizers.schedule(one.learning, optimizers.decay_updates(one)) for one in (old, config))
+        rates = (float(rate(num_updates)) for rate in schedules)
+        _log.warning(
+            "%s: the learning rate goes from %.3g to %.3g, because --learning_rate_schedule=%s is over the whole run; "
+            "--learning_rate_decay_env_steps=%d keeps the old schedule",
+            *(given, *rates, learning.learning_rate_schedule, was),
+        )
+    if config.replay.replay == "prioritized":
+        betas = (batches.importance_exponent(one, env_steps) for one in (old, config))
+        _log.warning("%s: the importance exponent goes from %.3g to %.3g", given, *betas)
 
 
 def play_again(episodes: Unfinished, parts: Components, env_id: str, heartbeat: Heartbeat) -> None:

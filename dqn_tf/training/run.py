@@ -228,7 +228,8 @@ def _train(plan, storage, placement, stop, heartbeat, callbacks):
         )
         if placement.is_chief:
             _log.info("run: %s, seed %d, in %s", config.run.env, config.run.seed, directory.name)
-        told = Callbacks(callbacks, placement, reporter.wall_seconds)
+        goal = config.evaluation.stop_at_return
+        told = Callbacks(callbacks, goal, progress, placement, reporter.wall_seconds)
         loop = Loop(config, parts, progress, reporter, stop, heartbeat, told, restored)
         loop.run()
         heartbeat.heard("evaluating the best model and writing the results")
