@@ -1,0 +1,76 @@
+"""What the commands that make many runs have in common: seeds, options given again, extras, signals."""
+
+import importlib.util
+import re
+import sys
+import threading
+from collections.abc import Callable, Sequence
+
+from dqn_tf.benchmark.child import RunFailed, RunStopped
+from dqn_tf.config import words
+from dqn_tf.config.schema import ConfigError
+from dqn_tf.process import signals
+
+_SEEDS = re.compile(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", re.ASCII)
+_MOST_SEEDS = 10_000
+
+
+def seeds_of(text: str) -> list[int]:
+    """Returns the seeds in a text such as 0-9 or 0,1,5-7. Raises ConfigError."""
+    matches = [_SEEDS.fullmatch(part) for part in text.split(",")]
+    if all(matches):
+        ranges = [range(int(one[1]), int(one[2] or one[1]) + 1) for one in matches]
+        if all(ranges) and sum(map(len, ranges)) <= _MOST_SEEDS:
+            return [seed for one in ranges for seed in one]
+    raise ConfigError(f"--seeds={text} must be whole numbers and ranges with commas between, such as 0-9 or 0,1,5.")
+
+
+def taken_out(argv: Sequence[str], option: str, is_many: bool = False) -> tuple[list[str], list[str]]:
+    """Returns the values of an option that may be given again, and the other words.
+
+    Args:
+      is_many: the option takes all words up to the next flag, not only one.
+    """
+    values, rest, waiting = [], [], list(reversed(argv))
+    while waiting:
+        word = waiting.pop()
+        if not word.startswith("-") or words.name_of(word) != option:
+            rest.append(word)
+            continue
+        values += [word.partition("=")[2]] if "=" in word else []
+        while waiting and not waiting[-1].startswith("--") and (is_many or "=" not in word):
+            values.append(waiting.pop())
+            if not is_many:
+                break
+    return values, rest
+
+
+def check_installed(module: str, extra: str) -> None:
+    """Raises ConfigError if the package of an extra is missing."""
+    if importlib.util.find_spec(module) is None:
+        raise ConfigError(f"{module} is not installed: pip install -e '.[{extra}]'")
+
+
+def run(work: Callable[[threading.Event], None]) -> int:
+    """Calls `work` with an event that a signal sets; returns the exit code of the command, having said why."""
+    stop, numbers = threading.Event(), []
+
+    def handle(number, frame):
+        if not numbers:
+            print("stopping: the runs under way are being saved", file=sys.stderr, flush=True)
+        numbers.append(number)
+        stop.set()
+
+    try:
+        signals.take(handle)
+        work(stop)
+    except RunStopped:
+        print("stopped, saved; the same command goes on from there", file=sys.stderr)
+        return 128 + numbers[0]
+    except RunFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,187 @@
+"""A comparison: environments x settings x seeds, one training run each, in one directory, side by side on the cores."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import itertools
+import logging
+import os
+import pathlib
+import queue
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+
+from dqn_tf.benchmark import child
+from dqn_tf.benchmark.child import Result, RunFailed, RunStopped
+from dqn_tf.benchmark.meter import Meter
+from dqn_tf.config import files, flags, words
+from dqn_tf.config.schema import Config, ConfigError
+from dqn_tf.environment.factory import Factory
+from dqn_tf.persistence import archive, run_directory
+from dqn_tf.persistence.run_directory import RunDirectory
+from dqn_tf.process import gpus
+
+_log = logging.getLogger(__name__)
+
+_PLAN = "comparison.json"
+OWN_FLAGS = ("env", "seed", "logdir", "resume", "model_dir", "tensorboard_dir", "task_type", "task_index", "tf_config")
+_NAME = re.compile(r"[\w .+-]+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A run that has finished."""
+
+    env: str
+    setting: str
+    seed: int
+    result: Result
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What is compared.
+
+    Attributes:
+      out: directory of everything.
+      envs: names of environments, as --env takes them.
+      settings: flags of each setting, by its name.
+      seeds: of each.
+      flags: of all runs.
+    """
+
+    out: pathlib.Path
+    envs: Sequence[str]
+    settings: Mapping[str, Sequence[str]]
+    seeds: Sequence[int]
+    flags: Sequence[str] = ()
+
+    def check(self) -> None:
+        """Raises ConfigError with every mistake that can be known before the first run."""
+        problems = []
+        for what, given in (("environment", self.envs), ("seed", self.seeds)):
+            twice = [str(one) for number, one in enumerate(given) if one in given[:number]]
+            problems += [f"{what} {one} is given twice; leave one out." for one in dict.fromkeys(twice)]
+            problems += [] if given else [f"no {what} is given."]
+        for name in self.settings:
+            if not _NAME.fullmatch(name):
+                problems.append(f"setting {name!r}: a name has letters, digits, spaces and . + - _ only.")
+        for given in (self.flags, *self.settings.values()):
+            own = [word for word in given if words.name_of(word) in OWN_FLAGS]
+            problems += [f"{word} is not for all runs; leave it out, see --help." for word in own]
+        if problems:
+            raise ConfigError(*problems)
+        for env, name in itertools.product(self.envs, self.settings):
+            config, wrong = self.config(env, name)
+            problems += [line for line in wrong if line not in problems]
+            if not wrong:
+                try:
+                    Factory.of(config).describe()
+                except ConfigError as error:
+                    problems += [line for line in error.problems if line not in problems]
+        if problems:
+            raise ConfigError(*problems)
+        self._check_same()
+
+    def config(self, env: str, setting: str) -> tuple[Config, list[str]]:
+        """Returns the Config of a setting's runs in an environment, and a line for each mistake in it."""
+        given = [f"--env={env}", *self.flags, *self.settings[setting]]
+        return flags.parse(["dqn-tf", *given], has_gpu=bool(gpus.visible_gpus(os.environ)))
+
+    def logdir(self, env: str, setting: str, seed: int) -> pathlib.Path:
+        """Returns the directory of a run."""
+        return self.out / re.sub(r"\W+", "-", env) / setting.replace(" ", "_") / str(seed)
+
+    @property
+    def cells(self) -> list[tuple[str, str, int]]:
+        """All runs: environment, setting and seed. The first seed of everything comes first."""
+        return [(env, name, seed) for seed in self.seeds for env in self.envs for name in self.settings]
+
+    def rows(self) -> list[Row]:
+        """Returns the runs that have finished."""
+        found = ((*cell, child.read(self.logdir(*cell))) for cell in self.cells)
+        return [Row(*row) for row in found if row[-1] is not None]
+
+    def _check_same(self):
+        """Raises ConfigError if the directory holds a comparison in which a setting of one name has other flags."""
+        try:
+            made = files.read_object(self.out / _PLAN)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ConfigError(f"--out={self.out}: {_PLAN} cannot be read: {error.strerror}.") from None
+        problems = []
+        if made.get("flags") != list(self.flags):
+            shown = " ".join(made.get("flags", [])) or "no flags"
+            problems.append(f"--out={self.out} holds runs with {shown} for all; use those, or a new directory.")
+        for name, given in self.settings.items():
+            before = made.get("settings", {}).get(name, list(given))
+            if before != list(given):
+                shown = " ".join(before) or "no flags"
+                problems.append(f"--out={self.out} holds a setting {name} with {shown}; give it another name.")
+        if problems:
+            raise ConfigError(*problems)
+
+    def _begin(self):
+        """Writes what is compared, with what was compared here before."""
+        settings = {name: list(given) for name, given in self.settings.items()}
+        with contextlib.suppress(FileNotFoundError):
+            settings = {**files.read_object(self.out / _PLAN).get("settings", {}), **settings}
+        archive.write_whole(self.out / _PLAN, run_directory.to_text({"flags": list(self.flags), "settings": settings}))
+
+    def run(self, parallel: int, stop: threading.Event) -> list[Row]:
+        """Makes all runs that have not finished, and returns all that have.
+
+        Args:
+          parallel: how many at a time; 0: as many as there are GPUs or, without any, cores.
+          stop: ends all runs, saved, once it is set.
+        Raises:
+          RunFailed: some have failed; the others were made first.
+          RunStopped.
+        """
+        with self._locked():
+            self._begin()
+            slots = child.slots(parallel, gpus.visible_gpus(os.environ))
+            waiting = [cell for cell in self.cells if child.read(self.logdir(*cell)) is None]
+            free: queue.SimpleQueue[child.Slot] = queue.SimpleQueue()
+            for slot in slots:
+                free.put(slot)
+            failed = []
+            with Meter(self, waiting) as meter, concurrent.futures.ThreadPoolExecutor(len(slots)) as executor:
+                futures = {executor.submit(self._one, cell, free, stop): cell for cell in waiting}
+                for future in meter.as_completed(futures):
+                    try:
+                        meter.ended(futures[future], future.result())
+                    except RunStopped:
+                        continue
+                    except RunFailed as error:
+                        _log.error("%s", error)
+                        failed.append(error)
+        if stop.is_set():
+            raise RunStopped
+        if failed:
+            raise RunFailed(f"{len(failed)} of {len(self.cells)} runs have failed; the same command tries them again")
+        return self.rows()
+
+    def _one(self, cell, free, stop):
+        env, setting, seed = cell
+        if stop.is_set():
+            raise RunStopped
+        slot = free.get()
+        try:
+            given = [f"--env={env}", f"--seed={seed}", *self.flags, *self.settings[setting]]
+            return slot.run(self.logdir(*cell), given, stop)
+        finally:
+            free.put(slot)
+
+    def _locked(self) -> contextlib.AbstractContextManager:
+        """Returns a context in which this process alone makes runs here. Raises ConfigError."""
+        return RunDirectory(str(self.out)).acquired()
+
+
+def by_cell(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
+    """Yields the runs of each environment and setting, in the order in which they come first."""
+    for env in dict.fromkeys(row.env for row in rows):
+        for setting in dict.fromkeys(row.setting for row in rows if row.env == env):
+            yield env, setting, [row for row in rows if (row.env, row.setting) == (env, setting)]
