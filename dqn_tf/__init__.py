@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dqn_tf.agent.losses import LossOutput
+    from dqn_tf.benchmark.comparing import compare
     from dqn_tf.config.schema import Config, ConfigError
     from dqn_tf.config.user_code import UserCodeFailure
     from dqn_tf.evaluation.export import load_model
     from dqn_tf.library import Run, load_run, train
+    from dqn_tf.sweep.tuning import tune
     from dqn_tf.training.callbacks import STOP, Callback
 
 _HOMES = {
@@ -26,9 +28,11 @@ _HOMES = {
     "Run": "library",
     "STOP": "training.callbacks",
     "UserCodeFailure": "config.user_code",
+    "compare": "benchmark.comparing",
     "load_model": "evaluation.export",
     "load_run": "library",
     "train": "library",
+    "tune": "sweep.tuning",
 }
 __all__ = [
     "Callback",
@@ -38,9 +42,11 @@ __all__ = [
     "Run",
     "STOP",
     "UserCodeFailure",
+    "compare",
     "load_model",
     "load_run",
     "train",
+    "tune",
 ]
 
 

@@ -13,10 +13,12 @@ import sys
 
 import pytest
 
+from dqn_tf.benchmark import __main__ as benchmark
 from dqn_tf.config import settings
 from dqn_tf.evaluation import __main__ as evaluation
 from dqn_tf.jobs import options as job_options
 from dqn_tf.jobs.cost import estimate
+from dqn_tf.sweep import __main__ as sweep
 
 ROOT = pathlib.Path(__file__).parents[1]
 PROGRAM = sorted([*(ROOT / "dqn_tf").rglob("*.py"), ROOT / "train.py"])
@@ -39,6 +41,8 @@ BELOW = {
         *("process", "config"),
     ],
     "jobs": ["cluster", "environment", "process", "config"],
+    "benchmark": ["environment", "persistence", "process", "reporting", "config"],
+    "sweep": ["benchmark", "environment", "persistence", "process", "reporting", "config"],
     "library": ["training", "evaluation", "reporting", "persistence", "process", "config"],
     "cli": ["training", "persistence", "cluster", "process", "config"],
     "__main__": ["cli"],
@@ -60,6 +64,8 @@ evaluation.finished_run evaluation.followed_run evaluation.evaluator evaluation.
 training.plan training.threads training.memory
 jobs.__main__ jobs.vertex jobs.sagemaker jobs.azureml jobs.kubernetes jobs.tfjob jobs.slurm
 jobs.cost.estimate jobs.cost.scaling_model
+benchmark.__main__ benchmark.commands benchmark.child benchmark.comparison benchmark.meter benchmark.aggregates
+sweep.__main__ sweep.search_space sweep.study
 cli library
 """
 
@@ -296,11 +302,12 @@ OTHERS_OPTIONS = set(
 
 def own_options():
     texts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py"))
-    tables = (job_options.OPTIONS, estimate._OPTIONS, evaluation._OPTIONS, settings.SETTINGS)
+    tables = (job_options.OPTIONS, estimate._OPTIONS, settings.SETTINGS)
+    tables += tuple(command._OPTIONS for command in (evaluation, benchmark, sweep))
     known = {name: setting for table in tables for name, setting in table.items()}
     booleans = {f"--no{name}" for name, setting in known.items() if setting.field.type is bool}
     options = set(re.findall(r'add_argument\(\s*"(--\w+)"', texts))
-    return options | booleans | {f"--{name}" for name in known} | {"--help"}
+    return options | booleans | {f"--{name}" for name in known} | {"--help", "--setting", "--search"}
 
 
 def test_flags_in_the_documents_exist():

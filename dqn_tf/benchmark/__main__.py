@@ -1,6 +1,6 @@
 """Compares settings over environments and seeds.
 
-python -m dqn_tf.benchmark --out=DIR [--envs=CartPole-v1,...] [--seeds=0-9] [--setting "NAME: FLAGS" ...] [flags of runs]
+python -m dqn_tf.benchmark --out=DIR [--envs=CartPole-v1,...] [--seeds=0-9] [--setting "NAME: FLAGS"]... [flags]
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from dqn_tf.benchmark import commands, tables
+from dqn_tf.benchmark import commands
 from dqn_tf.benchmark.child import RunFailed
 from dqn_tf.benchmark.comparison import Comparison
 from dqn_tf.config import files, flags, settings, words
@@ -20,10 +20,10 @@ from dqn_tf.process import console, startup
 
 @dataclasses.dataclass(frozen=True)
 class _Options:
-    out: str = field("", "directory of all runs and of the results; the same command resumes what is there", unit="path")
+    out: str = field("", "directory of the runs and results; the same command resumes what is there", unit="path")
     envs: str = field("CartPole-v1", "environments, as --env takes them, with commas between", unit="names")
     seeds: str = field("0-9", "seeds of each setting: 0-9, or 0,1,5", unit="seeds")
-    parallel: int = field(0, "runs at a time; 0: one for each GPU or, without any, for each core", minimum=0, unit="runs")
+    parallel: int = field(0, "runs at a time; 0: one for each GPU or, without any, each core", minimum=0, unit="runs")
 
 
 _OPTIONS = settings.of(_Options)
@@ -71,6 +71,8 @@ def _parse(argv):
 def _work(argv, stop):
     commands.check_installed("scipy", "benchmark")
     comparison, parallel = _parse(argv)
+    from dqn_tf.benchmark import tables
+
     failure = None
     try:
         rows = comparison.run(parallel, stop)

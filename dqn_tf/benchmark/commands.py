@@ -61,8 +61,8 @@ def run(work: Callable[[threading.Event], None]) -> int:
         numbers.append(number)
         stop.set()
 
+    before = signals.take(handle)
     try:
-        signals.take(handle)
         work(stop)
     except RunStopped:
         print("stopped, saved; the same command goes on from there", file=sys.stderr)
@@ -73,4 +73,6 @@ def run(work: Callable[[threading.Event], None]) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+    finally:
+        signals.give_back(before)
     return 0

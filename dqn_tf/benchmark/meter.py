@@ -1,6 +1,7 @@
 """One line of progress of many runs at a time: how many have ended, how many env steps of all are made, time left."""
 
 import concurrent.futures
+import json
 import logging
 import pathlib
 import sys
@@ -64,7 +65,8 @@ class Meter:
         """Tells the result of a run."""
         self._ended.add(cell)
         env, setting, seed = cell
-        what = f"{env}, {setting}, seed {seed}: return {result.best:.1f}, last {result.last:.1f}, {result.seconds:.0f} s"
+        returns = f"return {result.best:.4g}, last {result.last:.4g}"
+        what = f"{env}, {setting}, seed {seed}: {returns}, {result.seconds:.0f} s"
         _log.info("run %d of %d ended: %s%s", len(self._ended), len(self._waiting), what, self._left())
 
     def _show(self):
@@ -74,8 +76,9 @@ class Meter:
             self._bar.update(made - self._bar.n)
         elif time.monotonic() - self._told > _LINE_SECONDS:
             self._told = time.monotonic()
-            share = made / max(sum(self._total.values()), 1)
-            _log.info("%d of %d runs ended, %.0f %% of all env steps%s", len(self._ended), len(self._waiting), 100 * share, self._left())
+            share = 100 * made / max(sum(self._total.values()), 1)
+            counts = len(self._ended), len(self._waiting)
+            _log.info("%d of %d runs ended, %.0f %% of all env steps%s", *counts, share, self._left())
 
     def _left(self):
         made, seconds = self._made(), time.monotonic() - self._begin
@@ -86,7 +89,9 @@ class Meter:
 
     def _made(self):
         """Returns the env steps of all runs to be made that have been made."""
-        return sum(total if cell in self._ended else min(self._env_steps(cell), total) for cell, total in self._total.items())
+        return sum(
+            total if cell in self._ended else min(self._env_steps(cell), total) for cell, total in self._total.items()
+        )
 
     def _env_steps(self, cell):
         logdir = self._runs.logdir(*cell)
@@ -95,8 +100,6 @@ class Meter:
 
 def _last_env_steps(path: pathlib.Path) -> int:
     """Returns the env steps of the last row of a metrics.jsonl, 0 if there is none. Reads its end only."""
-    import json
-
     try:
         with open(path, "rb") as file:
             file.seek(max(0, path.stat().st_size - 4096))

@@ -78,7 +78,8 @@ def _words(one):
 def digits(value: float) -> str:
     """Returns a return with the digits that its size needs."""
     size = abs(value)
-    return f"{value:.0f}" if size >= 1_000 else f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 1 else f"{value:.3f}"
+    decimals = 0 if size >= 1_000 else 1 if size >= 10 else 2 if size >= 1 else 3
+    return f"{value:.{decimals}f}"
 
 
 def write(comparison: Comparison, rows: Sequence[Row]) -> str:

@@ -29,7 +29,9 @@ class _Options:
         "evaluations, which says how fast it learns",
         choices=_METRICS,
     )
-    parallel: int = field(0, "trials at a time; 0: one for each GPU or, without any, for each core", minimum=0, unit="trials")
+    parallel: int = field(
+        0, "trials at a time; 0: one for each GPU or, without any, each core", minimum=0, unit="trials"
+    )
 
 
 _OPTIONS = settings.of(_Options)

@@ -21,14 +21,14 @@ class Dimension:
 
     Attributes:
       text: as it was given.
-      choices: values to choose from, as texts; () for a range.
+      choices: values to choose from, those that have commas as texts; () for a range.
       low, high: of a range; int if the flag is a whole number.
       is_log: the range is searched by its logarithm.
     """
 
     name: str
     text: str
-    choices: tuple[str, ...] = ()
+    choices: tuple[bool | int | float | str, ...] = ()
     low: float = 0
     high: float = 0
     is_log: bool = False
@@ -96,9 +96,8 @@ def _dimension(name, text):
     separator = ";" if ";" in text else ","
     if setting.field.type in (tuple[int, ...], tuple[str, ...]) and separator == ",":
         raise ConfigError(f"--search {name}={text}: values of {name} have commas, so put ; between them.")
-    choices = tuple(one.strip() for one in text.split(separator) if one.strip())
-    for one in choices:
-        setting.parse(one)
+    parsed = [setting.parse(one.strip()) for one in text.split(separator) if one.strip()]
+    choices = tuple(settings.to_text(one) if isinstance(one, tuple) else one for one in parsed)
     if len(set(choices)) < max(2, len(choices)):
         raise ConfigError(f"--search {name}={text} must be two values or more, each once.")
     return Dimension(name, text, choices)

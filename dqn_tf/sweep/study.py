@@ -22,11 +22,10 @@ import optuna
 
 from dqn_tf.benchmark import child
 from dqn_tf.benchmark.child import Result, RunFailed, RunStopped
-from dqn_tf.config import flags, settings
+from dqn_tf.config import flags, schema, settings
 from dqn_tf.config.schema import ConfigError
 from dqn_tf.environment.factory import Factory
 from dqn_tf.process import gpus
-from dqn_tf.sweep import hparams
 from dqn_tf.sweep.search_space import Dimension
 
 _log = logging.getLogger(__name__)
@@ -62,6 +61,9 @@ class Sweep:
     def check(self) -> None:
         """Raises ConfigError with every mistake that can be known before the first run."""
         config, problems = flags.parse(["dqn-tf", *self.flags], has_gpu=bool(gpus.visible_gpus(os.environ)))
+        searched = [f"--{name}" for name in self.space]
+        undone = [line for line in schema.check(config) if any(flag in line for flag in searched)]
+        problems = [line for line in problems if line not in undone]  # contradictions that a trial may undo
         given = flags.typed(["dqn-tf", *self.flags])
         problems += [f"--{name} is searched and given; leave one out." for name in self.space if name in given]
         twice = {seed for number, seed in enumerate(self.seeds) if seed in self.seeds[:number]}
@@ -100,7 +102,8 @@ class Sweep:
             for name, value in asked.items():
                 before = study.user_attrs.get(name, value)
                 if before != value:
-                    raise ConfigError(f"--out={self.out} holds a sweep with other {name}: {_shown(before)}; use a new --out.")
+                    what = f"a sweep with other {name}: {_shown(before)}"
+                    raise ConfigError(f"--out={self.out} holds {what}; use a new --out.")
             for name, value in asked.items():
                 study.set_user_attr(name, value)
             return study
@@ -211,6 +214,8 @@ class _Objective:
                         raise
                     raise optuna.TrialPruned from None
                 done.append(score(result, sweep.metric))
+            from dqn_tf.sweep import hparams
+
             hparams.write(sweep.logdir(params), params, sweep.metric, statistics.mean(done), sweep.space)
             return statistics.mean(done)
         except RunStopped:
@@ -230,7 +235,8 @@ class _Objective:
         if trial.state == optuna.trial.TrialState.COMPLETE:
             count = len(study.get_trials(deepcopy=False, states=_SETTLED))
             best = f"; best so far {study.best_value:.4g}"
-            _log.info("trial %d (%d of %d): %.4g with %s%s", trial.number, count, self._sweep.num_trials, trial.value, values, best)
+            where = trial.number, count, self._sweep.num_trials
+            _log.info("trial %d (%d of %d): %.4g with %s%s", *where, trial.value, values, best)
         elif trial.state == optuna.trial.TrialState.PRUNED and trial.intermediate_values:
             _log.info("trial %d: pruned with %s", trial.number, values)
 

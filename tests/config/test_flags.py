@@ -79,6 +79,7 @@ learning:
   learning_rate=0.001: a number of at least 0
   learning_rate_schedule=linear: one of constant, linear, cosine, inverse_time
   learning_rate_final=0.0: a number of at least 0
+  learning_rate_decay_env_steps=0: a whole number of at least 0
   learning_rate_decay=0.0001: a number of at least 0
   optimizer_epsilon=1e-07: a number of at least 0
   discount=0.99: a number from 0 to 1
@@ -109,6 +110,7 @@ evaluation:
   eval_period=5000: a whole number of at least 0
   eval_episodes=20: a whole number of at least 1
   final_eval_episodes=100: a whole number of at least 1
+  stop_at_return=: a number
   eval_max_episode_steps=0: a whole number of at least 0
   eval_epsilon=0.0: a number from 0 to 1
   checkpoint_period=20000: a whole number of at least 0

@@ -221,6 +221,7 @@ def test_from_json_of_to_json_through_text_returns_the_value():
     others = {
         int: 13,
         float: 0.3125,
+        float | None: 0.3125,
         schema.JsonObject: schema.JsonObject('{"a": [1.5, null]}'),
         tuple[int, ...]: (7, 9),
         tuple[str, ...]: ("module:One", "module:Other"),
@@ -308,10 +309,12 @@ def values_of(setting):
     limits = setting.field.metadata
     if limits["choices"]:
         return st.sampled_from(limits["choices"])
+    numbers = st.floats(limits["minimum"], limits["maximum"], allow_infinity=False, allow_nan=False)
     return {
         bool: st.booleans(),
         int: st.integers(limits["minimum"], limits["maximum"] or 2**53 - 1),
-        float: st.floats(limits["minimum"], limits["maximum"], allow_infinity=False, allow_nan=False),
+        float: numbers,
+        float | None: st.none() | numbers,
         str: st.text(),
         schema.JsonObject: st.dictionaries(st.text(), jsons).map(json.dumps).map(schema.JsonObject),
         tuple[int, ...]: st.lists(st.integers(limits["minimum"] or 0, 4096)).map(tuple),
