@@ -32,12 +32,12 @@ def test_game_is_made_by_its_name(name, shape, actions, unregistered):
 
 
 def test_game_that_there_is_not_is_one_line(unregistered):
-    with pytest.raises(ConfigError, match="^--env=MinAtar/Breakot-v0 is not a registered .* did you mean MinAtar/Break"):
+    with pytest.raises(ConfigError, match="^--env=MinAtar/Breakot-v0 is not .* did you mean MinAtar/Break"):
         making.environments("MinAtar/Breakot-v0").describe()
 
 
 def test_package_that_is_missing_is_one_line_with_the_command_that_installs_it(unregistered, monkeypatch):
     monkeypatch.setattr(minatar, "is_installed", lambda: False)
-    with pytest.raises(ConfigError, match=r"^--env=MinAtar/Breakout-v0 needs MinAtar.*: pip install -e '.\[minatar\]'$"):
+    with pytest.raises(ConfigError, match=r"^--env=MinAtar/Breakout-v0 needs .*: pip install -e '.\[minatar\]'$"):
         making.environments("MinAtar/Breakout-v0").describe()
     factory.check_name("MinAtar/Breakout-v0")  # for a job on a machine that may have it

@@ -64,8 +64,8 @@ def test_run_that_is_resumed_at_its_goal_trains_no_further(train, tmp_path):
     [
         (["--stop_at_return=5", "--eval_period=0"], "--stop_at_return=5 needs evaluations during the run, and"),
         (["--stop_at_return=high"], "--stop_at_return=high must be a number."),
-        (["--stop_at_return=5", "--evaluated_by=evaluator"], "--stop_at_return=5 needs the chief's evaluations: give"),
-        (["--learning_rate_decay_env_steps=200"], "--learning_rate_decay_env_steps=200 must be above --learning_starts"),
+        (["--stop_at_return=5", "--evaluated_by=evaluator"], "--stop_at_return=5 needs the chief's evaluations"),
+        (["--learning_rate_decay_env_steps=200"], "--learning_rate_decay_env_steps=200 must be above --learning"),
     ],
 )
 def test_goals_and_schedules_that_cannot_be_are_one_line(argv, expected, tmp_path):
@@ -95,7 +95,7 @@ def test_schedule_over_the_whole_run_that_is_made_longer_says_where_it_jumps(tra
     train(tmp_path, *argv, "--train_env_steps=1200")
     found = [line for line in warnings() if "--train_env_steps was 800 and is 1200" in line]
     assert len(found) == 2
-    assert "the learning rate goes from 0 to 0.004, because --learning_rate_schedule=linear is over the whole" in found[0]
+    assert "learning rate goes from 0 to 0.004, because --learning_rate_schedule=linear is over the whole" in found[0]
     assert "--learning_rate_decay_env_steps=800 keeps the old schedule" in found[0]
     assert "the importance exponent goes from 1 to 0.8" in found[1]
 
