@@ -8,21 +8,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from dqn_tf.benchmark import aggregates, learning_curves
-from dqn_tf.benchmark.aggregates import Aggregate
 from dqn_tf.benchmark.comparison import Comparison, Row, by_cell
 from dqn_tf.persistence import archive
 from dqn_tf.persistence.versions import versions
 from dqn_tf.reporting import reward_curve
 
 _HEAD = """\
-| environment | setting | seeds | best model: mean | std | IQM (95 %) | last weights: mean | std | IQM (95 %) | \
-reached the threshold | env steps to it | seconds to it | seconds of a run |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|
+| environment | setting | seeds | best model: mean | std | IQM (95 %) | solved | last weights: mean | std | IQM (95 %) | \
+solved | env steps to the threshold | seconds to it | seconds of a run |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 """
 _LEGEND = """\
 *Best model*: mean return of fresh greedy episodes of the best model of each run. *Last weights*: of the last evaluation
-during it. IQM is the mean of the middle half of the seeds, with its 95 % bootstrap interval. Env steps and seconds to
-the threshold are medians over the seeds that reached it in an evaluation.
+during it. IQM is the mean of the middle half of the seeds, with its 95 % bootstrap interval. *Solved*: the share of
+seeds at or above the environment's threshold. Env steps and seconds to it are medians over the seeds that reached it in
+an evaluation.
 """
 
 
@@ -44,14 +44,18 @@ def _cell(env, setting, runs):
         "env": env,
         "setting": setting,
         "seeds": [row.seed for row in runs],
-        "best": aggregates.aggregate([row.result.best for row in runs])._asdict(),
-        "last": aggregates.aggregate([row.result.last for row in runs])._asdict(),
+        "best": _statistics([row.result.best for row in runs], threshold),
+        "last": _statistics([row.result.last for row in runs], threshold),
         "threshold": threshold,
-        "reached": None if threshold is None else len(reached) / len(runs),
         "threshold_env_steps": statistics.median(one.threshold_env_steps for one in reached) if reached else None,
         "threshold_seconds": statistics.median(one.threshold_seconds for one in reached) if reached else None,
         "seconds": statistics.median(row.result.seconds for row in runs),
     }
+
+
+def _statistics(values, threshold):
+    solved = None if threshold is None else sum(value >= threshold for value in values) / len(values)
+    return {**aggregates.aggregate(values)._asdict(), "solved": solved}
 
 
 def markdown(found: dict[str, Any]) -> str:
@@ -61,18 +65,18 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 def _line(cell):
-    best, last = (_words(Aggregate(**cell[name])) for name in ("best", "last"))
-    reached = "" if cell["reached"] is None else f"{100 * cell['reached']:.0f} %"
+    best, last = (_words(cell[name]) for name in ("best", "last"))
     steps, seconds = (
         "" if cell[name] is None else f"{cell[name]:,.0f}" for name in ("threshold_env_steps", "threshold_seconds")
     )
     seeds = str(len(cell["seeds"]))
-    return [cell["env"], cell["setting"], seeds, *best, *last, reached, steps, seconds, f"{cell['seconds']:.0f}"]
+    return [cell["env"], cell["setting"], seeds, *best, *last, steps, seconds, f"{cell['seconds']:.0f}"]
 
 
 def _words(one):
-    interval = "" if one.low is None else f" ({digits(one.low)} to {digits(one.high)})"
-    return digits(one.mean), digits(one.std), f"{digits(one.iqm)}{interval}"
+    interval = "" if one["low"] is None else f" ({digits(one['low'])} to {digits(one['high'])})"
+    solved = "" if one["solved"] is None else f"{100 * one['solved']:.0f} %"
+    return digits(one["mean"]), digits(one["std"]), f"{digits(one['iqm'])}{interval}", solved
 
 
 def digits(value: float) -> str:

@@ -76,17 +76,18 @@ def test_results_are_written_as_json_markdown_and_pictures(runs, tmp_path, capsy
     ]
     [cell] = found["aggregates"]
     assert cell["best"]["mean"] == 102.5 and cell["best"]["iqm"] == 102.5 and cell["last"]["mean"] == 92.5
-    assert (cell["reached"], cell["threshold_env_steps"], cell["threshold_seconds"]) == (1.0, 200, 2.0)
+    assert (cell["threshold_env_steps"], cell["threshold_seconds"]) == (200, 2.0)
     line = "| CartPole-v1 | default | 4 | 102.5 | 1.29 | 102.5 ("
     assert line in table and line in (tmp_path / "results.md").read_text()
-    assert "| 100 % | 200 | 2 | 2 |" in table
+    assert "| 0 % | 200 | 2 | 2 |" in table
     assert (tmp_path / "CartPole-v1.png").stat().st_size > 5_000
 
 
-def test_share_that_reached_the_threshold_counts_all_seeds(runs, tmp_path):
-    assert command(tmp_path, "--seeds=0,5") == 0  # seed 0 of the made runs never does
+def test_share_of_solved_seeds_is_of_the_best_and_of_the_last_weights(runs, tmp_path):
+    assert command(tmp_path, "--seeds=0,374,375,385") == 0  # best 100 + seed, last 90 + seed
     [cell] = made.results(tmp_path)["aggregates"]
-    assert (cell["reached"], cell["threshold_env_steps"]) == (0.5, 200)
+    assert (cell["best"]["solved"], cell["last"]["solved"]) == (0.5, 0.25)
+    assert cell["threshold_env_steps"] == 200  # of those that reached it: seed 0 of the made runs never does
 
 
 def test_run_that_was_killed_is_started_again(runs, tmp_path):
