@@ -78,9 +78,9 @@ def published() -> str:
     lines = ["| environment | env steps | dqn_tf: mean, IQM (95 %) | seeds | published |", "|---|---|---|---|---|"]
     for env, said in json.loads((RESULTS / "published.json").read_text(encoding="utf-8")).items():
         if env in ours:
-            best = ours[env]["best"]
-            interval = "" if best["low"] is None else f" ({tables.digits(best['low'])} to {tables.digits(best['high'])})"
-            mine = f"{tables.digits(best['mean'])}, {tables.digits(best['iqm'])}{interval}"
+            best = {key: None if value is None else tables.digits(value) for key, value in ours[env]["best"].items()}
+            interval = f" ({best['low']} to {best['high']})" if best["low"] else ""
+            mine = f"{best['mean']}, {best['iqm']}{interval}"
             lines.append(f"| {env} | {said['env_steps']} | {mine} | {len(ours[env]['seeds'])} | {said['published']} |")
     return "\n".join(lines) + "\n"
 

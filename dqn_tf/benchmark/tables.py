@@ -14,8 +14,8 @@ from dqn_tf.persistence.versions import versions
 from dqn_tf.reporting import reward_curve
 
 _HEAD = """\
-| environment | setting | seeds | best model: mean | std | IQM (95 %) | solved | last weights: mean | std | IQM (95 %) | \
-solved | env steps to the threshold | seconds to it | seconds of a run |
+| environment | setting | seeds | best model: mean | std | IQM (95 %) | solved | last weights: mean | std | \
+IQM (95 %) | solved | env steps to the threshold | seconds to it | seconds of a run |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 """
 _LEGEND = """\
