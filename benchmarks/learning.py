@@ -42,7 +42,8 @@ def command(found: dict) -> str:
     shown = f"{seeds[0]}-{seeds[-1]}" if seeds == list(range(seeds[0], seeds[-1] + 1)) else ",".join(map(str, seeds))
     words = [f"--envs={envs}", f"--seeds={shown}", *map(shlex.quote, found["flags"])]
     if list(found["settings"]) != ["default"] or found["settings"]["default"]:
-        words += [f'--setting "{name}: {shlex.join(given)}"' for name, given in found["settings"].items()]
+        settings = [f"{name}: {shlex.join(given)}" for name, given in found["settings"].items()]
+        words += [f"--setting {shlex.quote(text)}" for text in settings]
     lines, line = [], "    python -m dqn_tf.benchmark --out=OUT"
     for word in words:
         if len(line) + len(word) > 110:

@@ -5,7 +5,6 @@ python -m dqn_tf.benchmark --out=DIR [--envs=CartPole-v1,...] [--seeds=0-9] [--s
 
 import dataclasses
 import functools
-import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from dqn_tf.benchmark import commands
 from dqn_tf.benchmark.child import RunFailed
 from dqn_tf.benchmark.comparison import Comparison
-from dqn_tf.config import files, flags, settings, words
+from dqn_tf.config import flags, settings, words
 from dqn_tf.config.schema import ConfigError, field
 from dqn_tf.process import console, startup
 
@@ -63,7 +62,7 @@ def _parse(argv):
     if problems:
         raise ConfigError(*problems)
     envs = [env.strip() for env in options.envs.split(",")]
-    comparison = Comparison(pathlib.Path(files.from_user(options.out)), envs, given or {"default": []}, seeds, rest)
+    comparison = Comparison(commands.directory_of(options.out), envs, given or {"default": []}, seeds, rest)
     comparison.check()
     return comparison, options.parallel
 

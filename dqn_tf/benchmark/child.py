@@ -64,10 +64,11 @@ def read(logdir: pathlib.Path) -> Result | None:
     """Returns the result of a run, None if it has not finished."""
     try:
         summary: Mapping[str, Any] = files.read_object(logdir / "summary.json")
+        curve, last = evaluations(logdir), summary.get("last_eval_return_mean")
         return Result(
             best=float(summary["eval_return_mean"]),
-            last=float(summary["last_eval_return_mean"]),
-            curve=evaluations(logdir),
+            last=float(curve[-1][1] if last is None else last),
+            curve=curve,
             env_steps=summary["env_steps"],
             seconds=summary["wall_seconds"],
             threshold=summary["threshold"],

@@ -1,13 +1,16 @@
 """What the commands that make many runs have in common: seeds, options given again, extras, signals."""
 
+import contextlib
 import importlib.util
+import os
+import pathlib
 import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
 
 from dqn_tf.benchmark.child import RunFailed, RunStopped
-from dqn_tf.config import words
+from dqn_tf.config import files, words
 from dqn_tf.config.schema import ConfigError
 from dqn_tf.process import signals
 
@@ -37,12 +40,32 @@ def taken_out(argv: Sequence[str], option: str, is_many: bool = False) -> tuple[
         if not word.startswith("-") or words.name_of(word) != option:
             rest.append(word)
             continue
-        values += [word.partition("=")[2]] if "=" in word else []
-        while waiting and not waiting[-1].startswith("--") and (is_many or "=" not in word):
-            values.append(waiting.pop())
-            if not is_many:
-                break
+        found = [word.partition("=")[2]] if "=" in word else []
+        while waiting and not waiting[-1].startswith("--") and (is_many or not found):
+            found.append(waiting.pop())
+        if not found:
+            raise ConfigError(f"--{option} needs a value; see --help.")
+        values += found
     return values, rest
+
+
+def directory_of(text: str | os.PathLike) -> pathlib.Path:
+    """Returns the directory that is named, with ~ as the home directory. Raises ConfigError: it is in a bucket."""
+    text = os.fspath(text)
+    if "://" in text:
+        raise ConfigError(f"--out={text} must be a directory of this machine.")
+    try:
+        return pathlib.Path(files.from_user(text))
+    except ValueError as allowed:
+        raise ConfigError(f"--out={text} must be {allowed}.") from None
+
+
+def problems_of_seeds(seeds: Sequence[int]) -> list[str]:
+    """Returns a line for each mistake in seeds."""
+    problems = [] if seeds else ["no seed is given."]
+    problems += [f"seed {seed} must be a whole number of at least 0." for seed in seeds if seed < 0]
+    twice = dict.fromkeys(seed for number, seed in enumerate(seeds) if seed in seeds[:number])
+    return problems + [f"seed {seed} is given twice; leave one out." for seed in twice]
 
 
 def check_installed(module: str, extra: str) -> None:
@@ -55,11 +78,17 @@ def run(work: Callable[[threading.Event], None]) -> int:
     """Calls `work` with an event that a signal sets; returns the exit code of the command, having said why."""
     stop, numbers = threading.Event(), []
 
+    impatience = signals.Impatience()
+
     def handle(number, frame):
-        if not numbers:
-            print("stopping: the runs under way are being saved", file=sys.stderr, flush=True)
-        numbers.append(number)
         stop.set()
+        is_again, _ = impatience.grows(number), numbers.append(number)
+        line = "leaving at once" if is_again else "stopping: the runs under way are being saved"
+        if is_again or len(numbers) == 1:
+            with contextlib.suppress(OSError):  # not by print, which may be in the middle of a line
+                os.write(2, f"{line}\n".encode())
+        if is_again:
+            os._exit(128 + number)  # the runs notice, and end too
 
     before = signals.take(handle)
     try:
@@ -73,6 +102,9 @@ def run(work: Callable[[threading.Event], None]) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"{error.filename or 'the results'} cannot be written: {error.strerror or error}", file=sys.stderr)
+        return 1
     finally:
         signals.give_back(before)
     return 0

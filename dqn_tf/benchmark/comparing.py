@@ -1,11 +1,11 @@
 """dqn_tf.compare: how well settings learn, over environments and seeds. The command is `python -m dqn_tf.benchmark`."""
 
 import os
-import pathlib
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dqn_tf.benchmark import commands
 from dqn_tf.benchmark.comparison import Comparison
 from dqn_tf.config import settings as settings_lib
 from dqn_tf.config import user_code
@@ -41,7 +41,10 @@ def compare(
     given = {name: as_flags(one) for name, one in (settings or {"default": {}}).items()}
     from dqn_tf.benchmark import tables
 
-    comparison = Comparison(pathlib.Path(out), list(envs), given, list(seeds), as_flags(values))
+    if isinstance(envs, str) or parallel < 0:
+        raise ConfigError("envs must be a list of names, and parallel at least 0.")
+    commands.check_installed("scipy", "benchmark")
+    comparison = Comparison(commands.directory_of(out), list(envs), given, list(map(int, seeds)), as_flags(values))
     comparison.check()
     rows = comparison.run(parallel, threading.Event())
     tables.write(comparison, rows)
@@ -54,4 +57,4 @@ def as_flags(values: Mapping[str, Any]) -> list[str]:
         if callable(value) or hasattr(value, "get_weights"):
             why = "because runs are processes of their own"
             raise ConfigError(f"{name}={user_code.line(repr(value))[:80]} must be a name, module:{name}, {why}.")
-    return [f"--{name}={settings_lib.to_text(value)}" for name, value in values.items()]
+    return [f"--{name}={settings_lib.to_text(value)}" for name, value in values.items() if value is not None]

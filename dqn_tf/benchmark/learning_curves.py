@@ -43,9 +43,14 @@ def draw(
 def band(seeds: Sequence[Sequence[tuple[int, float]]]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Returns env steps, mean over seeds, and its 95 % bootstrap interval, each <float64>[E].
 
-    The env steps are those that all seeds have: a run may have ended sooner.
+    Between its evaluations, and after the last one, a seed has the value of the one before.
     """
-    common = sorted(set.intersection(*({step for step, _ in curve} for curve in seeds)))
-    values = np.array([[dict(curve)[step] for step in common] for curve in seeds], np.float64)  # [seeds, E]
+    first = max(curve[0][0] for curve in seeds)
+    steps = sorted({step for curve in seeds for step, _ in curve if step >= first})
+    values = np.array([[_at(curve, step) for step in steps] for curve in seeds], np.float64)  # [seeds, E]
     bounds = np.array([aggregates.mean_interval(column) for column in values.T]).reshape(-1, 2)
-    return np.array(common, np.float64), values.mean(axis=0), bounds[:, 0], bounds[:, 1]
+    return np.array(steps, np.float64), values.mean(axis=0), bounds[:, 0], bounds[:, 1]
+
+
+def _at(curve, step):
+    return [value for at, value in curve if at <= step][-1]

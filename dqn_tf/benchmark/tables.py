@@ -2,13 +2,12 @@
 
 import dataclasses
 import json
-import re
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
 from dqn_tf.benchmark import aggregates, learning_curves
-from dqn_tf.benchmark.comparison import Comparison, Row, by_cell
+from dqn_tf.benchmark.comparison import Comparison, Row, by_cell, place_of
 from dqn_tf.persistence import archive
 from dqn_tf.persistence.versions import versions
 from dqn_tf.reporting import reward_curve
@@ -94,7 +93,7 @@ def write(comparison: Comparison, rows: Sequence[Row]) -> str:
     for env in dict.fromkeys(row.env for row in rows):
         mine = [row for row in rows if row.env == env]
         curves = {setting: [row.result.curve for row in runs] for _, setting, runs in by_cell(mine)}
-        name = re.sub(r"\W+", "-", env) + ".png"
+        name = f"{place_of(env)}.png"
         reward_curve.save(learning_curves.draw(env, curves, mine[0].result.threshold), out / name)
         pictures.append(f"![Learning curves in {env}]({name})\n")
     table = markdown(found)

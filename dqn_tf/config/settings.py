@@ -168,9 +168,9 @@ def _without_doubles(pairs):
 _CONVERTERS = {
     bool: _to_bool,
     int: _to_int,
-    int | None: lambda value: None if value is None else _to_int(value),
+    int | None: lambda value: None if value in (None, "") else _to_int(value),
     float: _to_float,
-    float | None: lambda value: None if value is None else _to_float(value),
+    float | None: lambda value: None if value in (None, "") else _to_float(value),
     str: _to_str,
     JsonObject: _to_object,
     tuple[int, ...]: _to_ints,

@@ -20,8 +20,8 @@ def is_installed() -> bool:
 
 
 def register(env_id: str) -> None:
-    """Registers all games with gymnasium, once. Raises ConfigError: the package is not installed."""
-    if any(map(is_name, gymnasium.registry)):
+    """Registers all games with gymnasium, if this one is not. Raises ConfigError: the package is not installed."""
+    if env_id in gymnasium.registry:
         return
     if not is_installed():
         raise schema.ConfigError(f"--env={env_id} needs MinAtar, which is not installed: {_INSTALL}")

@@ -174,7 +174,8 @@ class Reporter:
             "versions": versions(),
         }
         read = self._all_rows()
-        self._tell_trend([row["eval/return_mean"] for row in read if row.get("eval/return_mean") is not None])
+        if progress.env_steps >= self._config.training.train_env_steps:  # and was not ended before
+            self._tell_trend([row["eval/return_mean"] for row in read if row.get("eval/return_mean") is not None])
         try:
             figure = reward_curve.draw(read, reward_curve.title(self._config), threshold)
             reward_curve.save(figure, self._directory.path / "reward_curve.png")
@@ -194,7 +195,7 @@ class Reporter:
         found = trend.find(returns)
         if found and found.is_improving:
             _log.info(
-                "still improving: evaluations of the last quarter of the run have a mean of %.4g, those of the quarter "
+                "still improving: evaluations of the last third of the run have a mean of %.4g, those of the third "
                 "before %.4g; the same command with a larger --train_env_steps goes on from here",
                 *(found.last, found.before),
             )

@@ -5,12 +5,11 @@ python -m dqn_tf.sweep --out=DIR --search learning_rate=log:1e-4:1e-2 n_step=1,3
 
 import dataclasses
 import functools
-import pathlib
 import sys
 from collections.abc import Sequence
 
 from dqn_tf.benchmark import commands
-from dqn_tf.config import files, flags, settings, words
+from dqn_tf.config import flags, settings, words
 from dqn_tf.config.schema import ConfigError, field
 from dqn_tf.process import console, startup
 
@@ -66,8 +65,7 @@ def _parse(argv):
         problems += error.problems
     if problems:
         raise ConfigError(*problems)
-    out = pathlib.Path(files.from_user(options.out))
-    sweep = Sweep(out, space, rest, seeds, options.metric, options.trials)
+    sweep = Sweep(commands.directory_of(options.out), space, rest, seeds, options.metric, options.trials)
     sweep.check()
     return sweep, options.parallel
 

@@ -12,6 +12,7 @@ from dqn_tf.benchmark.comparison import OWN_FLAGS
 from dqn_tf.config import files, settings
 from dqn_tf.config.schema import ConfigError
 
+_FIXED = (*OWN_FLAGS, "config", "strategy", "train_env_steps", "eval_period")  # results must be comparable
 FORMS = "log:LOW:HIGH, LOW:HIGH, or values with commas between (with ; between where a value has commas)"
 
 
@@ -64,7 +65,8 @@ def parse(given: Sequence[str]) -> dict[str, Dimension]:
 def read(path: str) -> list[str]:
     """Returns the texts NAME=RANGE in a YAML or JSON file: NAME: RANGE, a line each. Raises ConfigError."""
     try:
-        tree = yaml.safe_load(pathlib.Path(files.from_user(path)).read_text(encoding="utf-8"))
+        text = pathlib.Path(files.from_user(path)).read_text(encoding="utf-8")
+        tree = yaml.load(text, Loader=yaml.BaseLoader)  # all as text: YAML would read 1:5 as 65
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--space={path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     except yaml.YAMLError as error:
@@ -84,8 +86,8 @@ def _text(value):
 
 def _dimension(name, text):
     setting = settings.SETTINGS.get(name)
-    if setting is None or name in OWN_FLAGS:
-        nearest = difflib.get_close_matches(name, [one for one in settings.SETTINGS if one not in OWN_FLAGS], n=1)
+    if setting is None or name in _FIXED:
+        nearest = difflib.get_close_matches(name, [one for one in settings.SETTINGS if one not in _FIXED], n=1)
         hint = f"; did you mean {nearest[0]}?" if nearest else "; see docs/flags.md."
         what = "is not for a sweep" if setting else "is an unknown flag"
         raise ConfigError(f"--search {name}={text}: {name} {what}{hint}")

@@ -3,38 +3,41 @@
 Source: Akiba et al. 2019, Optuna, arXiv:1907.10902.
 """
 
+import contextlib
 import dataclasses
+import datetime
 import hashlib
-import itertools
 import json
 import logging
 import os
 import pathlib
 import queue
+import re
 import shutil
-import statistics
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
+import sqlalchemy
 
-from dqn_tf.benchmark import child
-from dqn_tf.benchmark.child import Result, RunFailed, RunStopped
-from dqn_tf.config import flags, schema, settings
+from dqn_tf.benchmark import child, commands
+from dqn_tf.benchmark.child import RunFailed, RunStopped
+from dqn_tf.benchmark.comparison import own_flags, problems_of_run
+from dqn_tf.config import flags, schema, words
 from dqn_tf.config.schema import ConfigError
-from dqn_tf.environment.factory import Factory
 from dqn_tf.process import gpus
+from dqn_tf.sweep import locks
+from dqn_tf.sweep.objective import METRICS, PROCESS, SETTLED, Objective
 from dqn_tf.sweep.search_space import Dimension
 
 _log = logging.getLogger(__name__)
 
-METRICS = ("best", "last", "mean")
 _NAME = "sweep"
 _DATABASE = "study.db"
-_HEARTBEAT_SECONDS, _GRACE_SECONDS = 10, 30  # a trial that is silent for so long was killed, and is tried again
-_SETTLED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+_PROCESSES = "processes"
+_YOUNG_SECONDS = 60.0  # a trial that does not say yet whose it is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,38 +64,37 @@ class Sweep:
     def check(self) -> None:
         """Raises ConfigError with every mistake that can be known before the first run."""
         config, problems = flags.parse(["dqn-tf", *self.flags], has_gpu=bool(gpus.visible_gpus(os.environ)))
-        searched = [f"--{name}" for name in self.space]
-        undone = [line for line in schema.check(config) if any(flag in line for flag in searched)]
-        problems = [line for line in problems if line not in undone]  # contradictions that a trial may undo
+        searched = [re.compile(rf"--{name}\b") for name in self.space]
+        # Contradictions that a trial may undo.
+        undone = [line for line in schema.check(config) if any(flag.search(line) for flag in searched)]
         given = flags.typed(["dqn-tf", *self.flags])
+        own = own_flags([word for word in self.flags if words.name_of(word) != "env"])
+        problems = [*own, *(line for line in problems if line not in undone)]
         problems += [f"--{name} is searched and given; leave one out." for name in self.space if name in given]
-        twice = {seed for number, seed in enumerate(self.seeds) if seed in self.seeds[:number]}
-        problems += [f"seed {seed} is given twice; leave one out." for seed in sorted(twice)]
+        problems += commands.problems_of_seeds(self.seeds)
+        if self.metric not in METRICS:
+            problems.append(f"metric={self.metric} must be one of {', '.join(METRICS)}.")
         if not self.space:
             problems.append("nothing is searched: give --search NAME=RANGE or --space=FILE; see --help.")
         if not config.evaluation.eval_period:
             problems.append("--eval_period=0: a sweep needs evaluations during a run; give a period.")
         if not problems:
-            try:
-                Factory.of(config).describe()
-            except ConfigError as error:
-                problems += error.problems
+            problems += [line for line in problems_of_run(self.flags) if line not in undone]
         if problems:
             raise ConfigError(*problems)
 
     def open(self) -> optuna.Study:
         """Returns the study in the directory, which is made if there is none. Raises ConfigError."""
         try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            optuna.logging.set_verbosity(optuna.logging.WARNING)
-            study = optuna.create_study(
-                storage=_storage(self.out),
-                study_name=_NAME,
-                direction="maximize",
-                load_if_exists=True,
-                sampler=_sampler(),
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
-            )
+            optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what fails is told here
+            with locks.held(self.out / ".lock"):  # two commands may make the database at a time
+                study = optuna.create_study(
+                    storage=_storage(self.out),
+                    study_name=_NAME,
+                    direction="maximize",
+                    load_if_exists=True,
+                    sampler=_sampler(),
+                )
             asked = {
                 "search": {name: one.text for name, one in self.space.items()},
                 "flags": list(self.flags),
@@ -123,24 +125,39 @@ class Sweep:
           RunStopped, RunFailed: of the first trial that fails; a trial that contradicts itself is only passed over.
         """
         study = self.open()
+        _retry_lost(study, self.out)
+        presence = locks.Presence(self.out / _PROCESSES)
+        try:
+            self._optimize(study, parallel, stop, presence.name)
+        finally:
+            presence.end()
+        if stop.is_set():
+            raise RunStopped
+        return study
+
+    def _optimize(self, study, parallel, stop, process):
         slots = child.slots(parallel, gpus.visible_gpus(os.environ))
         free: queue.SimpleQueue[child.Slot] = queue.SimpleQueue()
         for slot in slots:
             free.put(slot)
-        left = self.num_trials - len(study.get_trials(deepcopy=False, states=_SETTLED))
+        left = self.num_trials - len(study.get_trials(deepcopy=False, states=SETTLED))
         if left > 0:
             _log.info("sweep: %d trials to make, %d at a time, in %s", left, len(slots), self.out)
-            objective = _Objective(self, free, stop)
-            enough = optuna.study.MaxTrialsCallback(self.num_trials, states=_SETTLED)
-            study.optimize(
-                objective, n_trials=left, n_jobs=min(len(slots), left), callbacks=[enough, objective.tell],
-                catch=(RunStopped, RunFailed),
-            )
+            objective = Objective(self, free, stop, process)
+            enough = optuna.study.MaxTrialsCallback(self.num_trials, states=SETTLED)
+            try:
+                study.optimize(
+                    objective,
+                    n_trials=left,
+                    n_jobs=min(len(slots), left),
+                    callbacks=[enough, objective.tell],
+                    catch=(RunStopped, RunFailed),
+                )
+            except BaseException:  # such as Ctrl-C in a notebook
+                stop.set()
+                raise
             if objective.failure:
                 raise objective.failure
-        if stop.is_set():
-            raise RunStopped
-        return study
 
     def logdir(self, params: Mapping[str, Any]) -> pathlib.Path:
         """Returns the directory of the runs of a trial: equal settings are run once."""
@@ -165,107 +182,19 @@ def _sampler():
 
 
 def _storage(out):
-    """Returns the database of a study, in which a trial whose process was killed is noticed and tried again."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.storages.RDBStorage(
-            f"sqlite:///{out / _DATABASE}",
-            engine_kwargs={"connect_args": {"timeout": 60}},
-            heartbeat_interval=_HEARTBEAT_SECONDS,
-            grace_period=_GRACE_SECONDS,
-            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
-        )
+    url = sqlalchemy.URL.create("sqlite", database=str(out / _DATABASE))
+    return optuna.storages.RDBStorage(
+        url.render_as_string(hide_password=False), engine_kwargs={"connect_args": {"timeout": 60}}
+    )
 
 
-def score(result: Result, metric: str) -> float:
-    """Returns what is maximized of one run."""
-    if metric == "mean":
-        return statistics.mean(value for _, value in result.curve)
-    return result.best if metric == "best" else result.last
-
-
-class _Objective:
-    """Runs a trial: its seeds one after the other on one slot. Called in threads.
-
-    Attributes:
-      failure: of a run that ended without a result, None if there was none.
-    """
-
-    def __init__(self, sweep, free, stop):
-        self._sweep, self._free, self._stop = sweep, free, stop
-        self.failure: RunFailed | None = None
-
-    def __call__(self, trial):
-        sweep = self._sweep
-        params = {name: one.suggest(trial) for name, one in sweep.space.items()}
-        given = [*sweep.flags, *(f"--{name}={settings.to_text(value)}" for name, value in params.items())]
-        _, problems = flags.parse(["dqn-tf", *given])
-        if problems:
-            _log.info("trial %d: passed over: %s", trial.number, problems[0])
-            raise optuna.TrialPruned
-        slot, done = self._free.get(), []
-        try:
-            for number, seed in enumerate(sweep.seeds):
-                reports = _Reports(trial, sweep, sweep.logdir(params) / str(seed), number, done)
-                try:
-                    result = slot.run(reports.logdir, [*given, f"--seed={seed}"], self._stop, reports.look)
-                except RunStopped:
-                    if self._stop.is_set():
-                        raise
-                    raise optuna.TrialPruned from None
-                done.append(score(result, sweep.metric))
-            from dqn_tf.sweep import hparams
-
-            hparams.write(sweep.logdir(params), params, sweep.metric, statistics.mean(done), sweep.space)
-            return statistics.mean(done)
-        except RunStopped:
-            trial.study.enqueue_trial(params, user_attrs=trial.user_attrs)  # the next command goes on with it
-            trial.study.stop()
-            raise
-        except RunFailed as error:
-            self.failure = self.failure or error
-            trial.study.stop()
-            raise
-        finally:
-            self._free.put(slot)
-
-    def tell(self, study, trial):
-        """Logs the end of a trial."""
-        values = " ".join(f"{name}={_number(value)}" for name, value in trial.params.items())
-        if trial.state == optuna.trial.TrialState.COMPLETE:
-            count = len(study.get_trials(deepcopy=False, states=_SETTLED))
-            best = f"; best so far {study.best_value:.4g}"
-            where = trial.number, count, self._sweep.num_trials
-            _log.info("trial %d (%d of %d): %.4g with %s%s", *where, trial.value, values, best)
-        elif trial.state == optuna.trial.TrialState.PRUNED and trial.intermediate_values:
-            _log.info("trial %d: pruned with %s", trial.number, values)
-
-
-class _Reports:
-    """Tells Optuna of the evaluations of a run as they come."""
-
-    def __init__(self, trial, sweep, logdir, number, done):
-        """Prepares for the seed of this number; `done` has the scores of those before."""
-        config, _ = flags.parse(["dqn-tf", *sweep.flags])
-        period = config.evaluation.eval_period
-        self._first = number * (config.training.train_env_steps // period + 2)
-        self._trial, self._metric, self._done, self.logdir = trial, sweep.metric, list(done), logdir
-        self._count, self._is_pruned = 0, False
-        self._looks = itertools.count()
-
-    def look(self):
-        """Returns whether the run shall go on. Reads its rows at every tenth call."""
-        if next(self._looks) % 10:
-            return True
-        curve = child.evaluations(self.logdir)
-        for index in range(self._count, len(curve)):
-            values = [value for _, value in curve[: index + 1]]
-            so_far = {"best": max(values), "last": values[-1], "mean": statistics.mean(values)}[self._metric]
-            self._trial.report(statistics.mean([*self._done, so_far]), self._first + index)
-            self._is_pruned = self._is_pruned or self._trial.should_prune()
-        self._count = len(curve)
-        return not self._is_pruned
-
-
-def _number(value):
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _retry_lost(study, out):
+    """Queues the settings of trials whose process was killed: their runs are resumed."""
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        process = trial.user_attrs.get(PROCESS)
+        age = (datetime.datetime.now() - trial.datetime_start).total_seconds()
+        if locks.is_present(out / _PROCESSES, process) if process else age < _YOUNG_SECONDS:
+            continue
+        with contextlib.suppress(ValueError, RuntimeError):  # another command has done it
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            study.enqueue_trial(trial.params)

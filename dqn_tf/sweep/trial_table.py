@@ -22,7 +22,8 @@ def write(sweep: Sweep, study: optuna.Study) -> str:
     best = sweep.write_best(study)
     lines = [f"| {sweep.metric} return, mean of {len(sweep.seeds)} seeds | {' | '.join(sweep.space)} |"]
     lines.append("|---" * (1 + len(sweep.space)) + "|")
-    for trial in sorted(trials, key=lambda one: -one.value)[:_MOST_ROWS]:
+    different = {str(trial.params): trial for trial in sorted(trials, key=lambda one: one.value)}
+    for trial in list(different.values())[: -_MOST_ROWS - 1 : -1]:
         cells = [_shown(trial.params.get(name, "")) for name in sweep.space]
         lines.append(f"| {trial.value:.4g} | {' | '.join(cells)} |")
     pruned = len(study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.PRUNED,)))

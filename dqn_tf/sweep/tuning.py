@@ -1,11 +1,11 @@
 """dqn_tf.tune: searches settings by Optuna. The command is `python -m dqn_tf.sweep`."""
 
 import os
-import pathlib
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dqn_tf.benchmark import commands
 from dqn_tf.benchmark.comparing import as_flags
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def tune(
     from dqn_tf.sweep.study import Sweep
 
     space = search_space.parse([f"{name}={text}" for name, text in search.items()])
-    sweep = Sweep(pathlib.Path(out), space, as_flags(values), list(seeds), metric, trials)
+    sweep = Sweep(commands.directory_of(out), space, as_flags(values), list(map(int, seeds)), metric, trials)
     sweep.check()
     study = sweep.run(parallel, threading.Event())
     trial_table.write(sweep, study)

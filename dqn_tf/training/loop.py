@@ -193,7 +193,7 @@ class Loop:
         if number or is_saved or self._is_over:
             if self._save():
                 self._callbacks.tell("on_checkpoint", self._progress, (self._parts.checkpoints.latest(),))
-            elif (number or is_last) and not self._failure and not self._callbacks.failure:
+            elif (number or self._is_over) and not self._failure and not self._callbacks.failure:
                 raise NotSaved(f"the last checkpoint, of {now} env steps, could not be written")
         self._leave_if(number or self._told)
         self._reporter.show(self._progress)

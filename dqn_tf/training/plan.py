@@ -7,6 +7,8 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from dqn_tf.agent import architecture as architecture_lib
 from dqn_tf.agent.architecture import Architecture
 from dqn_tf.cluster import membership, proxies, topology
@@ -178,10 +180,10 @@ def make(
     is_evaluator = cluster is not None and cluster.is_evaluator
     spec = None if is_evaluator else attempt(environments.describe)
     architecture = spec and attempt(architecture_lib.choose, config.network.network, spec)
-    if architecture and config.network.normalize_observations and architecture.is_for_images:
-        problems.append(
-            f"--normalize_observations is not for images, which --network={architecture.name} scales; leave it out."
-        )
+    if architecture and config.network.normalize_observations:
+        is_image = spec.observation_dtype == np.uint8 and len(spec.observation_shape) > 1  # kept as shared planes
+        if architecture.is_for_images or is_image:
+            problems.append("--normalize_observations is not for images, which have one scale; leave it out.")
     if ":" in config.learning.loss:
         attempt(user_code.check, "loss", config.learning.loss)
     problems += problems_of_cluster

@@ -61,23 +61,20 @@ def _log_resume(plan, parts, restored, progress):
 
 
 def _log_schedules(config, before, env_steps, num_updates):
-    """Warns of schedules over the whole run, where that has another length than before."""
+    """Warns of schedules that have another length than before."""
     old = settings.build(settings.from_json(before, "")[0])
     was, now = old.training.train_env_steps, config.training.train_env_steps
-    learning = config.learning
-    is_over_all = learning.learning_rate_schedule in ("linear", "cosine") and not learning.learning_rate_decay_env_steps
-    if was == now or not is_over_all and config.replay.replay == "uniform":
-        return
     given = f"resume: --train_env_steps was {was} and is {now}"
-    if is_over_all:
+    lengths = [one.learning.learning_rate_decay_env_steps or one.training.train_env_steps for one in (old, config)]
+    if config.learning.learning_rate_schedule in ("linear", "cosine") and lengths[0] != lengths[1]:
         schedules = (optimizers.schedule(one.learning, optimizers.decay_updates(one)) for one in (old, config))
-        rates = (float(rate(num_updates)) for rate in schedules)
         _log.warning(
-            "%s: the learning rate goes from %.3g to %.3g, because --learning_rate_schedule=%s is over the whole run; "
-            "--learning_rate_decay_env_steps=%d keeps the old schedule",
-            *(given, *rates, learning.learning_rate_schedule, was),
+            "%s: the learning rate goes from %.3g to %.3g, because --learning_rate_schedule=%s went over %d env steps "
+            "and goes over %d; --learning_rate_decay_env_steps=%d keeps the old schedule",
+            *(given if was != now else "resume", *(float(rate(num_updates)) for rate in schedules)),
+            *(config.learning.learning_rate_schedule, *lengths, lengths[0]),
         )
-    if config.replay.replay == "prioritized":
+    if config.replay.replay == "prioritized" and was != now:
         betas = (batches.importance_exponent(one, env_steps) for one in (old, config))
         _log.warning("%s: the importance exponent goes from %.3g to %.3g", given, *betas)
 

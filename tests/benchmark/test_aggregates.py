@@ -39,11 +39,11 @@ def test_equal_values_have_an_interval_of_no_width():
     assert aggregates.aggregate([500.0] * 10) == (500.0, 0.0, 500.0, 500.0, 500.0)
 
 
-def test_band_is_over_the_env_steps_that_all_seeds_have():
+def test_seed_that_ended_sooner_keeps_its_last_value_in_the_band():
     curves = [[(100, 1.0), (200, 2.0), (300, 3.0)], [(100, 3.0), (200, 6.0)], [(100, 2.0), (200, 4.0), (300, 9.0)]]
     steps, mean, low, high = learning_curves.band(curves)
-    assert steps.tolist() == [100, 200] and mean.tolist() == [2.0, 4.0]
-    assert low.tolist() == [1.0, 2.0] and high.tolist() == [3.0, 6.0]
+    assert steps.tolist() == [100, 200, 300] and mean.tolist() == [2.0, 4.0, 6.0]
+    assert low.tolist() == [1.0, 2.0, 3.0] and high.tolist() == [3.0, 6.0, 9.0]
 
 
 def test_band_of_one_seed_is_its_curve():

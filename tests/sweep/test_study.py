@@ -3,12 +3,13 @@
 import json
 import statistics
 import threading
+import time
 
 import optuna
 import pytest
 
 from dqn_tf.sweep import __main__ as sweep
-from dqn_tf.sweep import tuning
+from dqn_tf.sweep import locks, tuning
 from tests.benchmark import made
 
 LENGTH = ["--train_env_steps=2000", "--eval_period=500"]
@@ -60,10 +61,27 @@ def test_equal_settings_are_run_once(runs, tmp_path):
 
 
 def test_evaluations_are_reported_and_bad_trials_are_pruned(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(optuna.pruners.MedianPruner, "prune", lambda self, study, trial: trial.number == 1)
-    assert command(tmp_path, "--trials=3", "--seeds=1,2") == 0
+    scale, write = iter([1, 1, 1, 1, 1, 0.5, 1]), made.Runs._start
+    scales = {}
+
+    def scaled(slot, logdir, flags, stop, look):
+        factor = scales.setdefault(logdir.parent, None) or next(scale)
+        scales[logdir.parent] = factor
+
+        def seen():
+            path = logdir / "metrics.jsonl"
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            rows = [{**row, "eval/return_mean": row["eval/return_mean"] * factor} for row in rows]
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            return look()
+
+        return write(runs, logdir, flags, stop, seen)
+
+    monkeypatch.setattr(made.child.Slot, "_start", scaled)
+    assert command(tmp_path, "--trials=7", "--seeds=1,2") == 0
     found = trials(tmp_path)
-    assert [trial.state for trial in found] == [STATES.COMPLETE, STATES.PRUNED, STATES.COMPLETE]
+    assert [trial.number for trial in found if trial.state == STATES.PRUNED] == [5]
+    found = [found[0], found[5]]
     # Best so far of seed 1, then the mean of its score and the best so far of seed 2.
     reported = [10.0, 20.0, 30.0, *(statistics.mean([101.0, value]) for value in (20.0, 40.0, 60.0))]
     assert list(found[0].intermediate_values.values()) == reported
@@ -85,10 +103,45 @@ def test_sweep_of_contradictions_alone_is_one_line(runs, tmp_path, capsys):
 
 
 def test_run_that_fails_ends_the_sweep_in_one_line(runs, tmp_path, capsys):
-    runs.codes = [2]
-    assert command(tmp_path, "--trials=3", "--seeds=1") == 1
-    assert "exit code 2: the reason" in capsys.readouterr().err.splitlines()[-1]
-    assert len(runs.made) == 1
+    runs.codes = [2] * 3
+    assert command(tmp_path, "--trials=9", "--seeds=1") == 1
+    said = capsys.readouterr().err
+    assert "3 trials in a row have failed, the last one: " in said.splitlines()[-1]
+    assert said.endswith("exit code 2: the reason\n") and "Traceback" not in said
+    assert len(runs.made) == 3
+
+
+def test_trial_that_fails_alone_is_passed_over(runs, tmp_path, capsys):
+    runs.codes = [0, 2, 2]
+    assert command(tmp_path, "--trials=5", "--seeds=1") == 0
+    states = [trial.state for trial in trials(tmp_path)]
+    assert states == [STATES.COMPLETE, STATES.PRUNED, STATES.PRUNED, STATES.COMPLETE, STATES.COMPLETE]
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_equal_settings_that_are_tried_at_a_time_are_run_once(runs, tmp_path, monkeypatch):
+    def slow(slot, *given):
+        time.sleep(0.3)
+        return made.Runs._start(runs, *given)
+
+    monkeypatch.setattr(made.child.Slot, "_start", slow)
+    argv = [f"--out={tmp_path}", "--search", "n_step=1,3", "--parallel=4", *LENGTH, "--trials=8", "--seeds=1"]
+    assert sweep.main(argv) == 0
+    assert len(trials(tmp_path)) == 8 and len(runs.made) == 2
+
+
+def test_trial_of_a_process_that_was_killed_is_tried_again_at_once(runs, tmp_path):
+    assert command(tmp_path, "--trials=1", "--seeds=1") == 0
+    study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{tmp_path}/study.db")
+    lost, alive = (study.ask(study.trials[0].distributions) for _ in range(2))
+    presence = locks.Presence(tmp_path / "processes")
+    lost.set_user_attr("process", "that of nobody")
+    alive.set_user_attr("process", presence.name)
+    assert command(tmp_path, "--trials=2", "--seeds=1") == 0
+    presence.end()
+    found = trials(tmp_path)
+    assert [found[1].state, found[2].state] == [STATES.FAIL, STATES.RUNNING]
+    assert [one.params for one in found if one.state == STATES.COMPLETE][1] == lost.params
 
 
 def test_trial_that_was_stopped_is_tried_again_with_its_settings(runs, tmp_path, monkeypatch):

@@ -95,9 +95,17 @@ def test_schedule_over_the_whole_run_that_is_made_longer_says_where_it_jumps(tra
     train(tmp_path, *argv, "--train_env_steps=1200")
     found = [line for line in warnings() if "--train_env_steps was 800 and is 1200" in line]
     assert len(found) == 2
-    assert "learning rate goes from 0 to 0.004, because --learning_rate_schedule=linear is over the whole" in found[0]
+    assert "learning rate goes from 0 to 0.004, because --learning_rate_schedule=linear went over 800 env" in found[0]
     assert "--learning_rate_decay_env_steps=800 keeps the old schedule" in found[0]
     assert "the importance exponent goes from 1 to 0.8" in found[1]
+
+
+def test_schedule_that_is_given_another_length_says_where_it_jumps(train, tmp_path, warnings):
+    argv = ["--learning_rate=0.01", "--learning_rate_schedule=linear", "--train_env_steps=800"]
+    train(tmp_path, *argv, "--learning_rate_decay_env_steps=600")
+    train(tmp_path, *argv, "--learning_rate_decay_env_steps=1000", "--train_env_steps=1200")
+    [found] = [line for line in warnings() if "the learning rate goes from" in line]
+    assert "from 0 to 0.0025" in found and "--learning_rate_decay_env_steps=600 keeps the old schedule" in found
 
 
 def test_advice_of_the_warning_keeps_the_schedule(train, tmp_path, warnings):
@@ -114,5 +122,5 @@ def test_run_that_was_still_improving_says_so(is_improving, train, tmp_path, tol
     monkeypatch.setattr(trend, "find", lambda returns: seen.append(returns) or trend.Trend(3.0, 5.0, is_improving))
     train(tmp_path)
     assert seen == [[row["eval/return_mean"] for row in runs.rows(tmp_path, "eval/return_mean")]]
-    lines = [line for line in told() if line.startswith("still improving: evaluations of the last quarter of the run")]
-    assert len(lines) == is_improving and all("have a mean of 5, those of the quarter before 3" in one for one in lines)
+    lines = [line for line in told() if line.startswith("still improving: evaluations of the last third of the run")]
+    assert len(lines) == is_improving and all("have a mean of 5, those of the third before 3" in one for one in lines)
