@@ -123,6 +123,14 @@ def test_run_that_always_fails_from_outside_is_given_up(runs, tmp_path):
         (["--setting", "a: --seed=1"], "--seed=1 is not for all runs; leave it out, see --help."),
         (["--setting", "a: 'x"], "--setting a: 'x: No closing quotation."),
         (["--logdir=x"], "--logdir=x is not for all runs; leave it out, see --help."),
+        (["--setting", "a b:", "--setting=a_b: --n_step=2"], "settings a b and a_b would have one directory; give"),
+        (["--envs=a:CartPole-v1,a-CartPole-v1"], "environments a:CartPole-v1 and a-CartPole-v1 would have one"),
+        (["--setting", "..:"], "setting '..': a name has letters, digits, spaces and . + - _ only."),
+        (["--setting"], "--setting needs a value; see --help."),
+        (["--network=nature_cnn"], "--network=nature_cnn needs images of at least 36 x 36"),
+        (["--loss=nomod:f"], "--loss=nomod:f: "),
+        (["--evaluated_by=evaluator"], "--evaluated_by=evaluator is not for all runs; leave it out, see --help."),
+        (["--out=gs://bucket/x"], "--out=gs://bucket/x must be a directory of this machine."),
         (["--setting", "a/b:"], "setting 'a/b': a name has letters, digits, spaces and . + - _ only."),
         (["--seeds=x"], "--seeds=x must be whole numbers and ranges with commas between, such as 0-9 or 0,1,5."),
         (["--batch_size=0"], "--batch_size=0 must be a whole number of at least 1."),
@@ -161,6 +169,35 @@ def test_other_flags_in_the_same_directory_are_refused(runs, tmp_path, capsys):
     told = " ".join(LENGTH)
     assert problems(capsys)[-1] == f"--out={tmp_path} holds runs with {told} for all; use those, or a new directory."
     assert list(json.loads((tmp_path / "comparison.json").read_text())["settings"]) == ["a", "b"]
+
+
+def test_mistake_is_not_remembered(runs, tmp_path, capsys):
+    assert command(tmp_path, "--seeds=0", "--network=nature_cnn") == 2
+    assert command(tmp_path, "--seeds=0") == 0
+
+
+def test_damaged_plan_is_one_line(runs, tmp_path, capsys):
+    (tmp_path / "comparison.json").write_text('{"flags": 3}')
+    assert command(tmp_path, "--seeds=0") == 2
+    assert problems(capsys)[-1] == (
+        f"--out={tmp_path}: comparison.json is damaged; remove it, or use a new directory."
+    )
+
+
+def test_run_whose_directory_cannot_be_made_fails_in_one_line(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(child.Slot, "_start", lambda *given: open(tmp_path / "nothing" / "log"))
+    assert command(tmp_path, "--seeds=0") == 1
+    assert problems(capsys)[-1] == "1 of 1 runs have failed; the same command tries them again"
+
+
+def test_interrupt_of_the_library_makes_no_further_run(runs, tmp_path, monkeypatch):
+    def interrupted(self, *given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dqn_tf.benchmark.meter.Meter.ended", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        comparing.compare(tmp_path, ["CartPole-v1"], seeds=range(50), parallel=1, train_env_steps=2000)
+    assert len(runs.made) < 5
 
 
 def test_package_of_the_extra_that_is_missing_is_one_line(monkeypatch, tmp_path, capsys):
