@@ -141,7 +141,7 @@ def test_callbacks_are_not_called_on_workers_that_are_not_the_chief():
 
     recorder = Recorder()
     worker = dataclasses.replace(one_replica(), worker_index=1)
-    Callbacks([recorder], worker, lambda: 0.0).tell("on_round_end", None, ())
+    Callbacks([recorder], None, None, worker, lambda: 0.0).tell("on_round_end", None, ())
     assert recorder.calls == []
 
 

@@ -293,6 +293,8 @@ def test_every_stored_setting_that_differs_is_a_flag():
             choices = [choice for choice in limits["choices"] if choice != value]
             if isinstance(value, bool):
                 other[setting.name] = not value
+            elif value is None:
+                other[setting.name] = 7.5
             elif isinstance(value, tuple):
                 other[setting.name] = (*value, 7)
             elif isinstance(value, JsonObject):

@@ -184,11 +184,12 @@ def test_check_of_checkpoints_of_another_version_says_so_at_once(trained):
 
 
 # How long, how often and on what a run goes on; all else is part of its meaning. Locations are not stored.
-MAY_CHANGE = {"preset", "train_env_steps", "overlap", "vectorization"}
+MAY_CHANGE = {"preset", "train_env_steps", "learning_rate_decay_env_steps", "overlap", "vectorization"}
 MAY_CHANGE |= {name for name, s in settings.SETTINGS.items() if s.section in ("cluster", "evaluation", "hardware")}
 MAY_CHANGE -= {"eval_epsilon", "eval_max_episode_steps", "precision"}  # by these results are compared, and computed
 MAY_CHANGE |= {"config", "logdir", "model_dir", "tensorboard_dir"}
 OTHER_VALUES = {int: 12345, int | None: 12345, float: 0.12345, str: "other", tuple[int, ...]: (12345,)}
+OTHER_VALUES |= {float | None: 0.12345}
 OTHER_VALUES |= {schema.JsonObject: schema.JsonObject('{"a": 1}'), tuple[str, ...]: ("module:Other",)}
 
 
