@@ -37,6 +37,7 @@ SUMMARY = [
     "eval_return_std",
     "eval_return_max",
     "eval_episodes",
+    "last_eval_return_mean",
     "threshold",
     "threshold_env_steps",
     "threshold_seconds",
