@@ -14,6 +14,7 @@ import shlex
 import sys
 
 from dqn_tf.benchmark import learning_curves, tables
+from dqn_tf.benchmark.comparison import place_of
 from dqn_tf.reporting import reward_curve
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -63,7 +64,7 @@ def block(name: str) -> str:
         curves: dict = {}
         for row in rows:
             curves.setdefault(row["setting"], []).append(row["result"]["curve"])
-        picture = f"{name}-{re.sub(r'[^A-Za-z0-9]+', '-', env)}.png"
+        picture = f"{name}-{place_of(env)}.png"
         reward_curve.save(learning_curves.draw(env, curves, rows[0]["result"]["threshold"]), RESULTS / picture)
         pictures.append(f"![Learning curves in {env}](learning/{picture})")
     table = tables.markdown({"aggregates": cells})

@@ -27,11 +27,15 @@ def create(learning: Learning, decay_updates: int) -> keras.Optimizer:
     return kind(learning_rate=schedule(learning, decay_updates), **more)
 
 
+def decay_env_steps(config: Config) -> int:
+    """Returns the length, in env steps, of a run's linear or cosine learning rate schedule."""
+    return config.learning.learning_rate_decay_env_steps or config.training.train_env_steps
+
+
 def decay_updates(config: Config) -> int:
-    """Returns the length, in updates, of a run's linear or cosine learning rate schedule."""
+    """Returns the same in updates."""
     training = config.training
-    end = config.learning.learning_rate_decay_env_steps or training.train_env_steps
-    return max(1, round(training.replay_ratio * (end - training.learning_starts)))
+    return max(1, round(training.replay_ratio * (decay_env_steps(config) - training.learning_starts)))
 
 
 def schedule(learning: Learning, decay_updates: int) -> keras.optimizers.schedules.LearningRateSchedule | float:

@@ -19,7 +19,7 @@ from dqn_tf.process import console, startup
 
 @dataclasses.dataclass(frozen=True)
 class _Options:
-    out: str = field("", "directory of the runs and results; the same command resumes what is there", unit="path")
+    out: str = field("", "directory of all runs; the same command resumes what is there", unit="path")
     envs: str = field("CartPole-v1", "environments, as --env takes them, with commas between", unit="names")
     seeds: str = field("0-9", "seeds of each setting: 0-9, or 0,1,5", unit="seeds")
     parallel: int = field(0, "runs at a time; 0: one for each GPU or, without any, each core", minimum=0, unit="runs")
@@ -41,8 +41,8 @@ _SETTING = """\
 def _parse(argv):
     """Returns the Comparison of a command line, and how many runs at a time. Raises ConfigError."""
     texts, rest = commands.taken_out(argv, "setting")
-    values, rest, problems = words.parse(_OPTIONS, rest)
-    options, given, seeds = _Options(**values), {}, []
+    options, seeds, rest, problems = commands.options_of(_Options, _OPTIONS, rest)
+    given = {}
     for text in texts:
         name, separator, these = text.partition(":")
         name = name.strip()
@@ -53,12 +53,6 @@ def _parse(argv):
             given[name] = shlex.split(these)
         except ValueError as error:
             problems.append(f"--setting {text}: {error}.")
-    if not options.out and not any(line.startswith("--out") for line in problems):
-        problems.append("--out is missing: directory of all runs; see --help.")
-    try:
-        seeds = commands.seeds_of(options.seeds)
-    except ConfigError as error:
-        problems += error.problems
     if problems:
         raise ConfigError(*problems)
     envs = [env.strip() for env in options.envs.split(",")]

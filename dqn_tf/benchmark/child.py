@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import queue
 import signal
 import subprocess
 import sys
@@ -161,6 +162,14 @@ class Slot:
         before = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores)
         return before
+
+
+def free(slots: Sequence[Slot]) -> "queue.SimpleQueue[Slot]":
+    """Returns a queue of slots: who makes a run takes one, and puts it back."""
+    found: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+    for slot in slots:
+        found.put(slot)
+    return found
 
 
 def slots(parallel: int, gpus: Sequence[str]) -> list[Slot]:

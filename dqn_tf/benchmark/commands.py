@@ -7,11 +7,13 @@ import pathlib
 import re
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from dqn_tf.benchmark.child import RunFailed, RunStopped
 from dqn_tf.config import files, words
 from dqn_tf.config.schema import ConfigError
+from dqn_tf.config.settings import Setting
 from dqn_tf.process import signals
 
 _SEEDS = re.compile(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", re.ASCII)
@@ -47,6 +49,23 @@ def taken_out(argv: Sequence[str], option: str, is_many: bool = False) -> tuple[
             raise ConfigError(f"--{option} needs a value; see --help.")
         values += found
     return values, rest
+
+
+def options_of(kind: type, known: Mapping[str, Setting], argv: Sequence[str]) -> tuple[Any, list[int], list, list[str]]:
+    """Returns the options of a command, its seeds, the other words, and one line for each mistake.
+
+    Args:
+      kind: the dataclass of the options, with `out` and `seeds` among them; `known`: its settings by name.
+    """
+    values, rest, problems = words.parse(known, argv)
+    options, seeds = kind(**values), []
+    if not options.out and not any(line.startswith("--out") for line in problems):
+        problems.append(f"--out is missing: {known['out'].field.metadata['help'].partition(';')[0]}; see --help.")
+    try:
+        seeds = seeds_of(options.seeds)
+    except ConfigError as error:
+        problems += error.problems
+    return options, seeds, rest, problems
 
 
 def directory_of(text: str | os.PathLike) -> pathlib.Path:

@@ -7,7 +7,6 @@ import itertools
 import logging
 import os
 import pathlib
-import queue
 import re
 import tempfile
 import threading
@@ -156,9 +155,7 @@ class Comparison:
             self._begin()
             slots = child.slots(parallel, gpus.visible_gpus(os.environ))
             waiting = [cell for cell in self.cells if child.read(self.logdir(*cell)) is None]
-            free: queue.SimpleQueue[child.Slot] = queue.SimpleQueue()
-            for slot in slots:
-                free.put(slot)
+            free = child.free(slots)
             failed = []
             with Meter(self, waiting) as meter, concurrent.futures.ThreadPoolExecutor(len(slots)) as executor:
                 futures = {executor.submit(self._one, cell, free, stop): cell for cell in waiting}

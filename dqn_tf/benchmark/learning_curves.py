@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from dqn_tf.benchmark import aggregates
 from dqn_tf.reporting.reward_curve import Curve
@@ -22,8 +21,7 @@ def draw(
       curves: by setting, for each seed the (env steps, mean return) of its evaluations.
       threshold: the return from which the environment counts as solved, drawn as a line.
     """
-    figure = Curve(figsize=(8, 4.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Curve(8, 4.5)
     axes = figure.add_subplot()
     for number, (name, seeds) in enumerate(curves.items()):
         colour, style = _COLOURS[number % len(_COLOURS)], _STYLES[number // len(_COLOURS) % len(_STYLES)]

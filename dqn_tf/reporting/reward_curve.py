@@ -16,6 +16,11 @@ WINDOW = 100
 class Curve(Figure):
     """A Figure that a notebook shows by itself."""
 
+    def __init__(self, width: float, height: float):
+        """Makes an empty one; sizes are in inches of 120 dots."""
+        super().__init__(figsize=(width, height), dpi=120, layout="constrained")
+        FigureCanvasAgg(self)
+
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
         self.savefig(buffer, format="png")
@@ -39,8 +44,7 @@ def draw(rows: Sequence[dict], title: str, threshold: float | None = None) -> Fi
     Args:
       threshold: the return from which the environment counts as solved, drawn as a line.
     """
-    figure = Curve(figsize=(9, 5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Curve(9, 5)
     axes = figure.add_subplot()
     steps, returns = _column(rows, "train/episode_return")
     if len(steps):

@@ -12,13 +12,12 @@ from dqn_tf.benchmark import commands
 from dqn_tf.config import flags, settings, words
 from dqn_tf.config.schema import ConfigError, field
 from dqn_tf.process import console, startup
-
-_METRICS = ("best", "last", "mean")
+from dqn_tf.sweep.scoring import METRICS
 
 
 @dataclasses.dataclass(frozen=True)
 class _Options:
-    out: str = field("", "directory of the study and all runs; the same command resumes what is there", unit="path")
+    out: str = field("", "directory of the study; the same command resumes what is there", unit="path")
     space: str = field("", "YAML or JSON file of what is searched, in place of --search: NAME: RANGE", unit="path")
     trials: int = field(50, "trials in the study, those of earlier commands included", minimum=1, unit="trials")
     seeds: str = field("0-2", "seeds of each trial: 0-2, or 0,1,5", unit="seeds")
@@ -26,7 +25,7 @@ class _Options:
         "best",
         "what is maximized, a mean over seeds: return of the best model, of the last weights, or the mean of all "
         "evaluations, which says how fast it learns",
-        choices=_METRICS,
+        choices=METRICS,
     )
     parallel: int = field(
         0, "trials at a time; 0: one for each GPU or, without any, each core", minimum=0, unit="trials"
@@ -51,14 +50,8 @@ def _parse(argv):
     from dqn_tf.sweep.study import Sweep
 
     searched, rest = commands.taken_out(argv, "search", is_many=True)
-    values, rest, problems = words.parse(_OPTIONS, rest)
-    options, seeds, space = _Options(**values), [], {}
-    if not options.out and not any(line.startswith("--out") for line in problems):
-        problems.append("--out is missing: directory of the study; see --help.")
-    try:
-        seeds = commands.seeds_of(options.seeds)
-    except ConfigError as error:
-        problems += error.problems
+    options, seeds, rest, problems = commands.options_of(_Options, _OPTIONS, rest)
+    space = {}
     try:
         space = search_space.parse([*(search_space.read(options.space) if options.space else []), *searched])
     except ConfigError as error:

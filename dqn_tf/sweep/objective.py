@@ -11,24 +11,16 @@ from typing import Any
 import optuna
 
 from dqn_tf.benchmark import child
-from dqn_tf.benchmark.child import Result, RunFailed, RunStopped
+from dqn_tf.benchmark.child import RunFailed, RunStopped
 from dqn_tf.config import flags, settings
-from dqn_tf.sweep import locks
+from dqn_tf.sweep import locks, scoring, search_space
 
 _log = logging.getLogger(__name__)
 
-METRICS = ("best", "last", "mean")
 PROCESS = "process"  # of a trial: the Presence of the process that makes it
 SETTLED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
 _MOST_FAILURES = 3  # in a row, after which it is not the settings' fault
 _FIRST_TRIALS, _FIRST_EVALUATIONS = 5, 2  # which are not pruned
-
-
-def score(result: Result, metric: str) -> float:
-    """Returns what is maximized of one run."""
-    if metric == "mean":
-        return statistics.mean(value for _, value in result.curve)
-    return result.best if metric == "best" else result.last
 
 
 class Objective:
@@ -93,7 +85,7 @@ class Objective:
                     raise
                 raise optuna.TrialPruned from None
             reports.read()  # those since the last look
-            done.append(score(result, sweep.metric))
+            done.append(scoring.score(result, sweep.metric))
         value = statistics.mean(done)
         if not math.isfinite(value):
             raise RunFailed(f"{sweep.logdir(params)}: a return of {value}")
@@ -104,7 +96,7 @@ class Objective:
 
     def tell(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         """Logs the end of a trial."""
-        values = " ".join(f"{name}={_number(value)}" for name, value in trial.params.items())
+        values = " ".join(f"{name}={search_space.shown(value)}" for name, value in trial.params.items())
         if trial.state == optuna.trial.TrialState.COMPLETE:
             count = len(study.get_trials(deepcopy=False, states=SETTLED))
             best = f"; best so far {study.best_value:.4g}"
@@ -154,7 +146,3 @@ class _Reports:
         ]
         if step >= _FIRST_EVALUATIONS and len(others) >= _FIRST_TRIALS:
             self._is_pruned = self._is_pruned or value < statistics.median(others)
-
-
-def _number(value):
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -76,6 +76,11 @@ def read(path: str) -> list[str]:
     return [f"{name}={_text(value)}" for name, value in tree.items()]
 
 
+def shown(value: Any) -> str:
+    """Returns a value of a trial for a person to read."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def _text(value):
     """Returns a range or choices; a list of YAML's is choices."""
     if not isinstance(value, list):

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-
 from dqn_tf.config import settings
 from dqn_tf.reporting.reward_curve import Curve
 from dqn_tf.sweep.search_space import Dimension
@@ -21,8 +19,7 @@ def draw(space: Mapping[str, Dimension], trials: Sequence[tuple[Mapping[str, Any
     """
     columns = min(len(space), _COLUMNS)
     lines = -(-len(space) // columns)
-    figure = Curve(figsize=(3.5 * columns, 3 * lines), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Curve(3.5 * columns, 3 * lines)
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
     best = max(value for _, value in trials)
     for axes, dimension in zip(grid.flat, space.values(), strict=False):

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import pathlib
-import queue
 import re
 import shutil
 import threading
@@ -29,7 +28,8 @@ from dqn_tf.config import flags, schema, words
 from dqn_tf.config.schema import ConfigError
 from dqn_tf.process import gpus
 from dqn_tf.sweep import locks
-from dqn_tf.sweep.objective import METRICS, PROCESS, SETTLED, Objective
+from dqn_tf.sweep.objective import PROCESS, SETTLED, Objective
+from dqn_tf.sweep.scoring import METRICS
 from dqn_tf.sweep.search_space import Dimension
 
 _log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class Sweep:
           parallel: runs at a time; 0: as many as there are GPUs or, without any, cores.
           stop: ends all runs, saved, once it is set.
         Raises:
-          RunStopped, RunFailed: of the first trial that fails; a trial that contradicts itself is only passed over.
+          RunStopped; RunFailed: several trials in a row have failed.
         """
         study = self.open()
         _retry_lost(study, self.out)
@@ -137,13 +137,10 @@ class Sweep:
 
     def _optimize(self, study, parallel, stop, process):
         slots = child.slots(parallel, gpus.visible_gpus(os.environ))
-        free: queue.SimpleQueue[child.Slot] = queue.SimpleQueue()
-        for slot in slots:
-            free.put(slot)
         left = self.num_trials - len(study.get_trials(deepcopy=False, states=SETTLED))
         if left > 0:
             _log.info("sweep: %d trials to make, %d at a time, in %s", left, len(slots), self.out)
-            objective = Objective(self, free, stop, process)
+            objective = Objective(self, child.free(slots), stop, process)
             enough = optuna.study.MaxTrialsCallback(self.num_trials, states=SETTLED)
             try:
                 study.optimize(

@@ -8,7 +8,7 @@ import optuna
 from dqn_tf.benchmark.child import RunFailed
 from dqn_tf.persistence import archive
 from dqn_tf.reporting import reward_curve
-from dqn_tf.sweep import slices
+from dqn_tf.sweep import search_space, slices
 from dqn_tf.sweep.study import Sweep
 
 _MOST_ROWS = 20
@@ -24,7 +24,7 @@ def write(sweep: Sweep, study: optuna.Study) -> str:
     lines.append("|---" * (1 + len(sweep.space)) + "|")
     different = {str(trial.params): trial for trial in sorted(trials, key=lambda one: one.value)}
     for trial in list(different.values())[: -_MOST_ROWS - 1 : -1]:
-        cells = [_shown(trial.params.get(name, "")) for name in sweep.space]
+        cells = [search_space.shown(trial.params.get(name, "")) for name in sweep.space]
         lines.append(f"| {trial.value:.4g} | {' | '.join(cells)} |")
     pruned = len(study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.PRUNED,)))
     lines += ["", f"{len(trials)} trials were made to their end, {pruned} were pruned. {_importance(study, trials)}"]
@@ -45,7 +45,3 @@ def _importance(study: optuna.Study, trials: list[Any]) -> str:
         found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in found.items())
     return f"How much each setting mattered (PED-ANOVA): {shares}."
-
-
-def _shown(value):
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

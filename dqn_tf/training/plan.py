@@ -7,8 +7,6 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from dqn_tf.agent import architecture as architecture_lib
 from dqn_tf.agent.architecture import Architecture
 from dqn_tf.cluster import membership, proxies, topology
@@ -181,8 +179,7 @@ def make(
     spec = None if is_evaluator else attempt(environments.describe)
     architecture = spec and attempt(architecture_lib.choose, config.network.network, spec)
     if architecture and config.network.normalize_observations:
-        is_image = spec.observation_dtype == np.uint8 and len(spec.observation_shape) > 1  # kept as shared planes
-        if architecture.is_for_images or is_image:
+        if architecture.is_for_images or memory.are_images(spec):
             problems.append("--normalize_observations is not for images, which have one scale; leave it out.")
     if ":" in config.learning.loss:
         attempt(user_code.check, "loss", config.learning.loss)

@@ -65,7 +65,7 @@ def _log_schedules(config, before, env_steps, num_updates):
     old = settings.build(settings.from_json(before, "")[0])
     was, now = old.training.train_env_steps, config.training.train_env_steps
     given = f"resume: --train_env_steps was {was} and is {now}"
-    lengths = [one.learning.learning_rate_decay_env_steps or one.training.train_env_steps for one in (old, config)]
+    lengths = [optimizers.decay_env_steps(one) for one in (old, config)]
     if config.learning.learning_rate_schedule in ("linear", "cosine") and lengths[0] != lengths[1]:
         schedules = (optimizers.schedule(one.learning, optimizers.decay_updates(one)) for one in (old, config))
         _log.warning(
