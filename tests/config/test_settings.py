@@ -139,7 +139,7 @@ def test_parse_of_the_limits_returns_them_and_beyond_refuses():
 @given(st.sampled_from(list(SETTINGS.values())), trees)
 @hypothesis.example(SETTINGS["env_kwargs"], {})
 def test_parse_of_any_value_returns_the_type_or_says_one_line(setting, value):
-    types = {bool: bool, int: int, float: float, str: str, int | None: int | None}
+    types = {bool: bool, int: int, float: float, str: str, int | None: int | None, float | None: float | None}
     types |= {tuple[int, ...]: tuple, tuple[str, ...]: tuple, schema.JsonObject: schema.JsonObject}
     try:
         parsed = setting.parse(value)
