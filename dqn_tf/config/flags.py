@@ -79,22 +79,26 @@ def combine(
       has_gpu: whether this machine has a GPU, which a preset may ask.
     """
     named = {**stored, **typed}
-    preset: Mapping[str, Any] = {}
-    problems: list[str] = []
     try:
-        preset = presets.find(named.get("preset", "auto"), named.get("env", Config().run.env), has_gpu)
+        own, asked = presets.layers(named.get("preset", "auto"), named.get("env", Config().run.env), has_gpu)
     except ConfigError as error:
         return settings.build({**stored, **typed}), list(error.problems)
-    if "preset" in typed:
-        config = settings.build({**stored, **preset, **typed})
-    else:
-        config = settings.build({**preset, **stored, **typed})
-    if mistaken is not None:  # else a contradiction may be with a default that the file or the preset replaces
-        names = [f"--{name}=" for name in mistaken]
-        problems = [line for line in config_lib.check(config) if not any(name in line for name in names)]
+
+    def built(own):
+        preset = {**own, **asked}
+        return settings.build({**stored, **preset, **typed} if "preset" in typed else {**preset, **stored, **typed})
+
+    problems = config_lib.check(built(own))
     if problems and has_gpu:  # what a GPU would take may contradict what is given
         return combine(typed, stored, mistaken)
-    return config, problems
+    for name in own:  # what an environment takes by itself gives way
+        less = {key: value for key, value in own.items() if key != name}
+        if problems and len(left := config_lib.check(built(less))) < len(problems):
+            own, problems = less, left
+    if mistaken is None:  # a contradiction may be with a default that the file or the preset replaces
+        problems = []
+    names = [f"--{name}=" for name in mistaken or ()]
+    return built(own), [line for line in problems if not any(name in line for name in names)]
 
 
 def typed(argv: Sequence[str]) -> dict[str, Any]:

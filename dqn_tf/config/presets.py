@@ -1,6 +1,7 @@
 """Named settings, tuned per environment. A preset changes defaults; a config file and flags win over it."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +12,13 @@ from dqn_tf.config.schema import ConfigError, is_atari
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "none": {},
+        # Of all environments that have none of their own: docs/learning.md.
+        "general": {
+            "normalize_observations": True,
+            "normalization": "layer",
+            "hidden_units": (256, 256),
+            "batch_size": 128,
+        },
         # Ten of ten seeds: docs/learning.md.
         "cartpole": {
             "learning_rate": 2e-3,
@@ -61,27 +69,46 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 # Where a GPU learns: then acting is what limits, and more games share a call of the network. docs/gpu.md
 ON_GPU: Mapping[str, Mapping[str, Any]] = MappingProxyType({"atari": {"num_envs": 32}})
 
-_BY_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"CartPole-v0": "cartpole", "CartPole-v1": "cartpole"})
+_BY_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"CartPole": "cartpole"})
 
 
-def find(name: str, env: str, has_gpu: bool = False) -> Mapping[str, Any]:
-    """Returns the values of preset `name`; auto takes the one for `env`. Raises ConfigError if there is none.
+def automatic(env: str) -> str:
+    """Returns the preset that `env` takes by itself, in any of its versions."""
+    if is_atari(env):
+        return "atari"
+    return "minatar" if env.startswith("MinAtar/") else _BY_ENVIRONMENT.get(re.sub(r"-v\d+$", "", env), "general")
 
-    An algorithm changes the preset for `env`.
+
+def layers(name: str, env: str, has_gpu: bool = False) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Returns the values of preset `name`: those that `env` takes by itself, and those that were asked for.
+
+    auto has only the former, which give way to what contradicts them. An algorithm changes them.
 
     Args:
       has_gpu: whether the machine that will learn has a GPU.
+    Raises:
+      ConfigError: there is no such preset.
     """
-    if name in ALGORITHMS:
-        algorithm = ALGORITHMS[name]
-        return {**find("auto", env, has_gpu), **algorithm.parts, **(algorithm.games if is_atari(env) else {})}
-    if name == "auto":
-        name = "atari" if is_atari(env) else _BY_ENVIRONMENT.get(env, "none")
-    if name not in PRESETS:
+    if name in PRESETS:
+        return {}, _values(name, has_gpu)
+    if name != "auto" and name not in ALGORITHMS:
         known = (*PRESETS, *ALGORITHMS)
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {nearest[0]}?" if nearest else "."
         raise ConfigError(f"--preset={name} must be one of auto, {', '.join(known)}{hint}")
+    asked: dict[str, Any] = {}
+    if name in ALGORITHMS:
+        asked = {**ALGORITHMS[name].parts, **(ALGORITHMS[name].games if is_atari(env) else {})}
+    return _values(automatic(env), has_gpu), asked
+
+
+def find(name: str, env: str, has_gpu: bool = False) -> Mapping[str, Any]:
+    """Returns all values of preset `name`. Raises ConfigError. See `layers`."""
+    own, asked = layers(name, env, has_gpu)
+    return {**own, **asked}
+
+
+def _values(name, has_gpu):
     return {**PRESETS[name], **(ON_GPU.get(name, {}) if has_gpu else {})}
 
 
@@ -99,5 +126,5 @@ def left_out(name: str, env: str) -> Mapping[str, Any]:
 def taken_by(name: str) -> str:
     """Returns in words which environments take preset `name` by themselves, empty if none does."""
     environments = [env for env, preset in _BY_ENVIRONMENT.items() if preset == name]
-    environments += ["all ALE/... games"] if name == "atari" else []
+    environments += {"atari": ["ALE/..."], "minatar": ["MinAtar/..."], "general": ["all others"]}.get(name, [])
     return f" (auto for {', '.join(environments)})" if environments else ""

@@ -463,7 +463,7 @@ class Learning:
         1e-3, "initial learning rate", minimum=0, unit="per update", source="docs/learning.md"
     )
     learning_rate_schedule: str = field(
-        "linear",
+        "inverse_time",
         "constant; linear or cosine to --learning_rate_final, where it stays; inverse_time: alpha_0 / (1 + t * lambda)",
         choices=("constant", "linear", "cosine", "inverse_time"),
         source="keras.io/api",

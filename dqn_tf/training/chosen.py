@@ -47,7 +47,12 @@ def tell(config: Config, typed: Mapping[str, Any]) -> None:
     if unused := presets.left_out(preset, env):
         flags = " ".join(f"--{name}={settings.to_text(value)}" for name, value in unused.items())
         _log.info("preset: %s leaves out what was found for Atari games: %s", preset, flags)
-    values = settings.values_of(config)
+    values, defaults = settings.values_of(config), settings.values_of(Config())
+    own, asked = presets.layers(preset, env)
+    names = [] if "config" in typed else [name for name in own if name not in {**asked, **typed}]
+    if left := [name for name in names if values[name] == defaults[name] != own[name]]:
+        flags = " ".join(f"--{name}={settings.to_text(own[name])}" for name in left)
+        _log.info("preset: %s leaves out what does not fit here: %s", presets.automatic(env), flags)
     for name, (without, on_gpu) in _taken_by_the_machine(values, typed).items():
         where, other = ("a", without) if values[name] == on_gpu else ("no", on_gpu)
         _log.info("preset: --%s=%s, as on a machine with %s GPU; else it is %s", name, values[name], where, other)

@@ -180,7 +180,10 @@ def make(
     architecture = spec and attempt(architecture_lib.choose, config.network.network, spec)
     if architecture and config.network.normalize_observations:
         if architecture.is_for_images or memory.are_images(spec):
-            problems.append("--normalize_observations is not for images, which have one scale; leave it out.")
+            if "normalize_observations" in typed:
+                problems.append("--normalize_observations is not for images, which have one scale; leave it out.")
+            plain = dataclasses.replace(config.network, normalize_observations=False)
+            config = dataclasses.replace(config, network=plain)
     if ":" in config.learning.loss:
         attempt(user_code.check, "loss", config.learning.loss)
     problems += problems_of_cluster

@@ -77,7 +77,7 @@ network:
 learning:
   optimizer=adam: one of OPTIMIZERS
   learning_rate=0.001: a number of at least 0
-  learning_rate_schedule=linear: one of constant, linear, cosine, inverse_time
+  learning_rate_schedule=inverse_time: one of constant, linear, cosine, inverse_time
   learning_rate_final=0.0: a number of at least 0
   learning_rate_decay_env_steps=0: a whole number of at least 0
   learning_rate_decay=0.0001: a number of at least 0
@@ -133,8 +133,8 @@ SECTIONS = [branch.name for branch in dataclasses.fields(schema.Config)]
 def known_presets(monkeypatch):
     """Puts presets of known values in place of the tuned ones."""
     small = {"batch_size": 8, "n_step": 2, "discount": 0.5}
-    monkeypatch.setattr(presets, "PRESETS", {"none": {}, "small": small, "pong": {"n_step": 3}})
-    monkeypatch.setattr(presets, "_BY_ENVIRONMENT", {"Pong-v0": "pong"})
+    monkeypatch.setattr(presets, "PRESETS", {"none": {}, "general": {}, "small": small, "pong": {"n_step": 3}})
+    monkeypatch.setattr(presets, "_BY_ENVIRONMENT", {"Pong": "pong"})
     monkeypatch.setattr(presets, "ALGORITHMS", {})
 
 
@@ -269,7 +269,7 @@ def test_parse_of_the_config_json_of_a_run_gives_the_same_config(known_presets, 
         ("CartPole-v1", "CartPole-v1 is not a flag; see --help."),
         ("--seed", "Missing value for flag --seed; see --help."),
         ("--nooverlap=true", "--nooverlap=true does not take an argument; see --help."),
-        ("--preset=nne", "--preset=nne must be one of auto, none, small, pong; did you mean none?"),
+        ("--preset=nne", "--preset=nne must be one of auto, none, general, small, pong; did you mean none?"),
         ("--config=/no/file", "--config=/no/file cannot be read: No such file or directory."),
     ],
 )
@@ -314,7 +314,7 @@ def test_parse_of_mistakes_in_flags_file_and_preset_tells_all_at_once(known_pres
             f"--optimizer=adm must be one of {', '.join(schema.OPTIMIZERS)}; did you mean adam?",
             f"--config={path} has an unknown setting learning.discunt; did you mean learning.discount?",
             f"--config={path}: --n_step=many must be a whole number of at least 1.",
-            "--preset=tiny must be one of auto, none, small, pong.",
+            "--preset=tiny must be one of auto, none, general, small, pong.",
         ]
     )
 

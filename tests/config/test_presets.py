@@ -11,9 +11,9 @@ from tests import making
 @pytest.fixture
 def known(monkeypatch):
     """Puts presets of known values in place of the tuned ones."""
-    named = {"none": {}, "classic": {"n_step": 1}, "pole": {"n_step": 3}, "atari": {"n_step": 4}}
+    named = {"none": {}, "general": {"n_step": 2}, "classic": {"n_step": 1}, "pole": {"n_step": 3}, "atari": {"n_step": 4}}
     monkeypatch.setattr(presets, "PRESETS", named)
-    monkeypatch.setattr(presets, "_BY_ENVIRONMENT", {"Pole-v0": "pole"})
+    monkeypatch.setattr(presets, "_BY_ENVIRONMENT", {"Pole": "pole"})
     monkeypatch.setattr(presets, "ALGORITHMS", {})
 
 
@@ -24,11 +24,14 @@ def known(monkeypatch):
         ("classic", "Pole-v0", {"n_step": 1}),
         ("none", "Pole-v0", {}),
         ("auto", "Pole-v0", {"n_step": 3}),
-        ("auto", "CartPole-v1", {}),
+        ("auto", "Pole-v7", {"n_step": 3}),
+        ("auto", "Pole", {"n_step": 3}),
+        ("auto", "PoleBalance-v0", {"n_step": 2}),
+        ("auto", "CartPole-v1", {"n_step": 2}),
         ("auto", "ALE/Pong-v5", {"n_step": 4}),
         ("auto", "ALE/NoSuchGame-v7", {"n_step": 4}),
         ("auto", "ale_py:ALE/Breakout-v5", {"n_step": 4}),
-        ("auto", "my_ale:Pong-v5", {}),
+        ("auto", "my_ale:Pong-v5", {"n_step": 2}),
         ("atari", "CartPole-v1", {"n_step": 4}),
     ],
 )
@@ -39,9 +42,9 @@ def test_find_returns_the_named_preset_or_that_of_the_environment(known, name, e
 @pytest.mark.parametrize(
     "name, line",
     [
-        ("clasic", "--preset=clasic must be one of auto, none, classic, pole, atari; did you mean classic?"),
-        ("xyz", "--preset=xyz must be one of auto, none, classic, pole, atari."),
-        ("", "--preset= must be one of auto, none, classic, pole, atari."),
+        ("clasic", "--preset=clasic must be one of auto, none, general, classic, pole, atari; did you mean classic?"),
+        ("xyz", "--preset=xyz must be one of auto, none, general, classic, pole, atari."),
+        ("", "--preset= must be one of auto, none, general, classic, pole, atari."),
     ],
 )
 def test_find_where_there_is_no_such_preset_names_all_and_the_nearest(known, name, line):
@@ -66,7 +69,7 @@ def test_presets_contradict_nothing_and_divide_between_two_workers(name):
 
 
 # What takes a preset by itself; those that none takes are for any environment.
-ENVIRONMENTS = {"none": "CartPole-v1", "cartpole": "CartPole-v1", "atari": "ALE/Pong-v5", "classic": "CartPole-v1"}
+ENVIRONMENTS = {"none": "CartPole-v1", "general": "CartPole-v1", "cartpole": "CartPole-v1", "atari": "ALE/Pong-v5", "classic": "CartPole-v1"}
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
@@ -100,8 +103,8 @@ def test_preset_that_an_atari_game_takes_learns_from_clipped_rewards_and_reports
 
 
 def test_taken_by_names_the_environments_of_a_preset():
-    assert presets.taken_by("cartpole") == " (auto for CartPole-v0, CartPole-v1)"
-    assert presets.taken_by("atari") == " (auto for all ALE/... games)"
+    assert presets.taken_by("cartpole") == " (auto for CartPole)"
+    assert presets.taken_by("atari") == " (auto for ALE/...)"
     assert presets.taken_by("classic") == ""
 
 
@@ -152,3 +155,42 @@ def test_preset_of_games_on_a_gpu_gives_way_to_what_is_given(argv, num_envs):
 def test_mistake_of_a_user_is_told_on_a_gpu_as_without_one():
     argv = ["train.py", "--env=ALE/Pong-v5", "--round_env_steps=12"]
     assert flags.parse(argv, has_gpu=True)[1] == flags.parse(argv)[1] != []
+
+
+# What contradicts a setting that some environment takes by itself.
+GIVEN = [
+    *[[f"--preset={name}"] for name in presets.ALGORITHMS],
+    ["--network=my:network"],
+    ["--loss=my:loss"],
+    ["--loss=squared"],
+    ["--num_critics=2"],
+    ["--munchausen"],
+    ["--head=categorical"],
+    ["--head=expected"],
+    ["--exploration=boltzmann"],
+    ["--exploration=linear_epsilon"],
+    ["--replay=uniform"],
+    ["--num_envs=20", "--round_env_steps=40"],
+]
+
+
+@pytest.mark.parametrize("name", [name for name in presets.PRESETS if presets.taken_by(name)])
+def test_preset_that_an_environment_takes_gives_way_to_whatever_is_given(name):
+    env = {"atari": "ALE/Pong-v5", "minatar": "MinAtar/Breakout-v0", "general": "My-v0"}.get(name, "")
+    env = env or next(env for env, preset in presets._BY_ENVIRONMENT.items() if preset == name)
+    assert presets.automatic(env) == name
+    for argv in GIVEN:
+        built, problems = flags.parse(["train.py", f"--env={env}", *argv])
+        assert problems == [], argv
+        given = flags.typed(["train.py", *argv])
+        assert given.items() <= settings.values_of(built).items()
+
+
+def test_preset_that_gives_way_loses_nothing_else_and_one_that_is_asked_for_does_not(monkeypatch):
+    tuned = {"normalization": "layer", "normalize_observations": True, "n_step": 2}
+    monkeypatch.setattr(presets, "PRESETS", {"general": tuned})
+    own, problems = flags.parse(["train.py", "--env=My-v0", "--network=my:network"])
+    assert (problems, own.network.normalization, own.network.normalize_observations) == ([], "none", False)
+    assert own.learning.n_step == 2
+    problems = flags.parse(["train.py", "--env=My-v0", "--network=my:network", "--preset=general"])[1]
+    assert [line.split(":")[0] for line in problems] == ["--normalize_observations", "--normalization=layer"]

@@ -24,10 +24,10 @@ def tf_config(index, **more):
 
 @pytest.fixture
 def make(tmp_path):
-    """Returns a function that makes the Plan of these settings; its directory is tmp_path/run."""
+    """Returns a function that makes the Plan of these settings, which no preset has; its directory is tmp_path/run."""
 
     def make(environ=NO_GPU, problems=(), typed=types.MappingProxyType({}), **values):
-        values = {**VALUES, "logdir": str(tmp_path / "run"), **values}
+        values = {**VALUES, "logdir": str(tmp_path / "run"), "preset": "none", **values}
         made = plan.make(settings.build(values), list(problems), environ, 0.0, typed)
         made.directory.release()  # which a process keeps until it ends
         return made
@@ -337,7 +337,7 @@ def test_plan_of_a_cluster_says_once_that_another_number_is_dropped(make, caplog
 
 def test_plan_on_a_gpu_says_what_its_preset_takes_there_unless_it_was_given(make, caplog):
     pytest.importorskip("ale_py")
-    values = {"env": "ALE/Pong-v5", **presets.PRESETS["atari"], "num_envs": 32, "replay_capacity": 1000}
+    values = {"env": "ALE/Pong-v5", "preset": "auto", **presets.PRESETS["atari"], "num_envs": 32, "replay_capacity": 1000}
     caplog.set_level(logging.INFO)
     make({"CUDA_VISIBLE_DEVICES": "0"}, **values)
     assert "preset: --num_envs=32, as on a machine with a GPU; else it is 8" in caplog.messages
@@ -351,7 +351,7 @@ def test_plan_on_a_gpu_says_what_its_preset_takes_there_unless_it_was_given(make
 
 def test_plan_that_resumes_keeps_what_the_preset_took_by_the_machine_that_began(make, monkeypatch):
     pytest.importorskip("ale_py")
-    values = {"env": "ALE/Pong-v5", **presets.PRESETS["atari"], "replay_capacity": 1000, "n_step": 1}
+    values = {"env": "ALE/Pong-v5", "preset": "auto", **presets.PRESETS["atari"], "replay_capacity": 1000, "n_step": 1}
     values |= {"atari_protocol": "machado", "atari_actions": "minimal"}
     begun = types.SimpleNamespace(environment={}, config=settings.to_json(settings.build({**values, "num_envs": 32})))
     monkeypatch.setattr(manifest, "newest_readable", lambda checkpoints: begun)
@@ -360,3 +360,13 @@ def test_plan_that_resumes_keeps_what_the_preset_took_by_the_machine_that_began(
     typed = {"num_envs": 8}
     with pytest.raises(schema.ConfigError, match="training.num_envs=32, this run asks for 8"):
         make(typed=typed, **values)
+
+
+def test_plan_leaves_observations_that_are_images_as_they_are_and_says_so_if_it_was_asked(make, caplog):
+    values = {"env": "tests.environments:Pixel-v0", "preset": "auto", "normalize_observations": True}
+    caplog.set_level(logging.INFO)
+    assert not make(**values).config.network.normalize_observations
+    line = "preset: general leaves out what does not fit here: --normalize_observations=true"
+    assert any(message.startswith(line) for message in caplog.messages)
+    line = "--normalize_observations is not for images, which have one scale; leave it out."
+    assert refused(make, typed={"normalize_observations": True}, **values) == [line]
