@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dqn_tf.benchmark.child import RunFailed, RunStopped
-from dqn_tf.config import files, words
+from dqn_tf.config import files, flags, words
 from dqn_tf.config.schema import ConfigError
 from dqn_tf.config.settings import Setting
 from dqn_tf.process import signals
@@ -58,6 +58,7 @@ def options_of(kind: type, known: Mapping[str, Setting], argv: Sequence[str]) ->
       kind: the dataclass of the options, with `out` and `seeds` among them; `known`: its settings by name.
     """
     values, rest, problems = words.parse(known, argv)
+    problems += flags.unknown(["dqn-tf", *rest], tuple(known))
     options, seeds = kind(**values), []
     if not options.out and not any(line.startswith("--out") for line in problems):
         problems.append(f"--out is missing: {known['out'].field.metadata['help'].partition(';')[0]}; see --help.")

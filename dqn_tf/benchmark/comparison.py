@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import logging
 import os
@@ -101,8 +102,10 @@ class Comparison:
 
     def _check_same(self):
         """Raises ConfigError if two runs would share a directory, one of an earlier command's among them."""
-        common, settings, envs = self._before()
-        problems = []
+        common, settings, envs, digests = self._before()
+        now = self._digests()
+        changed = [path for path, digest in digests.items() if now.get(path, digest) != digest]
+        problems = [f"--config={path} has changed since --out={self.out} was begun; use another." for path in changed]
         if common is not None and common != list(self.flags):
             shown = " ".join(common) or "no flags"
             problems.append(f"--out={self.out} holds runs with {shown} for all; use those, or a new directory.")
@@ -120,12 +123,13 @@ class Comparison:
             raise ConfigError(*problems)
 
     def _before(self):
-        """Returns flags of all runs, settings and environments of earlier commands; None for the flags without any."""
+        """Returns flags of all runs, settings, environments and files of earlier commands; no flags: None."""
         try:
             made = files.read_object(self.out / _PLAN)
-            return list(made["flags"]), {name: list(one) for name, one in made["settings"].items()}, list(made["envs"])
+            settings = {name: list(one) for name, one in made["settings"].items()}
+            return list(made["flags"]), settings, list(made["envs"]), dict(made.get("files", {}))
         except FileNotFoundError:
-            return None, {}, []
+            return None, {}, [], {}
         except OSError as error:
             raise ConfigError(f"--out={self.out}: {_PLAN} cannot be read: {error.strerror}.") from None
         except (LookupError, TypeError, AttributeError):
@@ -133,13 +137,20 @@ class Comparison:
 
     def _begin(self):
         """Writes what is compared, with what was compared here before."""
-        _, settings, envs = self._before()
+        _, settings, envs, digests = self._before()
         made = {
             "flags": list(self.flags),
             "envs": list(dict.fromkeys([*envs, *self.envs])),
             "settings": {**settings, **{name: list(given) for name, given in self.settings.items()}},
+            "files": {**digests, **self._digests()},
         }
         archive.write_whole(self.out / _PLAN, run_directory.to_text(made))
+
+    def _digests(self):
+        """Returns a digest of each file that --config names and that can be read."""
+        given = [flags.typed(["dqn-tf", *one]) for one in (self.flags, *self.settings.values())]
+        paths = {pathlib.Path(one["config"]) for one in given if one.get("config")}
+        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
 
     def run(self, parallel: int, stop: threading.Event) -> list[Row]:
         """Makes all runs that have not finished, and returns all that have.

@@ -106,6 +106,11 @@ def typed(argv: Sequence[str]) -> dict[str, Any]:
     return settings.parse_all(_given(argv, ())[0])[0]
 
 
+def unknown(argv: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Returns one line for each word of a command line that is no flag. See `parse`."""
+    return _given(argv, others)[1]
+
+
 def _as_flags(argv):
     """Returns argv in absl's form where a platform gives hyperparameters: --batch-size 32 --overlap False."""
     taken = list(argv[:1])

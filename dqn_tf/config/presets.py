@@ -28,6 +28,24 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "v_min": 0.0,  # of a discounted return
             "v_max": 100.0,
         },
+        # What the ablation found for two of the games: docs/algorithms.md.
+        "minatar": {
+            "network": "minatar_cnn",
+            "normalization": "layer",
+            "replay": "prioritized",
+            "train_env_steps": 2_000_000,
+            "round_env_steps": 160,
+            "replay_ratio": 0.25,
+            "replay_capacity": 100_000,
+            "learning_starts": 5_000,
+            "learning_rate": 3e-4,
+            "learning_rate_decay": 1e-5,
+            "epsilon_final": 0.01,
+            "epsilon_decay_env_steps": 100_000,
+            "eval_period": 50_000,
+            "checkpoint_period": 100_000,
+            "log_period": 5_000,
+        },
         # Dopamine's schedule (Castro et al. 2018, arXiv:1812.06110) with n-step returns and double Q-learning.
         "atari": {
             "train_env_steps": 10_000_000,

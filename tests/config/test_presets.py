@@ -69,7 +69,8 @@ def test_presets_contradict_nothing_and_divide_between_two_workers(name):
 
 
 # What takes a preset by itself; those that none takes are for any environment.
-ENVIRONMENTS = {"none": "CartPole-v1", "general": "CartPole-v1", "cartpole": "CartPole-v1", "atari": "ALE/Pong-v5", "classic": "CartPole-v1"}
+ENVIRONMENTS = dict.fromkeys(presets.PRESETS, "CartPole-v1")
+ENVIRONMENTS |= {"atari": "ALE/Pong-v5", "minatar": "MinAtar/Breakout-v0"}
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
@@ -77,6 +78,8 @@ def test_presets_are_valid_with_their_environment(monkeypatch, tmp_path, name):
     env = ENVIRONMENTS[name]
     if env.startswith("ALE/"):
         pytest.importorskip("ale_py")
+    if env.startswith("MinAtar/"):
+        pytest.importorskip("minatar")
     monkeypatch.setattr(hardware, "available_memory", lambda: 16 * 10**9)
     argv = ["train.py", f"--preset={name}", f"--env={env}", f"--logdir={tmp_path}/run"]
     built, problems = flags.parse(argv)
@@ -86,7 +89,7 @@ def test_presets_are_valid_with_their_environment(monkeypatch, tmp_path, name):
         made = plan.make(with_strategy, [], {"CUDA_VISIBLE_DEVICES": "-1"}, 0.0)
         made.directory.release()
         assert made.spec == making.environments(env).describe()
-    chosen = {"atari": "nature_cnn"}.get(name, "mlp")
+    chosen = {"atari": "nature_cnn", "minatar": "minatar_cnn"}.get(name, "mlp")
     assert made.architecture.name == chosen
 
 

@@ -188,6 +188,7 @@ def test_study_of_another_search_is_refused(argv, expected, runs, tmp_path, caps
         (["--env=CartPole-v7"], "--env=CartPole-v7 is not a registered environment; did you mean"),
         (["--metric=worst"], "--metric=worst must be one of best, last, mean"),
         (["--trials=0"], "--trials=0 must be a whole number of at least 1."),
+        (["--trails=3"], "--trails=3 is an unknown flag; did you mean --trials?"),
         (["--lerning_rate=1"], "--lerning_rate=1 is an unknown flag; did you mean --learning_rate?"),
         (["--space=nothing.yaml"], "--space=nothing.yaml cannot be read: No such file or directory."),
     ],
