@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
-# What has a meaning only beside another setting: its section, and the choice of the other that it belongs to.
+# What has a meaning only beside another setting: its section, and the choice, or one of the choices, of the other.
 _BELONGS_TO = {
     ("network", "num_atoms"): ("head", "categorical"),
     ("network", "num_quantiles"): ("head", "quantile"),
     ("network", "num_tau_samples"): ("head", "implicit_quantile"),
     ("network", "num_policy_tau_samples"): ("head", "implicit_quantile"),
     ("network", "noisy_sigma"): ("noisy", True),
+    ("learning", "learning_rate_final"): ("learning_rate_schedule", ("linear", "cosine")),
+    ("learning", "learning_rate_decay_env_steps"): ("learning_rate_schedule", ("linear", "cosine")),
+    ("learning", "learning_rate_decay"): ("learning_rate_schedule", "inverse_time"),
     ("learning", "munchausen_alpha"): ("munchausen", True),
     ("learning", "munchausen_tau"): ("munchausen", True),
     ("learning", "munchausen_clip"): ("munchausen", True),
@@ -39,10 +42,10 @@ def _of_runs(config):
 
 def _without_effect(config):
     for (section, name), (other, choice) in _BELONGS_TO.items():
-        branch = getattr(config, section)
-        value, is_used = getattr(branch, name), getattr(branch, other) == choice
+        branch, choices = getattr(config, section), choice if isinstance(choice, tuple) else (choice,)
+        value, is_used = getattr(branch, name), getattr(branch, other) in choices
         if value != type(branch).__dataclass_fields__[name].default and not is_used:
-            beside = f"--{other}" if choice is True else f"--{other}={choice}"
+            beside = f"--{other}" if choice is True else f"--{other}={choices[0]}"
             yield f"--{name}={value} has no effect without {beside}; give that, or leave it out."
 
 

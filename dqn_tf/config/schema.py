@@ -117,7 +117,9 @@ class RunSettings:
         source="gymnasium.farama.org/api/wrappers",
     )
     preset: str = field(
-        "auto", "named settings; auto takes those tuned for --env if there are any", source="docs/learning.md"
+        "auto",
+        "named settings; auto takes those tuned for --env, which give way to what contradicts them",
+        source="docs/learning.md",
     )
     seed: int = field(
         0,

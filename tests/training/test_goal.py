@@ -65,7 +65,15 @@ def test_run_that_is_resumed_at_its_goal_trains_no_further(train, tmp_path):
         (["--stop_at_return=5", "--eval_period=0"], "--stop_at_return=5 needs evaluations during the run, and"),
         (["--stop_at_return=high"], "--stop_at_return=high must be a number."),
         (["--stop_at_return=5", "--evaluated_by=evaluator"], "--stop_at_return=5 needs the chief's evaluations"),
-        (["--learning_rate_decay_env_steps=200"], "--learning_rate_decay_env_steps=200 must be above --learning"),
+        (
+            ["--learning_rate_decay_env_steps=200", "--learning_rate_schedule=linear"],
+            "--learning_rate_decay_env_steps=200 must be above --learning",
+        ),
+        (["--learning_rate_final=0.1"], "--learning_rate_final=0.1 has no effect without --learning_rate_schedule=linear"),
+        (
+            ["--learning_rate_decay=0.1", "--learning_rate_schedule=constant"],
+            "--learning_rate_decay=0.1 has no effect without --learning_rate_schedule=inverse_time",
+        ),
     ],
 )
 def test_goals_and_schedules_that_cannot_be_are_one_line(argv, expected, tmp_path):
@@ -80,6 +88,7 @@ def rates(logdir):
 
 def test_schedule_of_its_own_length_is_the_same_in_a_longer_run(train, tmp_path, warnings):
     argv = ["--learning_rate=0.01", "--learning_rate_final=0.002", "--learning_rate_decay_env_steps=600"]
+    argv.append("--learning_rate_schedule=linear")
     train(tmp_path / "short", *argv, "--train_env_steps=800")
     train(tmp_path / "long", *argv)
     short, long = rates(tmp_path / "short"), rates(tmp_path / "long")
