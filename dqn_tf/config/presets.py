@@ -9,17 +9,22 @@ from typing import Any
 from dqn_tf.config.algorithms import ALGORITHMS
 from dqn_tf.config.schema import ConfigError, is_atari
 
+# For observations of any scale. Layer normalization made the difference where rewards are rare.
+_GENERAL: Mapping[str, Any] = {
+    "normalize_observations": True,
+    "normalization": "layer",
+    "hidden_units": (256, 256),
+    "batch_size": 128,
+    "replay_ratio": 0.25,
+}
+
+# How each was found, and what ten seeds of it learn: docs/learning.md.
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "none": {},
-        # Of all environments that have none of their own: docs/learning.md.
-        "general": {
-            "normalize_observations": True,
-            "normalization": "layer",
-            "hidden_units": (256, 256),
-            "batch_size": 128,
-        },
-        # Ten of ten seeds: docs/learning.md.
+        "general": _GENERAL,
+        "mountaincar": {**_GENERAL, "train_env_steps": 120_000, "eval_period": 10_000},
+        "lunarlander": {**_GENERAL, "train_env_steps": 300_000, "eval_period": 10_000},
         "cartpole": {
             "learning_rate": 2e-3,
             "epsilon_final": 0.02,
@@ -27,6 +32,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "eval_episodes": 50,
             "v_min": 0.0,  # of a discounted return
             "v_max": 100.0,
+        },
+        # Observations are numbers of states. One step: returns of several steps are those of the exploring policy.
+        "tabular": {
+            "n_step": 1,
+            "train_env_steps": 100_000,
+            "eval_period": 10_000,
+            "eval_episodes": 100,
         },
         # What the ablation found for two of the games: docs/algorithms.md.
         "minatar": {
@@ -87,7 +99,19 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 # Where a GPU learns: then acting is what limits, and more games share a call of the network. docs/gpu.md
 ON_GPU: Mapping[str, Mapping[str, Any]] = MappingProxyType({"atari": {"num_envs": 32}})
 
-_BY_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"CartPole": "cartpole"})
+# By the environment's name without its version.
+_BY_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+    {
+        "CartPole": "cartpole",
+        "MountainCar": "mountaincar",
+        "LunarLander": "lunarlander",
+        "FrozenLake": "tabular",
+        "FrozenLake8x8": "tabular",
+        "Taxi": "tabular",
+        "CliffWalking": "tabular",
+        "CliffWalkingSlippery": "tabular",
+    }
+)
 
 
 def automatic(env: str) -> str:
