@@ -87,14 +87,17 @@ def published() -> str:
     return "\n".join(lines) + "\n"
 
 
+def anew(text: str) -> str:
+    """Returns a document with its blocks written anew, and writes their pictures."""
+    return _BLOCK.sub(lambda one: one[1] + (block(one["name"]) if one["name"] else published()) + one[5], text)
+
+
 def main() -> None:
     """Writes the documents anew."""
     if len(sys.argv) > 2:
         take_in(sys.argv[1], sys.argv[2:])
     for path in DOCUMENTS:
-        text = path.read_text(encoding="utf-8")
-        made = _BLOCK.sub(lambda one: one[1] + (block(one["name"]) if one["name"] else published()) + one[5], text)
-        path.write_text(made, encoding="utf-8")
+        path.write_text(anew(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
