@@ -11,6 +11,8 @@ from dqn_tf.reporting.reward_curve import Curve
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", "--", ":", "-.")
 
+_MANY = 5  # lines whose legend would hide them
+
 
 def draw(
     title: str, curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]], threshold: float | None = None
@@ -21,20 +23,24 @@ def draw(
       curves: by setting, for each seed the (env steps, mean return) of its evaluations.
       threshold: the return from which the environment counts as solved, drawn as a line.
     """
-    figure = Curve(8, 4.5)
+    figure = Curve(8 if len(curves) <= _MANY else 11, 4.5)
     axes = figure.add_subplot()
     for number, (name, seeds) in enumerate(curves.items()):
         colour, style = _COLOURS[number % len(_COLOURS)], _STYLES[number // len(_COLOURS) % len(_STYLES)]
         steps, mean, low, high = band(seeds)
         label = f"{name} ({len(seeds)} seed{'s' if len(seeds) > 1 else ''})"
         axes.plot(steps, mean, style, color=colour, label=label)
-        axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+        if len(seeds) > 2:  # the band of two is their two curves
+            axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
     if threshold is not None:
         axes.axhline(threshold, color="grey", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
     axes.set(title=title, xlabel="env steps", ylabel="return of greedy evaluations")
     axes.grid(alpha=0.3)
     if axes.has_data():
-        axes.legend(loc="best")
+        if len(curves) > _MANY:
+            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small")
+        else:
+            axes.legend(loc="best")
     return figure
 
 
