@@ -25,7 +25,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "general": _GENERAL,
         "mountaincar": {**_GENERAL, "train_env_steps": 120_000, "eval_period": 10_000},
         "lunarlander": {**_GENERAL, "train_env_steps": 300_000, "eval_period": 10_000},
-        # What was learned is easily forgotten here: a rate that becomes small, Munchausen and layer normalization hold it.
+        # What was learned is easily forgotten here: a small rate, Munchausen and layer normalization hold it.
         "cartpole": {
             "normalization": "layer",
             "munchausen": True,
