@@ -15,6 +15,7 @@ KINDS = {
     "nature_cnn": [
         "--env=tests.environments:Pixel-v0",
         "--network=nature_cnn",
+        "--normalization=none",
         "--train_env_steps=480",
         "--replay_ratio=0.25",
         "--eval_period=240",
