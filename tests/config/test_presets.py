@@ -11,7 +11,8 @@ from tests import making
 @pytest.fixture
 def known(monkeypatch):
     """Puts presets of known values in place of the tuned ones."""
-    named = {"none": {}, "general": {"n_step": 2}, "classic": {"n_step": 1}, "pole": {"n_step": 3}, "atari": {"n_step": 4}}
+    steps = {"general": 2, "classic": 1, "pole": 3, "atari": 4}
+    named = {"none": {}, **{name: {"n_step": number} for name, number in steps.items()}}
     monkeypatch.setattr(presets, "PRESETS", named)
     monkeypatch.setattr(presets, "_BY_ENVIRONMENT", {"Pole": "pole"})
     monkeypatch.setattr(presets, "ALGORITHMS", {})

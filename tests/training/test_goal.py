@@ -69,7 +69,7 @@ def test_run_that_is_resumed_at_its_goal_trains_no_further(train, tmp_path):
             ["--learning_rate_decay_env_steps=200", "--learning_rate_schedule=linear"],
             "--learning_rate_decay_env_steps=200 must be above --learning",
         ),
-        (["--learning_rate_final=0.1"], "--learning_rate_final=0.1 has no effect without --learning_rate_schedule=linear"),
+        (["--learning_rate_final=0.1", "--preset=none"], "--learning_rate_final=0.1 has no effect without"),
         (
             ["--learning_rate_decay=0.1", "--learning_rate_schedule=constant"],
             "--learning_rate_decay=0.1 has no effect without --learning_rate_schedule=inverse_time",
@@ -99,7 +99,7 @@ def test_schedule_of_its_own_length_is_the_same_in_a_longer_run(train, tmp_path,
 
 
 def test_schedule_over_the_whole_run_that_is_made_longer_says_where_it_jumps(train, tmp_path, warnings):
-    argv = ["--learning_rate=0.01", "--learning_rate_schedule=linear", "--replay=prioritized"]
+    argv = ["--preset=none", "--learning_rate=0.01", "--learning_rate_schedule=linear", "--replay=prioritized"]
     train(tmp_path, *argv, "--train_env_steps=800")
     train(tmp_path, *argv, "--train_env_steps=1200")
     found = [line for line in warnings() if "--train_env_steps was 800 and is 1200" in line]
@@ -110,7 +110,7 @@ def test_schedule_over_the_whole_run_that_is_made_longer_says_where_it_jumps(tra
 
 
 def test_schedule_that_is_given_another_length_says_where_it_jumps(train, tmp_path, warnings):
-    argv = ["--learning_rate=0.01", "--learning_rate_schedule=linear", "--train_env_steps=800"]
+    argv = ["--preset=none", "--learning_rate=0.01", "--learning_rate_schedule=linear", "--train_env_steps=800"]
     train(tmp_path, *argv, "--learning_rate_decay_env_steps=600")
     train(tmp_path, *argv, "--learning_rate_decay_env_steps=1000", "--train_env_steps=1200")
     [found] = [line for line in warnings() if "the learning rate goes from" in line]
@@ -118,7 +118,7 @@ def test_schedule_that_is_given_another_length_says_where_it_jumps(train, tmp_pa
 
 
 def test_advice_of_the_warning_keeps_the_schedule(train, tmp_path, warnings):
-    argv = ["--learning_rate=0.01", "--learning_rate_schedule=linear"]
+    argv = ["--preset=none", "--learning_rate=0.01", "--learning_rate_schedule=linear"]
     train(tmp_path, *argv, "--train_env_steps=800")
     train(tmp_path, *argv, "--train_env_steps=1200", "--learning_rate_decay_env_steps=800")
     assert not any("goes from" in line for line in warnings())

@@ -337,7 +337,8 @@ def test_plan_of_a_cluster_says_once_that_another_number_is_dropped(make, caplog
 
 def test_plan_on_a_gpu_says_what_its_preset_takes_there_unless_it_was_given(make, caplog):
     pytest.importorskip("ale_py")
-    values = {"env": "ALE/Pong-v5", "preset": "auto", **presets.PRESETS["atari"], "num_envs": 32, "replay_capacity": 1000}
+    values = {"env": "ALE/Pong-v5", "preset": "auto", **presets.PRESETS["atari"]}
+    values |= {"num_envs": 32, "replay_capacity": 1000}
     caplog.set_level(logging.INFO)
     make({"CUDA_VISIBLE_DEVICES": "0"}, **values)
     assert "preset: --num_envs=32, as on a machine with a GPU; else it is 8" in caplog.messages
