@@ -178,12 +178,12 @@ def make(
     is_evaluator = cluster is not None and cluster.is_evaluator
     spec = None if is_evaluator else attempt(environments.describe)
     architecture = spec and attempt(architecture_lib.choose, config.network.network, spec)
-    if architecture and config.network.normalize_observations:
-        if architecture.is_for_images or memory.are_images(spec):
-            if "normalize_observations" in typed:
-                problems.append("--normalize_observations is not for images, which have one scale; leave it out.")
-            plain = dataclasses.replace(config.network, normalize_observations=False)
-            config = dataclasses.replace(config, network=plain)
+    is_image = architecture and (architecture.is_for_images or memory.are_images(spec))
+    if is_image and config.network.normalize_observations:
+        if "normalize_observations" in typed:
+            problems.append("--normalize_observations is not for images, which have one scale; leave it out.")
+        plain = dataclasses.replace(config.network, normalize_observations=False)
+        config = dataclasses.replace(config, network=plain)
     if ":" in config.learning.loss:
         attempt(user_code.check, "loss", config.learning.loss)
     problems += problems_of_cluster

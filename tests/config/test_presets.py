@@ -129,7 +129,7 @@ def test_algorithms_change_the_preset_of_the_environment_and_fit_together(name, 
     used = algorithm.parts if env == "CartPole-v1" else {**algorithm.parts, **algorithm.games}
     assert found == {**presets.find("auto", env), **used}
     assert presets.left_out(name, env) == (algorithm.games if env == "CartPole-v1" else {})
-    assert flags.parse(["train.py", f"--env={env}", f"--preset={name}"])[1] == []
+    assert schema.check(settings.build({"env": env, "preset": name, **found})) == []
 
 
 def test_preset_of_games_on_a_gpu_plays_more_of_them_at_once_and_nothing_else_changes():
