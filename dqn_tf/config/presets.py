@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dqn_tf.config.algorithms import ALGORITHMS
-from dqn_tf.config.schema import ConfigError, is_atari
+from dqn_tf.config.schema import ConfigError, is_atari, is_minatar
 
 # For observations of any scale. Layer normalization made the difference where rewards are rare.
 _GENERAL: Mapping[str, Any] = {
@@ -138,7 +138,7 @@ def automatic(env: str) -> str:
     """Returns the preset that `env` takes by itself, in any of its versions."""
     if is_atari(env):
         return "atari"
-    return "minatar" if env.startswith("MinAtar/") else _BY_ENVIRONMENT.get(re.sub(r"-v\d+$", "", env), "general")
+    return "minatar" if is_minatar(env) else _BY_ENVIRONMENT.get(re.sub(r"-v\d+$", "", env), "general")
 
 
 def layers(name: str, env: str, has_gpu: bool = False) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -333,6 +333,11 @@ def is_atari(env_id: str) -> bool:
     return env_id.removeprefix("ale_py:").startswith("ALE/")
 
 
+def is_minatar(env_id: str) -> bool:
+    """Returns whether `env_id` names a game of MinAtar, as MinAtar/Breakout-v0 does."""
+    return env_id.startswith("MinAtar/")
+
+
 @dataclasses.dataclass(frozen=True)
 class Atari:
     """See Config.atari."""

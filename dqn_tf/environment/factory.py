@@ -26,7 +26,7 @@ def check_name(env_id: str) -> None:
     hint = atari.advice(env_id)
     if hint:
         raise schema.ConfigError(hint)
-    if not minatar.is_name(env_id) or minatar.is_installed():
+    if not schema.is_minatar(env_id) or minatar.is_installed():
         spec.registered(env_id)
 
 

@@ -9,11 +9,6 @@ from dqn_tf.config import schema
 _INSTALL = "pip install -e '.[minatar]'"
 
 
-def is_name(env_id: str) -> bool:
-    """Returns whether `env_id` names one, as MinAtar/Breakout-v0 does."""
-    return env_id.startswith("MinAtar/")
-
-
 def is_installed() -> bool:
     """Returns whether the package is there."""
     return importlib.util.find_spec("minatar") is not None

@@ -178,7 +178,7 @@ def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
     """Returns gymnasium's registry entry, without the warnings of gymnasium.make. Raises ConfigError."""
     module, separator, name = env_id.rpartition(":")
     imported = import_module(f"--env={env_id}", module, name) if separator else None
-    if minatar.is_name(env_id):
+    if schema.is_minatar(env_id):
         minatar.register(env_id)
     if name in gymnasium.registry:
         return gymnasium.registry[name]

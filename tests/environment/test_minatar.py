@@ -3,14 +3,14 @@
 import gymnasium
 import pytest
 
-from dqn_tf.config.schema import ConfigError
+from dqn_tf.config.schema import ConfigError, is_minatar
 from dqn_tf.environment import factory, minatar
 from tests import making
 
 
 @pytest.fixture
 def unregistered(monkeypatch):
-    others = {name: entry for name, entry in gymnasium.registry.items() if not minatar.is_name(name)}
+    others = {name: entry for name, entry in gymnasium.registry.items() if not is_minatar(name)}
     monkeypatch.setattr(gymnasium.envs.registration, "registry", others)
     monkeypatch.setattr(gymnasium, "registry", others)
 
